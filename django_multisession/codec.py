@@ -1,0 +1,115 @@
+"""Session entries ↔ the body that `sealing` seals: serialize, then compress what is worth it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from django_multisession.exceptions import BadPayload, EntryNotSerializable, SessionTooLarge
+
+_PLAIN = b"\x00"
+_DEFLATED = b"\x01"
+
+#: Bodies shorter than this are stored as they are: deflating them costs time and saves no packet.
+COMPRESSION_THRESHOLD = 1024
+
+#: What inflating may yield at most, in bytes. Larger than any ``MULTISESSION_MAX_SIZE``, so that
+#: lowering the setting leaves stored sessions readable; bounded, because bytes lie (zip bombs).
+INFLATED_LIMIT = 16 * 1024 * 1024
+
+
+class Serializer(Protocol):
+    """What ``SESSION_SERIALIZER`` names."""
+
+    def dumps(self, obj: Any, /) -> bytes:
+        """Return *obj* as bytes."""
+
+    def loads(self, data: bytes, /) -> Any:
+        """Return what `dumps` was given."""
+
+
+def serialize(entries: Mapping[str, Any], serializer: Serializer, max_size: int) -> bytes:
+    """Return *entries* as bytes.
+
+    Raises:
+        EntryNotSerializable: The serializer cannot take one of the entries.
+        SessionTooLarge: The result is longer than *max_size* bytes.
+    """
+    try:
+        serialized = serializer.dumps(dict(entries))
+    except Exception as error:
+        culprit = _first_unserializable(entries, serializer)
+        raise EntryNotSerializable(
+            f"Session entry {culprit} must be something that SESSION_SERIALIZER can take "
+            f"({type(error).__name__})."
+        ) from error
+    if len(serialized) > max_size:
+        raise _too_large(entries, serializer, len(serialized), max_size)
+    return serialized
+
+
+def deserialize(serialized: bytes, serializer: Serializer) -> dict[str, Any]:
+    """Return the entries in *serialized*.
+
+    Raises:
+        BadPayload: The serializer cannot read it, or reads something other than a dict.
+    """
+    try:
+        entries = serializer.loads(serialized)
+    except Exception as error:
+        # Whatever a serializer raises (pickle: anything at all), the site must not fall over it.
+        raise BadPayload(f"the serializer cannot read it ({type(error).__name__})") from error
+    if not isinstance(entries, dict):
+        raise BadPayload(f"expected a dict of entries (got {type(entries).__name__})")
+    return entries
+
+
+def compress(serialized: bytes) -> bytes:
+    """Return *serialized* as a body: deflated if that is worth it, behind a byte that says so."""
+    if len(serialized) >= COMPRESSION_THRESHOLD:
+        deflated = zlib.compress(serialized)
+        if len(deflated) < len(serialized):
+            return _DEFLATED + deflated
+    return _PLAIN + serialized
+
+
+def decompress(body: bytes) -> bytes:
+    """Return what `compress` was given.
+
+    Raises:
+        BadPayload: *body* was not made by `compress`, or inflates to more than `INFLATED_LIMIT`.
+    """
+    kind, rest = body[:1], body[1:]
+    if kind == _PLAIN:
+        return rest
+    if kind != _DEFLATED:
+        raise BadPayload("unknown compression")
+    inflater = zlib.decompressobj()
+    try:
+        serialized = inflater.decompress(rest, INFLATED_LIMIT)
+    except zlib.error as error:
+        raise BadPayload("it does not inflate") from error
+    if not inflater.eof:
+        raise BadPayload("it is cut short or inflates to too much")
+    return serialized
+
+
+def _first_unserializable(entries: Mapping[str, Any], serializer: Serializer) -> str:
+    for name, value in entries.items():
+        try:
+            serializer.dumps({name: value})
+        except Exception:  # noqa: BLE001  (whatever a serializer raises)
+            return repr(name)
+    return "(all of them together)"
+
+
+def _too_large(
+    entries: Mapping[str, Any], serializer: Serializer, size: int, max_size: int
+) -> SessionTooLarge:
+    sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
+    biggest = max(sizes, key=sizes.__getitem__)
+    return SessionTooLarge(
+        f"A session must be at most {max_size} bytes, MULTISESSION_MAX_SIZE (got {size}); "
+        f"its biggest entry is {biggest!r} with {sizes[biggest]} bytes."
+    )

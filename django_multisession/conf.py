@@ -1,0 +1,248 @@
+"""The only reader of settings: Django's and ours, as frozen values.
+
+A wrong value is a system check (`checks.py`), never a traceback at import. Whoever skipped the
+checks gets `ImproperlyConfigured` at first use, with every problem in it at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.encoding import force_bytes
+
+from django_multisession import codec, keys, sealing
+from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, Policy
+
+ON_OUTAGE_CHOICES = ("error", "anonymous")
+
+DEFAULT_MAX_SIZE = 1024 * 1024
+LEAST_MAX_SIZE = 1024
+#: A MongoDB document holds 16 MiB; the record's other fields need a little of it.
+GREATEST_MAX_SIZE = codec.INFLATED_LIMIT - 64 * 1024
+
+_NOT_GIVEN = object()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """A wrong setting.
+
+    Attributes:
+        check_id: Id of the system check that reports it.
+        message: The setting, what was expected and what was found.
+        hint: How to mend it.
+    """
+
+    check_id: str
+    message: str
+    hint: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the settings say.
+
+    Attributes:
+        policy: The timeouts.
+        cycle_on_login: Do logins that Django gives no new key get one too?
+        on_outage: ``"error"`` or ``"anonymous"``: what a request sees while the server is down.
+        max_size: Bytes a serialized session may have at most.
+        redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
+        mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
+        signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
+        sealing_keys: Seal payloads; derived likewise.
+    """
+
+    policy: Policy
+    cycle_on_login: bool
+    on_outage: str
+    max_size: int
+    redis: Mapping[str, Any]
+    mongodb: Mapping[str, Any]
+    signing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
+    sealing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
+
+
+@functools.cache
+def config() -> Config:
+    """Return what the settings say.
+
+    Raises:
+        ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
+    """
+    reader = _Reader()
+    read = reader.read()
+    if reader.problems:
+        raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
+    return read
+
+
+def problems() -> list[Problem]:
+    """Return what is wrong with the ``MULTISESSION_*`` settings; empty if nothing is."""
+    reader = _Reader()
+    reader.read()
+    return reader.problems
+
+
+def uses_engine(name: str) -> bool:
+    """Is ``SESSION_ENGINE`` our engine *name*?"""
+    return bool(f"django_multisession.engines.{name}" == settings.SESSION_ENGINE)
+
+
+class _Reader:
+    """Reads every setting once, noting what is wrong and going on with the default."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def read(self) -> Config:
+        idle = self._timeout(
+            "MULTISESSION_IDLE_TIMEOUT", "E001", timedelta(seconds=settings.SESSION_COOKIE_AGE)
+        )
+        absolute = self._timeout(
+            "MULTISESSION_ABSOLUTE_TIMEOUT",
+            "E002",
+            max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=settings.SESSION_COOKIE_AGE)),
+        )
+        anonymous = self._timeout("MULTISESSION_ANONYMOUS_TIMEOUT", "E003", None)
+        touch_interval = self._timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
+        if idle and touch_interval and touch_interval >= idle:
+            self._problem(
+                "E005",
+                "MULTISESSION_TOUCH_INTERVAL must be shorter than the idle timeout of "
+                f"{idle.total_seconds():g} seconds (got {touch_interval.total_seconds():g}).",
+                "Remove the setting: the default is a tenth of the idle timeout, at most a minute.",
+            )
+        secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        return Config(
+            policy=Policy(
+                idle_timeout=idle,
+                absolute_timeout=absolute,
+                absolute_is_configured=hasattr(settings, "MULTISESSION_ABSOLUTE_TIMEOUT"),
+                anonymous_timeout=anonymous,
+                touch_interval=touch_interval,
+            ),
+            cycle_on_login=self._value(
+                "MULTISESSION_CYCLE_ON_LOGIN",
+                "E006",
+                True,
+                "True or False",
+                lambda value: isinstance(value, bool),
+            ),
+            on_outage=self._value(
+                "MULTISESSION_ON_OUTAGE",
+                "E007",
+                "error",
+                '"error" or "anonymous"',
+                lambda value: value in ON_OUTAGE_CHOICES,
+            ),
+            max_size=self._value(
+                "MULTISESSION_MAX_SIZE",
+                "E008",
+                DEFAULT_MAX_SIZE,
+                f"a number of bytes from {LEAST_MAX_SIZE} to {GREATEST_MAX_SIZE}",
+                lambda value: (
+                    isinstance(value, int)
+                    and not isinstance(value, bool)
+                    and LEAST_MAX_SIZE <= value <= GREATEST_MAX_SIZE
+                ),
+            ),
+            redis=self._options(
+                "MULTISESSION_REDIS",
+                "E009",
+                'a dict with either "ALIAS" or "URL"',
+                lambda value: ("ALIAS" in value) != ("URL" in value),
+            ),
+            mongodb=self._options(
+                "MULTISESSION_MONGODB", "E010", 'a dict with "URI"', lambda value: "URI" in value
+            ),
+            signing_keys=tuple(keys.derive(force_bytes(secret)) for secret in secrets),
+            sealing_keys=tuple(sealing.derive(force_bytes(secret)) for secret in secrets),
+        )
+
+    def _timeout(self, name: str, check_id: str, default: timedelta | None) -> timedelta | None:
+        value = getattr(settings, name, default)
+        if value is None:
+            return None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                value = timedelta(seconds=value)
+            except (OverflowError, ValueError):
+                value = timedelta(0)
+        if isinstance(value, timedelta) and value >= timedelta(seconds=1):
+            return value
+        self._problem(
+            check_id,
+            f"{name} must be a timedelta or a number of seconds, at least one second, or None "
+            f"(got {getattr(settings, name)!r}).",
+            "None switches it off; timedelta comes from the datetime module.",
+        )
+        return default
+
+    def _value(
+        self,
+        name: str,
+        check_id: str,
+        default: Any,
+        expected: str,
+        is_right: Callable[[Any], bool],
+    ) -> Any:
+        value = getattr(settings, name, default)
+        if is_right(value):
+            return value
+        self._problem(
+            check_id,
+            f"{name} must be {expected} (got {value!r}).",
+            f"Remove the setting for the default, {default!r}.",
+        )
+        return default
+
+    def _options(
+        self,
+        name: str,
+        check_id: str,
+        expected: str,
+        is_right: Callable[[dict[str, Any]], bool],
+    ) -> Mapping[str, Any]:
+        value = getattr(settings, name, _NOT_GIVEN)
+        if value is _NOT_GIVEN:
+            if uses_engine(name.removeprefix("MULTISESSION_").lower()):
+                self._problem(
+                    check_id,
+                    f"{name} must be {expected} (got nothing) for SESSION_ENGINE "
+                    f"{settings.SESSION_ENGINE!r}.",
+                    "docs/reference/settings.md shows one.",
+                )
+            return types.MappingProxyType({})
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            if is_right(value):
+                return types.MappingProxyType(dict(value))
+            found = f"a dict with {', '.join(sorted(value)) or 'nothing in it'}"
+        else:
+            found = type(value).__name__
+        # Its values may hold passwords: what was found is told by type and names.
+        self._problem(
+            check_id,
+            f"{name} must be {expected} (got {found}).",
+            "docs/reference/settings.md shows one.",
+        )
+        return types.MappingProxyType({})
+
+    def _problem(self, check_id: str, message: str, hint: str) -> None:
+        self.problems.append(Problem(f"multisession.{check_id}", message, hint))
+
+
+def _forget(*, setting: str, **_kwargs: Any) -> None:
+    if setting.startswith(("MULTISESSION_", "SECRET_KEY", "SESSION_")):
+        config.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_multisession.conf")

@@ -1,0 +1,40 @@
+"""What this package raises.
+
+::
+
+    MultisessionError
+    ├── StoreUnavailable     the server did not answer, or refused
+    ├── SessionConflict      every bounded try of a save met another save
+    ├── SessionTooLarge      more than MULTISESSION_MAX_SIZE bytes
+    ├── EntryNotSerializable also a TypeError
+    └── BadPayload           also a ValueError; never leaves the store
+
+Django's own ``UpdateError`` (an ended session was to be saved) and ``CreateError`` stay Django's.
+No message holds a session key, a cookie or a payload (CVE-2023-20866).
+"""
+
+from __future__ import annotations
+
+
+class MultisessionError(Exception):
+    """Root of what this package raises."""
+
+
+class StoreUnavailable(MultisessionError):  # noqa: N818  (design.md names it; it is a state, like Django's SessionInterrupted)
+    """The server that holds the sessions did not answer in time, or refused; nothing is known of the session."""
+
+
+class SessionConflict(MultisessionError):  # noqa: N818  (as above)
+    """Other requests saved this session again and again while this one tried to."""
+
+
+class SessionTooLarge(MultisessionError):  # noqa: N818  (as above)
+    """The session holds more bytes than ``MULTISESSION_MAX_SIZE`` allows; the message names its biggest entry."""
+
+
+class EntryNotSerializable(MultisessionError, TypeError):  # noqa: N818  (as above)
+    """The session holds a value that ``SESSION_SERIALIZER`` cannot take; the message names the entry."""
+
+
+class BadPayload(MultisessionError, ValueError):  # noqa: N818  (as above)
+    """Stored bytes that were not sealed by us for this record, or do not decode."""

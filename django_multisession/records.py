@@ -1,0 +1,202 @@
+"""What a driver stores, and what it answers: values without behaviour that needs a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import secrets
+from datetime import UTC, datetime, timedelta
+
+#: How long the fact that a session was ended or moved is kept: longer than a request takes.
+RETIRED_TIMEOUT = timedelta(seconds=60)
+
+#: How much longer a server keeps a record than the record lives. The store's comparison with its
+#: own clock decides; the server may only collect what every clock within a minute calls expired.
+EXPIRY_SLACK = timedelta(seconds=60)
+
+#: How many revisions a record remembers: its last writes, newest first.
+REVISIONS_KEPT = 4
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One stored session.
+
+    Attributes:
+        payload: The sealed entries; opaque to drivers.
+        revisions: Random tokens of the last writes, newest first, at most `REVISIONS_KEPT`.
+        created_at: When the session was first stored.
+        began_at: Login or creation, whichever came last; the absolute timeout counts from here.
+        touched_at: Last use.
+        idle_age: Seconds without use after which the session ends, or None for never.
+        hard_deadline_at: When the session ends whatever happens, or None for never.
+        user_id: What Django put into ``_auth_user_id``, or None.
+
+    All times are aware, in UTC, and whole milliseconds: what BSON dates and Redis numbers can hold.
+    """
+
+    payload: bytes = dataclasses.field(repr=False)
+    revisions: tuple[str, ...]
+    created_at: datetime
+    began_at: datetime
+    touched_at: datetime
+    idle_age: int | None
+    hard_deadline_at: datetime | None
+    user_id: str | None = None
+
+    @property
+    def revision(self) -> str:
+        """Token of the last write; what a conditional save compares."""
+        return self.revisions[0]
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The earlier of the idle and the hard deadline, or None where neither is set.
+
+        Computed and not a field: a longer life written into the store has nothing to lengthen
+        but `touched_at`, which ends at the sealed hard deadline.
+        """
+        return earliest(add_age(self.touched_at, self.idle_age), self.hard_deadline_at)
+
+    def is_live(self, now: datetime) -> bool:
+        """Has neither deadline come?"""
+        return self.expires_at is None or now < self.expires_at
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retired:
+    """What is left for a minute of a session that was ended or moved: the fact.
+
+    Attributes:
+        revision: Revision of the record that a `move` stored in its place; empty after a `delete`.
+            A move that was sent again because its answer was lost finds itself here.
+    """
+
+    revision: str = ""
+
+
+#: What is stored under a key.
+Stored = Record | Retired | None
+
+
+class Outcome(enum.Enum):
+    """How a conditional write went."""
+
+    SAVED = "saved"
+    MISSING = "missing"
+    CONFLICT = "conflict"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What `replace` and `move` answer.
+
+    Attributes:
+        outcome: Saved, missing (absent, expired or retired) or conflict.
+        stored: On a conflict the record that was found instead, where it is known.
+    """
+
+    outcome: Outcome
+    stored: Record | None = None
+
+
+SAVED = Answer(Outcome.SAVED)
+MISSING = Answer(Outcome.MISSING)
+
+
+def answer_of_replace(stored: Stored, written: Record, now: datetime) -> Answer:
+    """Judge a `replace` by what is stored under its key after it."""
+    if not isinstance(stored, Record):
+        return MISSING
+    if written.revision in stored.revisions:
+        return SAVED
+    return Answer(Outcome.CONFLICT, stored) if stored.is_live(now) else MISSING
+
+
+def answer_of_move(stored_at_old: Stored, written: Record, now: datetime) -> Answer:
+    """Judge a `move` by what is stored under its old key after it."""
+    if isinstance(stored_at_old, Retired):
+        return SAVED if stored_at_old.revision == written.revision else MISSING
+    if stored_at_old is None or not stored_at_old.is_live(now):
+        return MISSING
+    return Answer(Outcome.CONFLICT, stored_at_old)
+
+
+def new_revision(earlier: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Put a new random token before *earlier*, keeping the last `REVISIONS_KEPT`.
+
+    Random and not a counter: after a fail-over to an older copy a counter would be issued twice.
+    """
+    return (secrets.token_hex(8), *earlier)[:REVISIONS_KEPT]
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
+    """Return the earliest of *moments*; None means never."""
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def add_age(moment: datetime, age: int | None) -> datetime | None:
+    """Return *moment* plus *age* seconds; None where *age* is None or past the end of the calendar."""
+    if age is None:
+        return None
+    try:
+        return moment + timedelta(seconds=age)
+    except OverflowError:
+        return None
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Return whole milliseconds since 1970."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """Return the moment that many *milliseconds* after 1970.
+
+    Raises:
+        OverflowError: The moment is not in the calendar.
+    """
+    return _EPOCH + milliseconds * _MILLISECOND
+
+
+def truncate(moment: datetime) -> datetime:
+    """Return *moment* in UTC and cut to whole milliseconds, as every time in a record is."""
+    return from_milliseconds(to_milliseconds(moment))
+
+
+def server_life(record: Record, now: datetime) -> timedelta | None:
+    """Return how long from *now* a server shall keep *record*; None is forever.
+
+    Never less than `EXPIRY_SLACK`: a record that ends in the past (``set_expiry()`` with a past
+    date) is stored and expires by comparison.
+    """
+    expires_at = record.expires_at
+    if expires_at is None:
+        return None
+    return max(expires_at - now, timedelta(0)) + EXPIRY_SLACK
+
+
+__all__ = [
+    "EXPIRY_SLACK",
+    "MISSING",
+    "RETIRED_TIMEOUT",
+    "REVISIONS_KEPT",
+    "SAVED",
+    "Answer",
+    "Outcome",
+    "Record",
+    "Retired",
+    "Stored",
+    "add_age",
+    "answer_of_move",
+    "answer_of_replace",
+    "earliest",
+    "from_milliseconds",
+    "new_revision",
+    "server_life",
+    "to_milliseconds",
+    "truncate",
+]
