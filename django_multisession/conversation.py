@@ -1,0 +1,107 @@
+"""What the store says to a driver, without saying how: one conversation, two ways to hold it.
+
+A verb of the store that takes several steps (save: compare, write, meet a conflict, write again)
+is a generator that yields calls and is sent their answers. `hold` runs it against a driver's
+verbs, `ahold` against their a-twins, so nothing is decided twice for sync and async.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.utils.asyncio import async_unsafe
+
+from django_multisession.drivers.base import Driver
+from django_multisession.records import Answer, Record, Stored
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """A driver's verb and its arguments."""
+
+    verb: str
+    arguments: tuple[Any, ...]
+
+
+Result = TypeVar("Result")
+Steps = Generator[Call, Any, Result]
+
+
+def add(key: str, record: Record) -> Steps[bool]:
+    """See Driver.add()."""
+    answer: bool = yield Call("add", (key, record))
+    return answer
+
+
+def get(key: str) -> Steps[Stored]:
+    """See Driver.get()."""
+    answer: Stored = yield Call("get", (key,))
+    return answer
+
+
+def replace(key: str, record: Record, expected: str, now: datetime) -> Steps[Answer]:
+    """See Driver.replace()."""
+    answer: Answer = yield Call("replace", (key, record, expected, now))
+    return answer
+
+
+def move(old_key: str, new_key: str, record: Record, expected: str, now: datetime) -> Steps[Answer]:
+    """See Driver.move()."""
+    answer: Answer = yield Call("move", (old_key, new_key, record, expected, now))
+    return answer
+
+
+def touch(key: str, touched_at: datetime, now: datetime) -> Steps[bool]:
+    """See Driver.touch()."""
+    answer: bool = yield Call("touch", (key, touched_at, now))
+    return answer
+
+
+def delete(key: str) -> Steps[bool]:
+    """See Driver.delete()."""
+    answer: bool = yield Call("delete", (key,))
+    return answer
+
+
+def purge_expired(now: datetime, limit: int) -> Steps[int]:
+    """See Driver.purge_expired()."""
+    answer: int = yield Call("purge_expired", (now, limit))
+    return answer
+
+
+def hold(steps: Steps[Result], driver: Driver) -> Result:
+    """Run *steps* against the verbs of *driver*; what a verb raises is raised in *steps*."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answer = _ask(driver, call)
+            except Exception as error:  # noqa: BLE001  (the steps decide which they mean)
+                call = steps.throw(error)
+            else:
+                call = steps.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
+
+
+@async_unsafe("A session store cannot do I/O in an event loop; use its a-methods (aget, asave).")
+def _ask(driver: Driver, call: Call) -> Any:
+    return getattr(driver, call.verb)(*call.arguments)
+
+
+async def ahold(steps: Steps[Result], driver: Driver) -> Result:
+    """See hold()."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answer = await getattr(driver, f"a{call.verb}")(*call.arguments)
+            except Exception as error:  # noqa: BLE001  (the steps decide which they mean)
+                call = steps.throw(error)
+            else:
+                call = steps.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration

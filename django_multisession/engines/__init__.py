@@ -1,0 +1,1 @@
+"""What ``SESSION_ENGINE`` can name. Each engine exposes ``SessionStore`` and nothing else."""

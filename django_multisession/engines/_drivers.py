@@ -1,0 +1,66 @@
+"""One driver per kind of server and process, made at first use from the settings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from django.core.signals import setting_changed
+
+from django_multisession.conf import config
+from django_multisession.drivers.base import Driver
+
+_lock = threading.Lock()
+_drivers: dict[str, Driver] = {}
+
+
+def _open_memory() -> Driver:
+    from django_multisession.drivers.memory import MemoryDriver
+
+    return MemoryDriver()
+
+
+def _open_mongodb() -> Driver:
+    from django_multisession.drivers.mongodb import MongoDBDriver
+
+    return MongoDBDriver(config().mongodb)
+
+
+def _open_redis() -> Driver:
+    from django_multisession.drivers.redis import RedisDriver
+
+    return RedisDriver(config().redis)
+
+
+_OPENERS: dict[str, Callable[[], Driver]] = {
+    "memory": _open_memory,
+    "mongodb": _open_mongodb,
+    "redis": _open_redis,
+}
+#: The engines that have a driver.
+ENGINES = tuple(_OPENERS)
+
+#: Which driver a setting makes anew when a test overrides it.
+_SETTINGS = {"MULTISESSION_MONGODB": "mongodb", "MULTISESSION_REDIS": "redis", "CACHES": "redis"}
+
+
+def driver_of(engine: str) -> Driver:
+    """Return the driver of *engine* (``"redis"``), the same one for every thread of the process."""
+    driver = _drivers.get(engine)
+    if driver is None:
+        with _lock:
+            driver = _drivers.get(engine)
+            if driver is None:
+                driver = _drivers[engine] = _OPENERS[engine]()
+    return driver
+
+
+def _close_changed(*, setting: str, **_kwargs: Any) -> None:
+    with _lock:
+        driver = _drivers.pop(_SETTINGS.get(setting, ""), None)
+    if driver is not None:
+        driver.close()
+
+
+setting_changed.connect(_close_changed, dispatch_uid="django_multisession.engines")

@@ -1,0 +1,18 @@
+"""Sessions in Redis."""
+
+from __future__ import annotations
+
+from django_multisession.drivers.base import Driver
+from django_multisession.engines._drivers import driver_of
+from django_multisession.store import DriverSessionStore
+
+__all__ = ["SessionStore"]
+
+
+class SessionStore(DriverSessionStore):
+    """A session in Redis."""
+
+    @classmethod
+    def get_driver(cls) -> Driver:
+        """See DriverSessionStore.get_driver()."""
+        return driver_of("redis")

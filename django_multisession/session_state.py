@@ -1,0 +1,224 @@
+"""What is known of one session in one request, and the questions Django's middleware asks of it.
+
+Nothing here does I/O; `lifecycle` holds the steps that do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.utils import timezone
+
+from django_multisession import codec, expiry, keys, merge
+from django_multisession.conf import config
+from django_multisession.drivers.base import security_logger
+from django_multisession.entries import Entries
+from django_multisession.records import Record, truncate
+
+EXPIRY_ENTRY = "_session_expiry"
+
+#: Shorter values are no session keys to Django.
+SHORTEST_KEY = 8
+
+
+class Standing(enum.Enum):
+    """What is known of the session's record."""
+
+    UNREAD = "nothing yet"
+    NEW = "there is none; a save adds one"
+    STORED = "it was read or written"
+    ENDED = "it was ended or moved; nothing may bring it back"
+    UNREACHABLE = "the server did not answer"
+
+
+class SessionState(SessionBase):
+    """A session without its verbs."""
+
+    if TYPE_CHECKING:  # django-stubs lacks them
+
+        def _get_session(self, no_load: bool = False) -> dict[str, Any]: ...
+
+        async def _aget_session(self, no_load: bool = False) -> dict[str, Any]: ...
+
+    #: Set to False (before the session is first used, if its cookie is browser-length) by a request
+    #: that is not use: polling, for example. It then does not keep the session alive.
+    counts_as_use = True
+
+    def __init__(self, session_key: str | None = None) -> None:
+        self._standing = Standing.UNREAD
+        self._is_malformed = False
+        self._verified: keys.Verified | None = None
+        # The record as last read or written, the storage key it lies under, and its entries as
+        # serialized. While a new key waits for its save, the record lies under the old one.
+        self._record: Record | None = None
+        self._record_key: str | None = None
+        self._base = b""
+        self._modified_flag = False
+        self._has_written = False
+        self._seal_is_old = False
+        self._is_login = False
+        super().__init__(session_key)
+
+    # What Django's middleware asks. None of this does I/O or raises.
+
+    @property
+    def modified(self) -> bool:
+        """Must the response save this session or renew its cookie?"""
+        if self._standing is not Standing.STORED or self._record is None:
+            return self._modified_flag
+        return (
+            self._has_written
+            or self._needs_new_signature()
+            or (self._modified_flag and (self._is_moving() or self._has_changed()))
+            or self._entries().has_nested_change()
+            or (self._is_touch_due(self._record, self._now()) and not self._is_browser_length())
+        )
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._modified_flag = value
+        if not value:
+            self._has_written = False
+            if hasattr(self, "_session_cache"):
+                self._entries().rebase()
+
+    def is_empty(self) -> bool:
+        """Return True when there is no session key and nothing in the session.
+
+        Of an ended session and of one that could not be read: False. Django's middleware deletes
+        the cookie of an empty session, and with it what a login elsewhere may just have set.
+        """
+        return self._own_key() is None and not getattr(self, "_session_cache", None)
+
+    # Keys
+
+    def _validate_session_key(self, key: str | None) -> bool:
+        # Django's rule, which its tests pin down; whether we signed the key is seen at first use.
+        is_valid = key is not None and len(key) >= SHORTEST_KEY
+        self._is_malformed = key is not None and not is_valid
+        return is_valid
+
+    def _own_key(self) -> keys.Verified | None:
+        """Verify the session key, at its first use; one that is not ours is dropped."""
+        if self._is_malformed:
+            self._is_malformed = False
+            log_forged()
+        session_key = self.session_key
+        if session_key is None:
+            return None
+        if self._verified is None or self._verified.session_key != session_key:
+            self._verified = verified_or_none(session_key)
+            self._session_key = self._verified.session_key if self._verified else None
+        return self._verified
+
+    def _stored_key(self) -> str | None:
+        """Return the storage key under which this session's record lies, if there may be one."""
+        if self._standing is Standing.STORED:
+            return self._record_key
+        if self._standing in (Standing.NEW, Standing.ENDED):
+            return None
+        own = self._own_key()
+        return own.storage_key if own else None
+
+    def _is_moving(self) -> bool:
+        own = self._own_key()
+        return own is not None and own.storage_key != self._record_key
+
+    # State
+
+    def _adopt(self, key: str, record: Record, serialized: bytes) -> None:
+        self._standing = Standing.STORED
+        self._record, self._record_key, self._base = record, key, serialized
+        self._seal_is_old = False
+
+    def _forget_record(self, standing: Standing) -> None:
+        self._standing = standing
+        self._record = self._record_key = None
+        self._base = b""
+        self._has_written = self._seal_is_old = False
+
+    def _needs_new_signature(self) -> bool:
+        """Did only a fallback of SECRET_KEY verify the key or the record?"""
+        own = self._own_key()
+        return self._seal_is_old or (own is not None and own.by_fallback)
+
+    def _has_changed(self, now: datetime | None = None) -> bool:
+        """Would a save store something else than what is stored?"""
+        assert self._record is not None  # noqa: S101  (asked of stored sessions only; for mypy)
+        entries = self._entries()
+        try:
+            serialized = codec.serialize(entries, self.serializer(), config().max_size)
+        except Exception:  # noqa: BLE001  (whatever it is, the save shall tell)
+            return True
+        if self._is_login or serialized != self._base:
+            return True
+        life = self._life(entries, self._record.began_at)
+        return now is not None and life != expiry.Life.of(self._record)
+
+    def _is_touch_due(self, record: Record, now: datetime) -> bool:
+        return self.counts_as_use and expiry.is_touch_due(config().policy, record, now)
+
+    def _is_browser_length(self, entries: Mapping[str, Any] | None = None) -> bool:
+        custom = dict.get(entries if isinstance(entries, dict) else self._entries(), EXPIRY_ENTRY)
+        return settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if custom is None else custom == 0
+
+    def _life(self, entries: Mapping[str, Any], began_at: datetime) -> expiry.Life:
+        return expiry.life(
+            config().policy,
+            custom_expiry(entries.get(EXPIRY_ENTRY)),
+            began_at=began_at,
+            is_anonymous=merge.user_id(entries) is None,
+        )
+
+    def _entries(self) -> Entries:
+        entries: dict[str, Any] = getattr(self, "_session_cache", {})
+        if not isinstance(entries, Entries):
+            # Django's own methods set a plain dict for a session without a key.
+            entries = self._session_cache = self._new_entries(entries)
+        return entries
+
+    def _new_entries(self, entries: dict[str, Any] | None = None) -> Entries:
+        return Entries(entries or {}, self._fingerprint)
+
+    def _fingerprint(self, entries: dict[str, Any]) -> bytes:
+        fingerprint: bytes = self.serializer().dumps(entries)
+        return fingerprint
+
+    def _now(self) -> datetime:
+        return truncate(aware(timezone.now()))
+
+
+def aware(moment: datetime) -> datetime:
+    """Return *moment* as Django means it where ``USE_TZ`` is off: in the current time zone."""
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
+def custom_expiry(value: object) -> expiry.Custom:
+    """Return what ``set_expiry()`` left in a session; what it cannot have left counts as nothing."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return aware(datetime.fromisoformat(value))
+    if isinstance(value, datetime):
+        return aware(value)
+    if isinstance(value, int | float):
+        return int(value)
+    return None
+
+
+def verified_or_none(session_key: str) -> keys.Verified | None:
+    """Verify *session_key* with the site's secrets; None, and one log line, if it is not ours."""
+    verified = keys.verify(session_key, config().signing_keys)
+    if verified is None:
+        log_forged()
+    return verified
+
+
+def log_forged() -> None:
+    """Write the one line that a forged key gets, without the key."""
+    security_logger.warning("A session key that this site did not sign was refused.")

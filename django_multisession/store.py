@@ -1,0 +1,258 @@
+"""Django's session store over a driver: every verb of `SessionBase`, sync and async."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from django_multisession import conversation, expiry, keys, merge
+from django_multisession.conf import config
+from django_multisession.conversation import Result, Steps
+from django_multisession.drivers.base import Driver
+from django_multisession.entries import Entries
+from django_multisession.lifecycle import Lifecycle
+from django_multisession.records import add_age
+from django_multisession.session_state import EXPIRY_ENTRY, aware, custom_expiry
+
+#: How many records one call of a driver's `purge_expired` removes.
+PURGE_BATCH = 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deadlines:
+    """When a session ends; None is never. Both are None for a session that is not stored."""
+
+    idle_deadline_at: datetime | None
+    hard_deadline_at: datetime | None
+
+
+class DriverSessionStore(Lifecycle):
+    """A session whose record a driver keeps. Engines subclass it and say which driver."""
+
+    @classmethod
+    def get_driver(cls) -> Driver:
+        """Return the driver that keeps this engine's records."""
+        raise NotImplementedError("subclasses of DriverSessionStore must provide get_driver()")
+
+    def _hold(self, steps: Steps[Result]) -> Result:
+        return conversation.hold(steps, self.get_driver())
+
+    async def _ahold(self, steps: Steps[Result]) -> Result:
+        return await conversation.ahold(steps, self.get_driver())
+
+    # The life of a session
+
+    def load(self) -> Entries:
+        """Return the stored entries; none for a session that is unknown, ended, expired or unreadable.
+
+        Raises:
+            StoreUnavailable: The server did not answer, and ``MULTISESSION_ON_OUTAGE`` is ``"error"``.
+        """
+        return self._hold(self._load())
+
+    async def aload(self) -> Entries:
+        """See load()."""
+        return await self._ahold(self._load())
+
+    def save(self, must_create: bool = False) -> None:
+        """Store what changed; touch the session if nothing did.
+
+        Args:
+            must_create: Store a new record, never an existing one's next state.
+
+        Raises:
+            CreateError: *must_create*, and the key is taken.
+            SessionEnded: The session was ended or moved; it is an `UpdateError`.
+            StoreUnavailable: The server did not answer, or did not when the session was read.
+            SessionConflict: Every bounded try met another save.
+            SessionTooLarge: It is bigger than ``MULTISESSION_MAX_SIZE``.
+            EntryNotSerializable: It holds something that ``SESSION_SERIALIZER`` cannot take.
+        """
+        self._hold(self._save(must_create))
+
+    async def asave(self, must_create: bool = False) -> None:
+        """See save()."""
+        await self._ahold(self._save(must_create))
+
+    def create(self) -> None:
+        """Store this session's entries as a new session under a new key.
+
+        Raises:
+            SessionEnded: The request came with a session that was ended; what it does may not
+                make another one (CVE-2025-46336's second order).
+        """
+        self._hold(self._create())
+
+    async def acreate(self) -> None:
+        """See create()."""
+        await self._ahold(self._create())
+
+    def cycle_key(self) -> None:
+        """Give the session a new key; the next save moves the record there and ends the old one.
+
+        Until then the old session lives: a response that fails leaves the user where they were.
+        """
+        self._hold(self._ensure_read())
+        self._give_new_key()
+
+    async def acycle_key(self) -> None:
+        """See cycle_key()."""
+        await self._ahold(self._ensure_read())
+        self._give_new_key()
+
+    def flush(self) -> None:
+        """End the session at once, in the store too; the response removes the cookie."""
+        self._hold(self._flush())
+
+    async def aflush(self) -> None:
+        """See flush()."""
+        await self._ahold(self._flush())
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session *session_key*, by default this one; unknown keys are no error."""
+        self._hold(self._delete(session_key))
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        """See delete()."""
+        await self._ahold(self._delete(session_key))
+
+    def exists(self, session_key: str | None) -> bool:
+        """Is there a live, readable session *session_key*?"""
+        return self._hold(self._exists(session_key))
+
+    async def aexists(self, session_key: str | None) -> bool:
+        """See exists()."""
+        return await self._ahold(self._exists(session_key))
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Remove expired sessions, in batches, where the server does not do it by itself."""
+        conversation.hold(cls()._purge(), cls.get_driver())  # noqa: SLF001  (our own)
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        """See clear_expired()."""
+        await conversation.ahold(cls()._purge(), cls.get_driver())  # noqa: SLF001  (our own)
+
+    def _purge(self) -> Steps[None]:
+        now = self._now()
+        while (yield from conversation.purge_expired(now, PURGE_BATCH)) == PURGE_BATCH:
+            pass
+
+    # Entries
+
+    def clear(self) -> None:
+        """Remove every entry. What is stored is not read for that."""
+        self._session_cache = self._new_entries()
+        self.accessed = True
+        self.modified = True
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == merge.USER_ID_ENTRY:
+            self._get_session()
+            self._note_login()
+        super().__setitem__(name, value)
+
+    async def aset(self, name: str, value: Any) -> None:
+        """See __setitem__()."""
+        if name == merge.USER_ID_ENTRY:
+            await self._aget_session()
+            self._note_login()
+        await super().aset(name, value)
+
+    def update(self, dict_: Any) -> None:  # type: ignore[override]  # Django's signature
+        """Set every entry of *dict_*, as ``dict.update()`` does."""
+        for name, value in dict(dict_).items():
+            self[name] = value
+        self.modified = True
+
+    async def aupdate(self, dict_: Any) -> None:
+        """See update()."""
+        for name, value in dict(dict_).items():
+            await self.aset(name, value)
+        self.modified = True
+
+    async def adelete_test_cookie(self) -> None:
+        """Remove the test entry. Django 6.1's own forgets to note the change."""
+        await super().adelete_test_cookie()
+        self.modified = True
+
+    # Expiry
+
+    def deadlines(self) -> Deadlines:
+        """Return when the stored session ends, for a page that shows it."""
+        self._hold(self._ensure_read())
+        return self._deadlines()
+
+    async def adeadlines(self) -> Deadlines:
+        """See deadlines()."""
+        await self._ahold(self._ensure_read())
+        return self._deadlines()
+
+    def _deadlines(self) -> Deadlines:
+        if self._record is None:
+            return Deadlines(None, None)
+        return Deadlines(
+            add_age(self._record.touched_at, self._record.idle_age), self._record.hard_deadline_at
+        )
+
+    def get_expiry_age(self, **kwargs: Any) -> int:
+        """Return the seconds until the session ends; see Django's documentation for *kwargs*."""
+        if "expiry" not in kwargs:
+            kwargs["expiry"] = self.get(EXPIRY_ENTRY)
+        return self._expiry_age(**kwargs)
+
+    async def aget_expiry_age(self, **kwargs: Any) -> int:
+        """See get_expiry_age()."""
+        if "expiry" not in kwargs:
+            kwargs["expiry"] = await self.aget(EXPIRY_ENTRY)
+        return self._expiry_age(**kwargs)
+
+    def get_expiry_date(self, **kwargs: Any) -> datetime:
+        """Return when the session ends; see Django's documentation for *kwargs*."""
+        if "expiry" not in kwargs:
+            kwargs["expiry"] = self.get(EXPIRY_ENTRY)
+        return self._expiry_date(**kwargs)
+
+    async def aget_expiry_date(self, **kwargs: Any) -> datetime:
+        """See get_expiry_date()."""
+        if "expiry" not in kwargs:
+            kwargs["expiry"] = await self.aget(EXPIRY_ENTRY)
+        return self._expiry_date(**kwargs)
+
+    def _expiry_age(self, *, expiry: Any, modification: datetime | None = None) -> int:
+        modification = modification or timezone.now()
+        return (self._expiry_date(expiry=expiry, modification=modification) - modification) // (
+            timedelta(seconds=1)
+        )
+
+    def _expiry_date(self, *, expiry: Any, modification: datetime | None = None) -> datetime:
+        modification = modification or timezone.now()
+        used_at = aware(modification)
+        ends_at = self._planned_life(expiry, used_at).ends_at(used_at)
+        if ends_at is None:
+            # Both timeouts are off: the session lives on, and its cookie has to have some length.
+            ends_at = used_at + timedelta(seconds=settings.SESSION_COOKIE_AGE)
+        return timezone.make_naive(ends_at) if timezone.is_naive(modification) else ends_at
+
+    def _planned_life(self, custom: Any, used_at: datetime) -> expiry.Life:
+        begins_now = self._record is None or self._is_login
+        return expiry.life(
+            config().policy,
+            custom_expiry(custom),
+            began_at=used_at if begins_now or self._record is None else self._record.began_at,
+            is_anonymous=merge.user_id(getattr(self, "_session_cache", {})) is None,
+        )
+
+    # Keys
+
+    def _get_new_session_key(self) -> str:
+        # Django asks the store whether a key is taken; 132 random bits never are.
+        return keys.make(config().signing_keys).session_key
+
+    async def _aget_new_session_key(self) -> str:
+        return self._get_new_session_key()

@@ -1,0 +1,103 @@
+"""The `engine` fixture: a test that asks for it runs on every engine and every kind of server."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from servers import MongoReplicaSet, MongoServer
+
+from django_multisession.drivers.base import Driver
+from django_multisession.store import DriverSessionStore
+
+if TYPE_CHECKING:
+    from pytest_django.fixtures import SettingsWrapper
+
+    from tests.conftest import Running
+
+ENGINES = (
+    "memory",
+    "redis-6.2",
+    "redis-7.0",
+    "redis-8.2",
+    "mongodb-standalone",
+    "mongodb-replica-set",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that is set as ``SESSION_ENGINE``, on a running server.
+
+    Attributes:
+        name: One of `ENGINES`.
+        server: What runs it; None for memory.
+    """
+
+    name: str
+    server: Any = None
+
+    @property
+    def kind(self) -> str:
+        """``"memory"``, ``"redis"`` or ``"mongodb"``."""
+        return self.name.partition("-")[0]
+
+    @property
+    def path(self) -> str:
+        """What ``SESSION_ENGINE`` is set to."""
+        return f"django_multisession.engines.{self.kind}"
+
+    @property
+    def SessionStore(self) -> type[DriverSessionStore]:  # noqa: N802  (as engines spell it)
+        store: type[DriverSessionStore] = import_module(self.path).SessionStore
+        return store
+
+    @property
+    def driver(self) -> Driver:
+        return self.SessionStore.get_driver()
+
+
+def use_engine(
+    name: str, settings: SettingsWrapper, running_servers: Running, url: str | None = None
+) -> Engine:
+    """Start the server of engine *name* and point the settings at it.
+
+    Each test gets a prefix or a collection of its own, so that no test sees another's records.
+
+    Args:
+        url: Where to reach the server instead: a proxy.
+    """
+    engine = Engine(name)
+    mine = uuid.uuid4().hex[:12]
+    if engine.kind == "redis":
+        engine = Engine(name, running_servers.redis(name))
+        settings.MULTISESSION_REDIS = {"URL": url or engine.server.url, "PREFIX": f"{mine}:"}
+    elif engine.kind == "mongodb":
+        server_kind = MongoReplicaSet if name.endswith("replica-set") else MongoServer
+        engine = Engine(name, running_servers.mongodb(name, server_kind))
+        settings.MULTISESSION_MONGODB = {
+            "URI": url or engine.server.url,
+            "DATABASE": "multisession_tests",
+            "COLLECTION": f"sessions_{mine}",
+        }
+    settings.SESSION_ENGINE = engine.path
+    return engine
+
+
+@pytest.fixture(params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest, settings: SettingsWrapper, running_servers: Running
+) -> Engine:
+    """Every engine on every kind of server, in turn."""
+    return use_engine(request.param, settings, running_servers)
+
+
+@pytest.fixture(params=["redis-8.2", "mongodb-standalone"])
+def network_engine(
+    request: pytest.FixtureRequest, settings: SettingsWrapper, running_servers: Running
+) -> Engine:
+    """One engine per kind of server that is reached over a network."""
+    return use_engine(request.param, settings, running_servers)
