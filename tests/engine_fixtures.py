@@ -11,6 +11,7 @@ import pytest
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import Driver
+from django_multisession.engines._drivers import close_drivers
 from django_multisession.store import DriverSessionStore
 
 if TYPE_CHECKING:
@@ -65,11 +66,12 @@ def use_engine(
 ) -> Engine:
     """Start the server of engine *name* and point the settings at it.
 
-    Each test gets a prefix or a collection of its own, so that no test sees another's records.
+    Each test gets a driver, and a prefix or a collection, of its own: none sees another's records.
 
     Args:
         url: Where to reach the server instead: a proxy.
     """
+    close_drivers()
     engine = Engine(name)
     mine = uuid.uuid4().hex[:12]
     if engine.kind == "redis":

@@ -56,6 +56,15 @@ def driver_of(engine: str) -> Driver:
     return driver
 
 
+def close_drivers() -> None:
+    """Close every driver of this process; the next use opens a new one."""
+    with _lock:
+        drivers = list(_drivers.values())
+        _drivers.clear()
+    for driver in drivers:
+        driver.close()
+
+
 def _close_changed(*, setting: str, **_kwargs: Any) -> None:
     with _lock:
         driver = _drivers.pop(_SETTINGS.get(setting, ""), None)

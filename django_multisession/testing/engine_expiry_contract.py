@@ -1,0 +1,315 @@
+"""The laws of an engine's time: idle and absolute expiry, touches, ``set_expiry()``, purging."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from django_multisession.drivers.base import Driver
+from django_multisession.store import Deadlines
+from django_multisession.testing.engine_contract import (
+    USER_ID,
+    EngineFixtures,
+    Open,
+    saved,
+    storage_key,
+    stored,
+)
+from django_multisession.testing.verbs import Clock, SessionVerbs
+
+HOUR = 3600
+DAY = 24 * HOUR
+TIMEOUTS = {"MULTISESSION_IDLE_TIMEOUT": HOUR, "MULTISESSION_ABSOLUTE_TIMEOUT": 10 * HOUR}
+
+
+def visit(open_session: Open, key: str | None) -> SessionVerbs:
+    """Do what a page that only reads does under Django's middleware."""
+    session = open_session(key)
+    session.get("a")
+    if session.session.modified and not session.session.is_empty():
+        session.save()
+    return session
+
+
+class EngineExpiryContract(EngineFixtures):
+    """Laws of time, on a clock that the law drives."""
+
+    def test_a_session_ends_after_the_idle_timeout(self, open_session: Open, clock: Clock) -> None:
+        with override_settings(**TIMEOUTS):
+            key = saved(open_session, a=1).key
+            clock.advance(HOUR - 1)
+            assert open_session(key).entries() == {"a": 1}
+            clock.advance(1)
+            ended = open_session(key)
+            assert ended.entries() == {}
+            assert ended.key is None
+            assert open_session().exists(key) is False
+
+    def test_reading_is_use(self, open_session: Open, clock: Clock) -> None:
+        with override_settings(**TIMEOUTS):
+            key = saved(open_session, a=1).key
+            for _ in range(3):
+                clock.advance(HOUR - 1)
+                assert visit(open_session, key).entries() == {"a": 1}
+
+    def test_a_session_ends_at_the_absolute_timeout_however_much_it_is_used(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with override_settings(**TIMEOUTS):
+            session = saved(open_session, a=1)
+            for hour in range(19):
+                clock.advance(HOUR / 2)
+                session = open_session(session.key)
+                session["hour"] = hour
+                if hour == 9:
+                    session.cycle_key()
+                session.save()
+            clock.advance(HOUR / 2 - 1)
+            assert visit(open_session, session.key).entries() == {"a": 1, "hour": 18}
+            clock.advance(1)
+            assert open_session(session.key).entries() == {}
+
+    def test_a_login_begins_the_absolute_timeout_anew(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with override_settings(**TIMEOUTS, MULTISESSION_TOUCH_INTERVAL=60):
+            session = saved(open_session, a=1)
+            for _ in range(12):
+                clock.advance(HOUR / 2)
+                session = visit(open_session, session.key)
+            session[USER_ID] = "7"
+            session.save()
+            for _ in range(19):
+                clock.advance(HOUR / 2)
+                visit(open_session, session.key)
+            assert open_session(session.key)[USER_ID] == "7"
+            clock.advance(HOUR / 2)
+            assert open_session(session.key).entries() == {}
+
+    def test_a_save_keeps_the_session_alive(self, open_session: Open, clock: Clock) -> None:
+        with override_settings(**TIMEOUTS):
+            key = saved(open_session, a=1).key
+            for number in range(3):
+                clock.advance(HOUR - 1)
+                session = open_session(key)
+                session["a"] = number
+                session.save()
+            clock.advance(HOUR - 1)
+            assert open_session(key)["a"] == 2
+
+    def test_touches_are_as_far_apart_as_the_interval(
+        self, open_session: Open, clock: Clock, driver: Driver
+    ) -> None:
+        with override_settings(**TIMEOUTS, MULTISESSION_TOUCH_INTERVAL=60):
+            session = saved(open_session, a=1)
+            clock.advance(59)
+            assert visit(open_session, session.key).session.modified is False
+            assert stored(driver, session).touched_at == clock.now - timedelta(seconds=59)
+            clock.advance(1)
+            visit(open_session, session.key)
+            assert stored(driver, session).touched_at == clock.now
+
+    def test_by_default_touches_are_a_tenth_of_the_idle_timeout_apart(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with override_settings(MULTISESSION_IDLE_TIMEOUT=100):
+            key = saved(open_session, a=1).key
+            clock.advance(9)
+            assert visit(open_session, key).session.modified is False
+            clock.advance(1)
+            assert open_session(key)["a"] == 1
+            touched = open_session(key)
+            touched.get("a")
+            assert touched.session.modified is True
+
+    def test_a_touch_does_not_rewrite_the_payload(
+        self, open_session: Open, clock: Clock, driver: Driver
+    ) -> None:
+        session = saved(open_session, a=1)
+        before = stored(driver, session)
+        clock.advance(60)
+        visit(open_session, session.key)
+        after = stored(driver, session)
+        assert (after.payload, after.revisions) == (before.payload, before.revisions)
+        assert after.touched_at == clock.now
+
+    def test_a_request_can_opt_out_of_being_use(
+        self, open_session: Open, clock: Clock, driver: Driver
+    ) -> None:
+        session = saved(open_session, a=1)
+        before = stored(driver, session).touched_at
+        clock.advance(HOUR)
+        poll = open_session(session.key)
+        poll.session.counts_as_use = False
+        poll.get("a")
+        assert poll.session.modified is False
+        poll["a"] = 2
+        poll.save()
+        assert stored(driver, session).touched_at == before
+        assert open_session(session.key)["a"] == 2
+
+    def test_a_browser_length_session_is_touched_without_renewing_its_cookie(
+        self, open_session: Open, clock: Clock, driver: Driver
+    ) -> None:
+        with override_settings(**TIMEOUTS):
+            session = open_session()
+            session["a"] = 1
+            session.set_expiry(0)
+            session.save()
+            clock.advance(HOUR / 2)
+            assert visit(open_session, session.key).session.modified is False
+            assert stored(driver, session).touched_at == clock.now
+            clock.advance(HOUR)
+            assert open_session(session.key).entries() == {}
+
+    def test_anonymous_sessions_may_end_earlier(self, open_session: Open, clock: Clock) -> None:
+        with override_settings(**TIMEOUTS, MULTISESSION_ANONYMOUS_TIMEOUT=600):
+            anonymous, known = saved(open_session, a=1), saved(open_session, **{USER_ID: "7"})
+            clock.advance(600)
+            assert open_session(anonymous.key).entries() == {}
+            assert open_session(known.key).entries() == {USER_ID: "7"}
+
+    @pytest.mark.parametrize(
+        "switched_off", ["MULTISESSION_IDLE_TIMEOUT", "MULTISESSION_ABSOLUTE_TIMEOUT"]
+    )
+    def test_none_switches_a_timeout_off(
+        self, open_session: Open, clock: Clock, switched_off: str
+    ) -> None:
+        with override_settings(**{**TIMEOUTS, switched_off: None}):
+            key = saved(open_session, a=1).key
+            for _ in range(19):
+                clock.advance(HOUR / 2)
+                visit(open_session, key)
+            assert open_session(key).entries() == {"a": 1}
+            clock.advance(HOUR)
+            assert open_session(key).entries() == {}
+
+    def test_without_timeouts_a_session_does_not_end(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with override_settings(MULTISESSION_IDLE_TIMEOUT=None, MULTISESSION_ABSOLUTE_TIMEOUT=None):
+            session = saved(open_session, a=1)
+            assert session.deadlines() == Deadlines(None, None)
+            clock.advance(1000 * DAY)
+            assert open_session(session.key).entries() == {"a": 1}
+
+    def test_shortened_timeouts_hold_for_stored_sessions(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        key = saved(open_session, a=1).key
+        clock.advance(HOUR)
+        with override_settings(MULTISESSION_IDLE_TIMEOUT=HOUR):
+            assert open_session(key).entries() == {}
+
+    # Custom expiry
+
+    @pytest.mark.parametrize(
+        ("value", "age"),
+        [(300, 300), (timedelta(seconds=300), 300), (0, HOUR), (None, HOUR)],
+        ids=["integer", "timedelta", "browser", "none"],
+    )
+    def test_set_expiry_sets_the_age_that_the_cookie_gets(
+        self, open_session: Open, value: Any, age: int
+    ) -> None:
+        with override_settings(**TIMEOUTS):
+            session = open_session()
+            session.set_expiry(value)
+            assert session.get_expiry_age() == age
+            assert session.get_expire_at_browser_close() is (value == 0)
+
+    def test_an_integer_expiry_replaces_the_idle_age(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with override_settings(**TIMEOUTS):
+            key = _with_expiry(open_session, 2 * HOUR)
+            clock.advance(2 * HOUR - 1)
+            assert visit(open_session, key).entries()["a"] == 1
+            clock.advance(2 * HOUR - 1)
+            assert visit(open_session, key).entries()["a"] == 1
+            clock.advance(2 * HOUR)
+            assert open_session(key).entries() == {}
+
+    @pytest.mark.parametrize("form", ["timedelta", "datetime"])
+    def test_a_date_expiry_is_a_hard_deadline(
+        self, open_session: Open, clock: Clock, form: str
+    ) -> None:
+        with override_settings(**TIMEOUTS):
+            span = timedelta(seconds=5 * HOUR)
+            key = _with_expiry(open_session, span if form == "timedelta" else clock.now + span)
+            clock.advance(5 * HOUR - 1)
+            assert visit(open_session, key).entries()["a"] == 1
+            clock.advance(1)
+            assert open_session(key).entries() == {}
+
+    def test_a_configured_absolute_timeout_caps_every_expiry(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with override_settings(**TIMEOUTS):
+            by_date, by_age = (
+                _with_expiry(open_session, expiry) for expiry in (timedelta(days=365), 365 * DAY)
+            )
+            for key in (by_date, by_age):
+                assert open_session(key).get_expiry_age() == 10 * HOUR
+            clock.advance(10 * HOUR)
+            for key in (by_date, by_age):
+                assert open_session(key).entries() == {}
+
+    def test_the_default_absolute_timeout_gives_way_to_set_expiry(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        keys = [_with_expiry(open_session, expiry) for expiry in (timedelta(days=365), 365 * DAY)]
+        clock.advance(364 * DAY)
+        assert [open_session(key)["a"] for key in keys] == [1, 1]
+
+    def test_an_expiry_in_the_past_ends_the_session(self, open_session: Open) -> None:
+        keys = [_with_expiry(open_session, expiry) for expiry in (timedelta(seconds=-10), -10)]
+        assert [open_session(key).entries() for key in keys] == [{}, {}]
+
+    def test_set_expiry_on_a_stored_session_moves_its_end(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with override_settings(**TIMEOUTS):
+            key = saved(open_session, a=1).key
+            session = open_session(key)
+            session.set_expiry(60)
+            session.save()
+            clock.advance(60)
+            assert open_session(key).entries() == {}
+
+    def test_the_deadlines_are_told(self, open_session: Open, clock: Clock) -> None:
+        with override_settings(**TIMEOUTS):
+            session = saved(open_session, a=1)
+            idle_end, hard_end = (_later(clock, hours) for hours in (1, 10))
+            assert session.deadlines() == Deadlines(idle_end, hard_end)
+            assert open_session(session.key).deadlines() == Deadlines(idle_end, hard_end)
+            assert open_session().deadlines() == Deadlines(None, None)
+
+    # Purging
+
+    def test_clear_expired_keeps_what_lives(
+        self, open_session: Open, clock: Clock, driver: Driver
+    ) -> None:
+        with override_settings(**TIMEOUTS):
+            expired = saved(open_session, a=1)
+            clock.advance(2 * HOUR)
+            live = saved(open_session, b=2)
+            live.clear_expired()
+            assert open_session(live.key).entries() == {"b": 2}
+            assert open_session(expired.key).entries() == {}
+            removed = driver.get(storage_key(expired.key)) is None
+            assert removed or driver.has_native_expiry
+
+
+def _with_expiry(open_session: Open, expiry: Any) -> str | None:
+    session = open_session()
+    session["a"] = 1
+    session.set_expiry(expiry)
+    session.save()
+    return session.key
+
+
+def _later(clock: Clock, hours: int) -> datetime:
+    return clock.now + timedelta(hours=hours)
