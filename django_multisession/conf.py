@@ -129,6 +129,7 @@ class _Reader:
                 absolute_is_configured=hasattr(settings, "MULTISESSION_ABSOLUTE_TIMEOUT"),
                 anonymous_timeout=anonymous,
                 touch_interval=touch_interval,
+                idle_is_configured=hasattr(settings, "MULTISESSION_IDLE_TIMEOUT"),
             ),
             cycle_on_login=self._value(
                 "MULTISESSION_CYCLE_ON_LOGIN",

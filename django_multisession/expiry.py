@@ -41,8 +41,9 @@ class Policy:
         absolute_is_configured: Did the site choose the absolute timeout? The default one gives way
             to ``set_expiry()``, a chosen one caps it.
         anonymous_timeout: Idle timeout of sessions without a user; None is the same as for users.
-        touch_interval: How far apart two touches of a session are at least; None for the default,
-            a tenth of the session's own idle age, at most a minute.
+        touch_interval: How far apart two touches of a session are at least, though never more than
+            half of its idle age; None for the default, a tenth of its idle age, at most a minute.
+        idle_is_configured: Did the site choose the idle timeout, or is it ``SESSION_COOKIE_AGE``?
     """
 
     idle_timeout: timedelta | None
@@ -50,6 +51,7 @@ class Policy:
     absolute_is_configured: bool
     anonymous_timeout: timedelta | None = None
     touch_interval: timedelta | None = None
+    idle_is_configured: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,8 @@ def is_touch_due(policy: Policy, record: Record, now: datetime) -> bool:
 def _touch_interval(policy: Policy, idle_age: int | None) -> timedelta:
     if idle_age is None:
         return policy.touch_interval or LONGEST_TOUCH_INTERVAL
-    # Also caps a configured interval: a session must not end between two touches.
-    longest = timedelta(seconds=idle_age) / TOUCH_FRACTION
-    return min(policy.touch_interval or LONGEST_TOUCH_INTERVAL, longest)
+    idle = timedelta(seconds=idle_age)
+    if policy.touch_interval is None:
+        return min(LONGEST_TOUCH_INTERVAL, idle / TOUCH_FRACTION)
+    # A session with a short life of its own must not end between two touches.
+    return min(policy.touch_interval, idle / 2)

@@ -28,6 +28,11 @@ def changed_entries(
     }
 
 
+def are_same(these: Mapping[str, Any], those: Mapping[str, Any], fingerprint: Fingerprint) -> bool:
+    """Have both the same entries with the same values?"""
+    return these.keys() == those.keys() and not changed_entries(these, those, fingerprint)
+
+
 def auth_entries(entries: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries that say whose session it is."""
     return {name: value for name, value in entries.items() if str(name).startswith(AUTH_PREFIX)}

@@ -6,9 +6,10 @@ Nothing here does I/O; `lifecycle` holds the steps that do.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import enum
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -162,15 +163,23 @@ class SessionState(SessionBase):
         return now is not None and life != expiry.Life.of(self._record)
 
     def _is_touch_due(self, record: Record, now: datetime) -> bool:
-        return self.counts_as_use and expiry.is_touch_due(config().policy, record, now)
+        return self.counts_as_use and expiry.is_touch_due(self._policy(), record, now)
 
     def _is_browser_length(self, entries: Mapping[str, Any] | None = None) -> bool:
         custom = dict.get(entries if isinstance(entries, dict) else self._entries(), EXPIRY_ENTRY)
         return settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if custom is None else custom == 0
 
+    def _policy(self) -> expiry.Policy:
+        policy = config().policy
+        age = self.get_session_cookie_age()
+        if policy.idle_is_configured or age == settings.SESSION_COOKIE_AGE:
+            return policy
+        # A subclass says otherwise: Django documents get_session_cookie_age() as the hook for it.
+        return dataclasses.replace(policy, idle_timeout=timedelta(seconds=age))
+
     def _life(self, entries: Mapping[str, Any], began_at: datetime) -> expiry.Life:
         return expiry.life(
-            config().policy,
+            self._policy(),
             custom_expiry(entries.get(EXPIRY_ENTRY)),
             began_at=began_at,
             is_anonymous=merge.user_id(entries) is None,

@@ -6,7 +6,6 @@ import dataclasses
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 
 from django_multisession import conversation, expiry, keys, merge
@@ -236,15 +235,14 @@ class DriverSessionStore(Lifecycle):
         ends_at = self._planned_life(expiry, used_at).ends_at(used_at)
         if ends_at is None:
             # Both timeouts are off: the session lives on, and its cookie has to have some length.
-            ends_at = used_at + timedelta(seconds=settings.SESSION_COOKIE_AGE)
+            ends_at = used_at + timedelta(seconds=self.get_session_cookie_age())
         return timezone.make_naive(ends_at) if timezone.is_naive(modification) else ends_at
 
     def _planned_life(self, custom: Any, used_at: datetime) -> expiry.Life:
-        begins_now = self._record is None or self._is_login
         return expiry.life(
-            config().policy,
+            self._policy(),
             custom_expiry(custom),
-            began_at=used_at if begins_now or self._record is None else self._record.began_at,
+            began_at=self._record.began_at if self._record and not self._is_login else used_at,
             is_anonymous=merge.user_id(getattr(self, "_session_cache", {})) is None,
         )
 

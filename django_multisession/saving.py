@@ -1,0 +1,189 @@
+"""Saving: store what a request changed, over what it read, and never over an ended session."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+
+from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+
+from django_multisession import codec, conversation, keys, merge, sealing
+from django_multisession.conf import config
+from django_multisession.conversation import Steps
+from django_multisession.exceptions import SessionConflict, StoreUnavailable
+from django_multisession.reading import Opened, Reading
+from django_multisession.records import Outcome, Record, new_revision
+from django_multisession.session_state import Standing
+
+#: How often a save that met another save is tried again before it gives up.
+SAVE_TRIES = 8
+#: A new key is never taken (132 random bits); a server that says so again and again is broken.
+CREATE_TRIES = 3
+
+
+class SessionEnded(UpdateError, SessionInterrupted):  # noqa: N818  (named as its Django parents are)
+    """The session was ended or moved elsewhere before this request could save it.
+
+    Django's middleware turns an `UpdateError` into a 400; raised in a view it is a 400 by itself,
+    because `SessionInterrupted` is a `BadRequest`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request's session was ended before the request completed. "
+            "The user may have logged out or in elsewhere, for example."
+        )
+
+
+class Saving(Reading):
+    """The steps that write."""
+
+    def _save(self, must_create: bool) -> Steps[None]:
+        if self._standing is Standing.ENDED:
+            raise SessionEnded
+        if must_create or self._own_key() is None:
+            yield from self._add(must_create=must_create)
+            return
+        yield from self._ensure_read()
+        match self._standing:
+            case Standing.ENDED:
+                raise SessionEnded
+            case Standing.UNREACHABLE:
+                # The server may be back, but what it holds was not read: nothing to save upon.
+                if self._modified_flag or self._entries().has_nested_change():
+                    raise unread()
+            case Standing.STORED:
+                yield from self._update()
+            case _:
+                yield from self._add(must_create=False)
+
+    def _add(self, *, must_create: bool) -> Steps[None]:
+        """Store a new record, under the key that was given already or a new one."""
+        if not hasattr(self, "_session_cache"):
+            self._session_cache = self._new_entries()
+        own = self._own_key()
+        for _ in range(CREATE_TRIES):
+            key = own or keys.make(config().signing_keys)
+            now = self._now()
+            record, serialized = self._compose(key.storage_key, None, now)
+            if (yield from conversation.add(key.storage_key, record)):
+                self._verified = key
+                self._session_key = key.session_key
+                self._finish_write(key.storage_key, record, serialized)
+                return
+            if must_create and own is not None:
+                raise CreateError
+            own = None
+        raise StoreUnavailable(f"The server called {CREATE_TRIES} new session keys taken.")
+
+    def _update(self) -> Steps[None]:
+        """Write over the stored record what changed, or touch it."""
+        assert self._record is not None  # noqa: S101  (what STORED means; for mypy)
+        now = self._now()
+        is_moving = self._is_moving()
+        if not (is_moving or self._needs_new_signature() or self._has_changed(now)):
+            if self._has_written and not self._is_touch_due(self._record, now):
+                return
+            if self.counts_as_use and not (yield from self._touch(self._record, now)):
+                self._forget_record(Standing.ENDED)
+                raise SessionEnded
+            return
+        own = self._own_key()
+        assert own is not None  # noqa: S101  (as above)
+        for _ in range(SAVE_TRIES):
+            base, base_key = self._record, self._record_key
+            assert base is not None  # noqa: S101  (as above)
+            assert base_key is not None  # noqa: S101  (as above)
+            record, serialized = self._compose(own.storage_key, base, now)
+            if is_moving:
+                answer = yield from conversation.move(
+                    base_key, own.storage_key, record, base.revision, now
+                )
+            else:
+                answer = yield from conversation.replace(base_key, record, base.revision, now)
+            if answer.outcome is Outcome.SAVED:
+                self._finish_write(own.storage_key, record, serialized)
+                return
+            if answer.outcome is Outcome.MISSING:
+                yield from self._meet_end(is_moving=is_moving)
+                return
+            self._meet_conflict(base_key, answer.stored)
+        raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
+
+    def _meet_end(self, *, is_moving: bool) -> Steps[None]:
+        """The record was ended: interrupt this request, unless it is a login of its own.
+
+        Two logins at once on one anonymous session (a double click) both succeed. The second takes
+        along what it set itself, and nothing of what was ended.
+        """
+        if not (is_moving and self._is_login):
+            self._forget_record(Standing.ENDED)
+            raise SessionEnded
+        before = codec.deserialize(self._base, self.serializer())
+        mine = merge.changed_entries(before, self._entries(), self._fingerprint)
+        self._session_cache = self._new_entries(mine)
+        self._forget_record(Standing.NEW)
+        yield from self._add(must_create=True)
+
+    def _meet_conflict(self, key: str, stored: Record | None) -> None:
+        """Take the record of another save as the one to write over: the later save wins.
+
+        Not so where that save changed whose session it is.
+        """
+        opened = self._open(key, stored, self._now())
+        if opened is None or not (self._is_login or self._has_same_owner(opened)):
+            self._forget_record(Standing.ENDED)
+            raise SessionEnded
+        self._record, self._base = opened.record, opened.serialized
+
+    def _has_same_owner(self, theirs: Opened) -> bool:
+        before = merge.auth_entries(codec.deserialize(self._base, self.serializer()))
+        after = merge.auth_entries(theirs.entries)
+        return (
+            self._record is not None
+            and self._record.began_at == theirs.record.began_at
+            and merge.are_same(before, after, self._fingerprint)
+        )
+
+    def _compose(self, key: str, base: Record | None, now: datetime) -> tuple[Record, bytes]:
+        """Make the record to store under *key* over *base*, and its entries as serialized."""
+        conf = config()
+        entries = self._entries()
+        serialized = codec.serialize(entries, self.serializer(), conf.max_size)
+        began_at = now if base is None or self._is_login else base.began_at
+        life = self._life(entries, began_at)
+        record = Record(
+            payload=b"",
+            revisions=new_revision(base.revisions if base else ()),
+            created_at=base.created_at if base else now,
+            began_at=began_at,
+            touched_at=_touched_at(base, now, is_use=self.counts_as_use),
+            idle_age=life.idle_age,
+            hard_deadline_at=life.hard_deadline_at,
+            user_id=merge.user_id(entries),
+        )
+        payload = sealing.seal(
+            codec.compress(serialized), sealing.Binding.of(key, record), conf.sealing_keys
+        )
+        return dataclasses.replace(record, payload=payload), serialized
+
+    def _finish_write(self, key: str, record: Record, serialized: bytes) -> None:
+        self._adopt(key, record, serialized)
+        self._has_written = True
+        self._is_login = False
+        if self._verified is not None:
+            self._verified = dataclasses.replace(self._verified, by_fallback=False)
+        self._entries().rebase()
+
+
+def _touched_at(base: Record | None, now: datetime, *, is_use: bool) -> datetime:
+    """Return the last use to store; the clocks of two processes must not move it back."""
+    if base is None:
+        return now
+    return max(base.touched_at, now) if is_use else base.touched_at
+
+
+def unread() -> StoreUnavailable:
+    """Return the error of a change to a session that could not be read."""
+    return StoreUnavailable("The session could not be read, so it cannot be changed.")
