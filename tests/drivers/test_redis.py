@@ -1,0 +1,235 @@
+"""How the Redis driver stores; how it connects is in `test_redis_connections`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from servers import RedisServer
+
+from django_multisession.drivers.redis import RedisDriver
+from django_multisession.records import SAVED, Outcome, Retired
+from tests.drivers.redis_fixtures import (
+    NOW,
+    VERBS,
+    Connect,
+    Raw,
+    Verb,
+    call,
+    connect,
+    driver,
+    make_record,
+    perform,
+    raw,
+    successor,
+)
+from tests.drivers.redis_proxy import RedisProxy
+
+__all__ = ["call", "connect", "driver", "raw"]
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[RedisProxy]:
+    with RedisProxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_is_one_command(
+    call: Verb, connect: Connect, proxy: RedisProxy, name: str
+) -> None:
+    driver, record = connect(proxy), make_record()
+    # The server learns the script.
+    perform(call, connect(proxy), name, record)
+    call(driver.add, "key", record)
+    proxy.forget()
+    perform(call, driver, name, record)
+    assert proxy.commands == ["HGETALL" if name == "get" else "EVALSHA"]
+
+
+def test_a_forgotten_script_is_told_once(
+    call: Verb, connect: Connect, proxy: RedisProxy, redis_server: RedisServer
+) -> None:
+    driver, record = connect(proxy), make_record()
+    call(driver.get, "key")
+    driver._client.execute_command("SCRIPT FLUSH")
+    proxy.forget()
+    assert call(driver.add, "key", record)
+    assert call(driver.add, "other", record)
+    assert proxy.commands == ["EVALSHA", "EVAL", "EVALSHA"]
+
+
+def test_a_save_is_answered_without_the_payload(
+    call: Verb, connect: Connect, proxy: RedisProxy
+) -> None:
+    driver, record = connect(proxy), make_record(payload=b"x" * 100_000)
+    call(driver.add, "key", record)
+    first, second = (successor(record, payload=b"y" * 100_000) for _ in range(2))
+    proxy.forget()
+    assert call(driver.replace, "key", first, record.revision, NOW) == SAVED
+    assert call(driver.move, "key", "moved", second, first.revision, NOW) == SAVED
+    assert call(driver.touch, "moved", NOW, NOW)
+    assert call(driver.delete, "moved")
+    assert proxy.bytes_answered < 1000
+
+
+def test_an_add_whose_answer_is_lost_is_stored_once_and_reported_as_stored(
+    call: Verb, connect: Connect, proxy: RedisProxy
+) -> None:
+    driver, record = connect(proxy), make_record()
+    call(driver.get, "key")
+    proxy.answers_to_lose = 1
+    assert call(driver.add, "key", record)
+    assert proxy.answers_to_lose == 0
+    assert call(driver.get, "key") == record
+
+
+def test_a_replace_whose_answer_is_lost_is_saved_without_a_conflict(
+    call: Verb, connect: Connect, proxy: RedisProxy
+) -> None:
+    driver, record = connect(proxy), make_record()
+    call(driver.add, "key", record)
+    new = successor(record)
+    proxy.answers_to_lose = 1
+    assert call(driver.replace, "key", new, record.revision, NOW) == SAVED
+    assert proxy.answers_to_lose == 0
+    assert call(driver.get, "key") == new
+
+
+def test_a_move_whose_answer_is_lost_is_saved(
+    call: Verb, connect: Connect, proxy: RedisProxy
+) -> None:
+    driver, record = connect(proxy), make_record()
+    call(driver.add, "old", record)
+    new = successor(record)
+    proxy.answers_to_lose = 1
+    assert call(driver.move, "old", "new", new, record.revision, NOW) == SAVED
+    assert proxy.answers_to_lose == 0
+    assert call(driver.get, "old") == Retired(new.revision)
+    assert call(driver.get, "new") == new
+
+
+def test_two_prefixes_share_a_server_without_meeting(
+    call: Verb, driver: RedisDriver, redis_server: RedisServer, connect: Connect
+) -> None:
+    call(driver.add, "key", make_record())
+    assert call(connect(redis_server).get, "key") is None
+
+
+def test_every_key_has_the_prefix(
+    call: Verb, driver: RedisDriver, raw: Raw, redis_server: RedisServer
+) -> None:
+    record = make_record()
+    call(driver.add, "old", record)
+    call(driver.move, "old", "new", successor(record), record.revision, NOW)
+    names = {name.decode() for name in raw.client.keys(f"{driver._prefix}*")}
+    assert names == {raw.name("old"), raw.name("new")}
+
+
+def test_a_record_of_none_and_extremes_comes_back_as_it_was(
+    call: Verb, driver: RedisDriver
+) -> None:
+    edge = NOW.replace(year=9999, month=12, day=31, hour=23, minute=59, second=59)
+    record = make_record(
+        payload=bytes(range(256)),
+        created_at=NOW.replace(year=1),
+        hard_deadline_at=edge.replace(microsecond=999_000),
+        idle_age=10**18,
+        user_id="\ud800 \U0001f511",
+    )
+    bare = make_record(payload=b"", idle_age=None, hard_deadline_at=None, user_id=None)
+    call(driver.add, "extreme", record)
+    call(driver.add, "bare", bare)
+    assert call(driver.get, "extreme") == record
+    assert call(driver.get, "bare") == bare
+    assert call(driver.touch, "extreme", NOW + timedelta(seconds=1), NOW)
+    assert call(driver.replace, "bare", successor(bare), bare.revision, NOW) == SAVED
+
+
+def test_a_replace_leaves_no_field_of_the_record_before(call: Verb, driver: RedisDriver) -> None:
+    record = make_record()
+    bare = successor(record, idle_age=None, hard_deadline_at=None, user_id=None)
+    call(driver.add, "key", record)
+    call(driver.replace, "key", bare, record.revision, NOW)
+    assert call(driver.get, "key") == bare
+
+
+def test_the_server_keeps_a_record_for_its_own_life_though_its_clock_is_years_ahead(
+    call: Verb, driver: RedisDriver, raw: Raw
+) -> None:
+    record = make_record(idle_age=600)
+    call(driver.add, "key", record)
+    assert 600 < (raw.life("key") or 0) <= 660
+    later = NOW + timedelta(seconds=500)
+    call(driver.touch, "key", later, later)
+    assert 600 < (raw.life("key") or 0) <= 660
+    shorter = successor(record, touched_at=later, idle_age=60)
+    call(driver.replace, "key", shorter, record.revision, later)
+    assert 60 < (raw.life("key") or 0) <= 120
+    longer = successor(shorter, touched_at=later, idle_age=6000)
+    call(driver.move, "key", "new", longer, shorter.revision, later)
+    assert 6000 < (raw.life("new") or 0) <= 6060
+
+
+def test_the_server_keeps_a_touched_record_no_longer_than_its_hard_deadline(
+    call: Verb, driver: RedisDriver, raw: Raw
+) -> None:
+    record = make_record(idle_age=600, hard_deadline_at=NOW + timedelta(seconds=700))
+    call(driver.add, "key", record)
+    later = NOW + timedelta(seconds=400)
+    assert call(driver.touch, "key", later, later)
+    assert 300 < (raw.life("key") or 0) <= 360
+
+
+@pytest.mark.parametrize("idle_age", [None, 10**15])
+def test_a_record_that_never_ends_is_kept_for_ever(
+    call: Verb, driver: RedisDriver, raw: Raw, idle_age: int | None
+) -> None:
+    endless = {"idle_age": idle_age, "hard_deadline_at": None}
+    call(driver.add, "added", make_record(**endless))
+    assert raw.life("added") is None
+    record = make_record()
+    call(driver.add, "replaced", record)
+    call(driver.replace, "replaced", successor(record, **endless), record.revision, NOW)
+    assert raw.life("replaced") is None
+    raw.client.expire(raw.name("added"), 100)
+    call(driver.touch, "added", NOW + timedelta(seconds=1), NOW)
+    assert raw.life("added") is None
+
+
+def test_a_retired_record_is_kept_for_a_minute_and_not_renewed(
+    call: Verb, driver: RedisDriver, raw: Raw
+) -> None:
+    record = make_record()
+    call(driver.add, "moved", record)
+    call(driver.move, "moved", "new", successor(record), record.revision, NOW)
+    call(driver.add, "deleted", record)
+    call(driver.delete, "deleted")
+    for key in ("moved", "deleted"):
+        assert 0 < (raw.life(key) or 0) <= 60
+        assert list(raw.fields(key)) == [b"retired"]
+        raw.client.expire(raw.name(key), 30)
+        assert not call(driver.delete, key)
+        assert 0 < (raw.life(key) or 0) <= 30
+
+
+def test_a_touch_changes_one_field(call: Verb, driver: RedisDriver, raw: Raw) -> None:
+    call(driver.add, "key", make_record())
+    before = raw.fields("key")
+    call(driver.touch, "key", NOW + timedelta(milliseconds=1), NOW)
+    after = raw.fields("key")
+    assert {name for name in after if after[name] != before[name]} == {b"touched_at"}
+    assert before.keys() == after.keys()
+
+
+def test_a_conflict_brings_what_is_stored(call: Verb, driver: RedisDriver) -> None:
+    record = make_record()
+    call(driver.add, "key", record)
+    answer = call(driver.replace, "key", successor(record), "another", NOW)
+    assert (answer.outcome, answer.stored) == (Outcome.CONFLICT, record)
+
+
+def test_nothing_is_purged_because_redis_expires_by_itself(call: Verb, driver: RedisDriver) -> None:
+    assert driver.has_native_expiry
+    assert call(driver.purge_expired, NOW, 100) == 0
