@@ -183,7 +183,7 @@ class DriverSessionStore(Lifecycle):
     # Expiry
 
     def deadlines(self) -> Deadlines:
-        """Return when the stored session ends, for a page that shows it."""
+        """Return when the stored session ends if it is not used again, for a page that shows it."""
         self._hold(self._ensure_read())
         return self._deadlines()
 
@@ -195,9 +195,10 @@ class DriverSessionStore(Lifecycle):
     def _deadlines(self) -> Deadlines:
         if self._record is None:
             return Deadlines(None, None)
-        return Deadlines(
-            add_age(self._record.touched_at, self._record.idle_age), self._record.hard_deadline_at
-        )
+        now = self._now()
+        # A touch that is due will be made by this very request.
+        used_at = now if self._is_touch_due(self._record, now) else self._record.touched_at
+        return Deadlines(add_age(used_at, self._record.idle_age), self._record.hard_deadline_at)
 
     def get_expiry_age(self, **kwargs: Any) -> int:
         """Return the seconds until the session ends; see Django's documentation for *kwargs*."""

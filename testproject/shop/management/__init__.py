@@ -1,0 +1,3 @@
+"""What ``manage.py`` can do here."""
+
+from __future__ import annotations

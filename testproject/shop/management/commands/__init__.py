@@ -1,0 +1,3 @@
+"""``manage.py demo``, and what it starts."""
+
+from __future__ import annotations

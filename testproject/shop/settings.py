@@ -1,0 +1,81 @@
+"""Settings of the demonstration site. For a look at sessions, not for anything that is public."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from shop.environment import ABSOLUTE_TIMEOUT, IDLE_TIMEOUT, Environment
+
+ENVIRONMENT = Environment.read()
+
+# Anybody can read this key here. Whoever knows a site's key can sign session keys for it.
+SECRET_KEY = "django-insecure-demonstration-only-never-copy-this-key-to-a-real-site"  # noqa: S105
+DEBUG = True
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+
+# --- what this demonstration is about ---------------------------------------------------------
+SESSION_ENGINE = ENVIRONMENT.engine_module
+MULTISESSION_REDIS = {"URL": ENVIRONMENT.redis_url}
+MULTISESSION_MONGODB = {"URI": ENVIRONMENT.mongodb_uri, "DATABASE": "multisession_demo"}
+MULTISESSION_IDLE_TIMEOUT = IDLE_TIMEOUT
+MULTISESSION_ABSOLUTE_TIMEOUT = ABSOLUTE_TIMEOUT
+# So that a reload is seen to begin the idle time anew; the default saves more writes.
+MULTISESSION_TOUCH_INTERVAL = timedelta(seconds=2)
+# ----------------------------------------------------------------------------------------------
+
+# Cookies are not kept apart by port: sites that run side by side need names of their own.
+_SITE = ENVIRONMENT.engine.rpartition(".")[2]
+SESSION_COOKIE_NAME = f"sessionid_{_SITE}"
+CSRF_COOKIE_NAME = f"csrftoken_{_SITE}"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+INSTALLED_APPS = [
+    "shop",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    # Not django.contrib.sessions: there is no table.
+    "django_multisession",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
+STATIC_URL = "static/"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ENVIRONMENT.database}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": f"[{_SITE}] %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        # Three sites share a terminal: warnings are told, not every request.
+        "django": {"handlers": ["console"], "level": "WARNING"},
+        "django.server": {"handlers": ["console"], "level": "ERROR", "propagate": False},
+    },
+}
