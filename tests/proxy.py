@@ -28,6 +28,7 @@ MONGODB_SETUP = frozenset(
 MONITORING = frozenset({"hello", "ismaster"})
 OP_QUERY, OP_MSG = 2004, 2013
 MORE_TO_COME = 2
+HEADER = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +84,9 @@ def _end_of_value(data: bytes, start: int) -> int | None:
     if kind in {b"$", b"=", b"!"}:
         end = line_end + 2 + (int(head) + 2 if int(head) >= 0 else 0)
         return end if end <= len(data) else None
-    parts = {b"*": 1, b"~": 1, b">": 1, b"%": 2, b"|": 2}.get(kind, 0)
-    # Attributes (|) come before the value that they belong to.
-    for _ in range((parts and parts * int(head)) + (kind == b"|")):
+    # Attributes (|) are not among these: Redis sends none.
+    parts = {b"*": 1, b"~": 1, b">": 1, b"%": 2}.get(kind)
+    for _ in range(parts * int(head) if parts else 0):
         end = None if end is None else _end_of_value(data, end)
     return end
 
@@ -95,7 +96,9 @@ class MongoDB:
 
     def end(self, data: bytes) -> int | None:
         size = _integer(data, 0)
-        return size if 16 <= size <= len(data) else None
+        if len(data) >= HEADER and size < HEADER:
+            raise ValueError(f"A message must have a header of {HEADER} bytes (got {size}).")
+        return size if HEADER <= size <= len(data) else None
 
     def request(self, raw: bytes) -> Request:
         operation = _integer(raw, 12)

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,22 @@ async def async_redis(proxy: TCPProxy, **options: Any) -> AsyncIterator[redis.as
         await client.aclose()
 
 
+def resp(*commands: str) -> bytes:
+    """Encode commands as a client does."""
+    words = [command.encode().split() for command in commands]
+    return b"".join(
+        b"*%d\r\n" % len(of) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in of)
+        for of in words
+    )
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, "it must happen within 60 s"
+        time.sleep(0.01)
+
+
 def test_a_redis_command_is_one_round_trip(redis_proxy: TCPProxy, client: redis.Redis) -> None:
     client.get("name")
     assert (redis_proxy.commands, redis_proxy.round_trips) == (["GET"], 1)
@@ -131,7 +148,7 @@ def test_asking_for_information_is_counted(redis_proxy: TCPProxy, client: redis.
 
 
 def test_every_byte_to_redis_is_counted(redis_proxy: TCPProxy) -> None:
-    command = b"*2\r\n$3\r\nGET\r\n$4\r\nnone\r\n"
+    command = resp("GET none")
     with socket.create_connection((redis_proxy.host, redis_proxy.port)) as connection:
         connection.sendall(command)
         assert connection.recv(100) == b"$-1\r\n"
@@ -140,14 +157,14 @@ def test_every_byte_to_redis_is_counted(redis_proxy: TCPProxy) -> None:
 
 def test_a_command_that_arrives_in_pieces_is_one_command(redis_proxy: TCPProxy) -> None:
     with socket.create_connection((redis_proxy.host, redis_proxy.port)) as connection:
-        for byte in b"*2\r\n$3\r\nGET\r\n$4\r\nnone\r\n":
+        for byte in resp("GET none"):
             connection.sendall(bytes([byte]))
         assert connection.recv(100) == b"$-1\r\n"
     assert (redis_proxy.commands, redis_proxy.round_trips) == (["GET"], 1)
 
 
 def test_a_burst_whose_beginning_is_answered_early_is_one_round_trip(redis_proxy: TCPProxy) -> None:
-    get = b"*2\r\n$3\r\nGET\r\n$4\r\nnone\r\n"
+    get = resp("GET none")
     with socket.create_connection((redis_proxy.host, redis_proxy.port)) as connection:
         connection.sendall(get + get[:10])
         assert connection.recv(100) == b"$-1\r\n"
@@ -181,21 +198,19 @@ def test_every_kind_of_redis_answer_passes(
 def test_messages_that_redis_pushes_answer_no_command(
     redis_proxy: TCPProxy, direct: redis.Redis
 ) -> None:
-    with socket.create_connection((redis_proxy.host, redis_proxy.port)) as connection:
-        stream = connection.makefile("rb")
-        for command in ("HELLO 3", "SELECT 9", "CLIENT TRACKING ON", "GET name"):
-            words = command.encode().split()
-            connection.sendall(
-                b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
-            )
-        while stream.readline() != b"_\r\n":
+    address = (redis_proxy.host, redis_proxy.port)
+    with socket.create_connection(address) as connection, connection.makefile("rb") as answers:
+        connection.sendall(resp("HELLO 3", "SELECT 9", "CLIENT TRACKING ON", "GET name"))
+        while answers.readline() != b"_\r\n":
             pass
+        redis_proxy.cut_next_answer("blpop")
+        connection.sendall(resp("BLPOP list 0"))
+        until(lambda: "BLPOP" in redis_proxy.commands)
         direct.set("name", "value")
-        assert stream.readline() == b">2\r\n"
-        redis_proxy.cut_next_answer("get")
-        connection.sendall(b"*2\r\n$3\r\nGET\r\n$4\r\nname\r\n")
-        assert stream.read().endswith(b"$4\r\nname\r\n")
-        stream.close()
+        assert answers.readline() == b">2\r\n"
+        direct.rpush("list", "value")
+        assert answers.read().endswith(b"\r\nname\r\n")
+    assert direct.llen("list") == 0
 
 
 def test_concurrent_clients_are_all_counted(redis_proxy: TCPProxy) -> None:
@@ -264,7 +279,8 @@ def test_a_mongodb_write_that_nobody_waits_for_is_no_round_trip(
     things = mongo.proxy.things
     things.with_options(write_concern=pymongo.WriteConcern(w=0)).insert_one({})
     things.find_one({})
-    assert (mongodb_proxy.commands, mongodb_proxy.round_trips) == (["insert", "find"], 1)
+    things.find_one({})
+    assert (mongodb_proxy.commands, mongodb_proxy.round_trips) == (["insert", "find", "find"], 2)
 
 
 def test_what_it_cannot_read_is_reported_at_the_end(newest_redis: RedisServer) -> None:
@@ -342,10 +358,10 @@ def test_answers_before_the_cut_one_are_delivered(
 ) -> None:
     redis_proxy.cut_next_answer("incr")
     with socket.create_connection((redis_proxy.host, redis_proxy.port)) as connection:
-        connection.sendall(b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nINCR\r\n$5\r\ncount\r\n")
-        stream = connection.makefile("rb")
-        assert stream.read() == b"+PONG\r\n"
-        stream.close()
+        connection.sendall(resp("SELECT 9", "INCR count"))
+        with connection.makefile("rb") as answers:
+            assert answers.read() == b"+OK\r\n"
+    assert direct.get("count") == b"1"
 
 
 def test_a_client_of_a_hanging_server_times_out(redis_proxy: TCPProxy) -> None:
@@ -388,6 +404,16 @@ def test_what_a_hanging_server_was_sent_is_never_done(
         redis_proxy.resume()
         assert other.get("name") is None
     assert direct.get("name") is None
+
+
+def test_a_connection_that_lost_something_ends_with_the_hang(redis_proxy: TCPProxy) -> None:
+    with socket.create_connection((redis_proxy.host, redis_proxy.port)) as connection:
+        redis_proxy.hang()
+        connection.sendall(resp("GET none"))
+        assert redis_proxy.connections == 1
+        redis_proxy.resume()
+        assert connection.recv(1) == b""
+    assert redis_proxy.commands == []
 
 
 def test_a_connection_that_lost_nothing_outlives_a_hang(

@@ -201,10 +201,10 @@ def test_a_paused_server_answers_when_it_is_resumed(own_redis: RedisServer) -> N
             assert patient.ping()
 
 
-def test_a_paused_server_can_be_stopped(own_redis: RedisServer) -> None:
+def test_a_paused_server_is_stopped_in_good_order(own_redis: RedisServer) -> None:
     own_redis.start().pause()
     own_redis.stop()
-    assert refuses(own_redis.port)
+    assert "bye bye" in (own_redis.directory / "server.log").read_text()
 
 
 def test_a_server_is_out_of_reach_of_the_terminal(own_redis: RedisServer) -> None:
