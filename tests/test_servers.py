@@ -66,8 +66,8 @@ def own_redis(newest_redis: RedisServer, tmp_path: Path) -> RedisServer:
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(server_binaries.REDIS_VARIABLE, raising=False)
-    monkeypatch.setattr(servers, "REDIS_WHEELS", {})
-    monkeypatch.setattr(servers, "MONGOD_WHEELS", {})
+    monkeypatch.setattr(server_binaries, "REDIS_WHEELS", {})
+    monkeypatch.setattr(server_binaries, "MONGOD_WHEELS", {})
 
 
 def stand_in(path: Path, version: str) -> Path:

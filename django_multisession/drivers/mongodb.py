@@ -1,0 +1,225 @@
+"""Sessions in MongoDB: one document per record, every verb one command, no transactions.
+
+A standalone server has no transactions, and they cost round trips. What must be atomic is one
+document, changed by a pipeline that checks before it writes (`mongodb_documents`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.core.checks import CheckMessage
+
+from django_multisession.drivers import mongodb_documents as documents
+from django_multisession.drivers.mongodb_checks import check
+from django_multisession.drivers.mongodb_connection import (
+    DEFAULT_COLLECTION,
+    Command,
+    Connection,
+    ReturnDocument,
+    UpdateOne,
+)
+from django_multisession.records import (
+    EXPIRY_SLACK,
+    SAVED,
+    Answer,
+    Record,
+    Stored,
+    answer_of_move,
+    answer_of_replace,
+)
+
+#: A command holds 16 MiB; so many keys are 80 kB, and gone well within the time limit.
+_PURGED_AT_ONCE = 1000
+
+
+class MongoDBDriver:
+    """Stores records in a MongoDB collection.
+
+    Args:
+        options: ``MULTISESSION_MONGODB``: ``URI``; ``DATABASE`` (the URI's, else "multisession");
+            ``COLLECTION`` ("sessions"); PyMongo's client options by their own names.
+    """
+
+    has_native_expiry = True
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._collection_name = options.get("COLLECTION", DEFAULT_COLLECTION)
+        self._connection = Connection(options)
+
+    def add(self, key: str, record: Record) -> bool:
+        """See Driver.add()."""
+        return self._connection.ask(_adding(key, record)) is not None
+
+    async def aadd(self, key: str, record: Record) -> bool:
+        """See add()."""
+        return await self._connection.aask(_adding(key, record)) is not None
+
+    def get(self, key: str) -> Stored:
+        """See Driver.get()."""
+        return documents.read(key, self._connection.ask(_getting(key)))
+
+    async def aget(self, key: str) -> Stored:
+        """See get()."""
+        return documents.read(key, await self._connection.aask(_getting(key)))
+
+    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+        """See Driver.replace()."""
+        found = self._connection.ask(_replacing(key, record, expected, now))
+        return answer_of_replace(documents.read(key, found), record, now)
+
+    async def areplace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+        """See replace()."""
+        found = await self._connection.aask(_replacing(key, record, expected, now))
+        return answer_of_replace(documents.read(key, found), record, now)
+
+    def move(
+        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+    ) -> Answer:
+        """See Driver.move(); one command, and two more where it is refused."""
+        result = self._connection.ask(_moving(old_key, new_key, record, expected, now))
+        if _has_moved(result):
+            return SAVED
+        # Where the new key was taken, what is there is not this move's to delete.
+        if result is not None:
+            self._connection.ask(_withdrawing(new_key))
+        return answer_of_move(self.get(old_key), record, now)
+
+    async def amove(
+        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+    ) -> Answer:
+        """See move()."""
+        result = await self._connection.aask(_moving(old_key, new_key, record, expected, now))
+        if _has_moved(result):
+            return SAVED
+        if result is not None:
+            await self._connection.aask(_withdrawing(new_key))
+        return answer_of_move(await self.aget(old_key), record, now)
+
+    def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+        """See Driver.touch()."""
+        return bool(self._connection.ask(_touching(key, touched_at, now)).matched_count)
+
+    async def atouch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+        """See touch()."""
+        return bool((await self._connection.aask(_touching(key, touched_at, now))).matched_count)
+
+    def delete(self, key: str) -> bool:
+        """See Driver.delete()."""
+        return bool(self._connection.ask(_retiring(key)).matched_count)
+
+    async def adelete(self, key: str) -> bool:
+        """See delete()."""
+        return bool((await self._connection.aask(_retiring(key))).matched_count)
+
+    def purge_expired(self, now: datetime, limit: int) -> int:
+        """See Driver.purge_expired(); removes what the TTL monitor has not come to yet."""
+        purged = 0
+        while purged < limit:
+            ids = self._connection.ask(_finding_expired(now, limit - purged))
+            removed = self._connection.ask(_removing_expired(now, ids)).deleted_count if ids else 0
+            purged += removed
+            if not removed:
+                break
+        return purged
+
+    async def apurge_expired(self, now: datetime, limit: int) -> int:
+        """See purge_expired()."""
+        purged = 0
+        while purged < limit:
+            ids = await self._connection.aask(_finding_expired(now, limit - purged))
+            removed = (
+                (await self._connection.aask(_removing_expired(now, ids))).deleted_count
+                if ids
+                else 0
+            )
+            purged += removed
+            if not removed:
+                break
+        return purged
+
+    def check(self) -> list[CheckMessage]:
+        """See Driver.check()."""
+        return check(self._connection, self._collection_name)
+
+    def close(self) -> None:
+        """See Driver.close()."""
+        self._connection.close()
+
+    async def aclose(self) -> None:
+        """See close()."""
+        await self._connection.aclose()
+
+
+def _adding(key: str, record: Record) -> Command:
+    # Matches the record that an attempt with a lost answer stored; any other is in the way of the
+    # upsert, and MongoDB says that its key is taken.
+    selection = {"_id": key, "revisions": record.revision}
+    pipeline = documents.added(key, record)
+    return lambda sessions: sessions.update_one(selection, pipeline, upsert=True)
+
+
+def _getting(key: str) -> Command:
+    return lambda sessions: sessions.find_one({"_id": key})
+
+
+def _replacing(key: str, record: Record, expected: str, now: datetime) -> Command:
+    pipeline = documents.replaced(key, record, expected, now)
+    projection = documents.without_own_payload(record.revision)
+    return lambda sessions: sessions.find_one_and_update(
+        {"_id": key}, pipeline, projection, return_document=ReturnDocument.AFTER
+    )
+
+
+def _moving(old_key: str, new_key: str, record: Record, expected: str, now: datetime) -> Command:
+    is_movable = documents.is_movable(expected, now, record.revision)
+    added = UpdateOne(
+        {"_id": new_key, "revisions": record.revision},
+        documents.added(new_key, record, now),
+        upsert=True,
+    )
+    retired = UpdateOne({"_id": old_key, "$expr": is_movable}, documents.retired(record.revision))
+    # In this order: whoever has been told neither key loses nothing if the server dies between.
+    return lambda sessions: sessions.bulk_write([added, retired], ordered=True)
+
+
+def _has_moved(result: Any) -> bool:
+    """Were both records written, now or by an attempt whose answer was lost?"""
+    return result is not None and result.upserted_count + result.matched_count == 2  # noqa: PLR2004  (new and old)
+
+
+def _withdrawing(new_key: str) -> Command:
+    return lambda sessions: sessions.delete_one({"_id": new_key})
+
+
+def _touching(key: str, touched_at: datetime, now: datetime) -> Command:
+    selection = {"_id": key, "$expr": documents.is_live(now)}
+    pipeline = documents.touched(touched_at)
+    return lambda sessions: sessions.update_one(selection, pipeline)
+
+
+def _retiring(key: str) -> Command:
+    selection = {"_id": key, "$expr": documents.is_not_retired()}
+    pipeline = documents.retired("")
+    return lambda sessions: sessions.update_one(selection, pipeline)
+
+
+def _finding_expired(now: datetime, limit: int) -> Command:
+    selection = {"expires_at": {"$lt": now - EXPIRY_SLACK}}
+    limit = min(limit, _PURGED_AT_ONCE)
+
+    def find(sessions: Any) -> Any:
+        return sessions.find(selection, {"_id": 1}, limit=limit, batch_size=limit).to_list()
+
+    return find
+
+
+def _removing_expired(now: datetime, found: list[dict[str, Any]]) -> Command:
+    selection = {
+        "_id": {"$in": [document["_id"] for document in found]},
+        # Once more: a touch in between saves a record.
+        "expires_at": {"$lt": now - EXPIRY_SLACK},
+    }
+    return lambda sessions: sessions.delete_many(selection)

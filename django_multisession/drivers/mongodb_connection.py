@@ -1,0 +1,281 @@
+"""How MongoDB is reached: clients, time limits, the one retry, and what an error means.
+
+PyMongo's texts are never passed on: a BulkWriteError holds the whole command, payload included,
+and a complaint about a URI may hold a piece of its password.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from django.core.exceptions import ImproperlyConfigured
+
+try:
+    import pymongo
+    from bson.codec_options import CodecOptions, DatetimeConversion
+    from bson.errors import InvalidBSON
+    from pymongo import ReturnDocument, UpdateOne
+    from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, PyMongoError
+except ImportError as error:
+    raise ImproperlyConfigured(
+        "Install django-multisession[mongodb] to use this engine."
+    ) from error
+
+from django_multisession.drivers.loops import ClientPerLoop
+from django_multisession.exceptions import StoreUnavailable
+
+__all__ = [
+    "DEFAULT_COLLECTION",
+    "INDEXES",
+    "Command",
+    "Connection",
+    # Imported by way of this module, which says what to install where PyMongo is missing.
+    "ReturnDocument",
+    "UpdateOne",
+]
+
+#: Runs one command on a collection of either kind; on an async one it returns an awaitable.
+Command = Callable[[Any], Any]
+
+DEFAULT_DATABASE = "multisession"
+DEFAULT_COLLECTION = "sessions"
+
+#: What is indexed, and how: for the TTL monitor, for purging, for the sessions of one user.
+INDEXES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "collect_at": {"expireAfterSeconds": 0},
+    "expires_at": {},
+    "user_id": {"partialFilterExpression": {"user_id": {"$type": "string"}}},
+}
+
+_OURS = frozenset({"URI", "DATABASE", "COLLECTION"})
+_DEFAULTS = {
+    "appname": "django-multisession",
+    "connectTimeoutMS": 2000,
+    "maxPoolSize": 50,
+    "serverSelectionTimeoutMS": 2000,
+    "timeoutMS": 2000,
+    "waitQueueTimeoutMS": 2000,
+}
+#: Ours sends the same revision again. A URI copied from Atlas says retryWrites=true and does not
+#: mean it; who does mean it says so in the options.
+_NO_RETRIES = {"retryReads": False, "retryWrites": False}
+
+#: The URI has no say in this: what one server alone acknowledged is lost in a fail-over, and what
+#: a secondary has not seen yet reads as a session that has ended.
+_HANDLING: Final[Mapping[str, Any]] = {
+    # Whatever stands in the store must be readable, if only to be found wanting.
+    "codec_options": CodecOptions[dict[str, Any]](
+        tz_aware=True,
+        tzinfo=UTC,
+        datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+        unicode_decode_error_handler="replace",
+    ),
+    "read_preference": pymongo.ReadPreference.PRIMARY,
+    # Where timeoutMS is set, PyMongo leaves wtimeout out.
+    "write_concern": pymongo.WriteConcern("majority", wtimeout=2000),
+}
+
+_DUPLICATE_KEY = 11000
+_RESEND = object()
+
+logger = logging.getLogger(__name__)
+
+
+class Connection:
+    """Sends commands to a collection, through one client per process and one per event loop.
+
+    Opening a client does no I/O; a forked process opens its own.
+
+    Args:
+        options: ``MULTISESSION_MONGODB``.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._sessions: Any = None
+        self._lock = threading.Lock()
+        self._async_sessions: ClientPerLoop[Any] = ClientPerLoop(
+            lambda: self._open(pymongo.AsyncMongoClient),
+            lambda sessions: sessions.database.client.close(),
+        )
+        # Taken by the first command that was answered, and kept: one attempt per process.
+        self._index_turn = threading.Lock()
+        _connections.add(self)
+
+    def ask(self, command: Command) -> Any:
+        """Send *command*, and the first time the indexes too.
+
+        Returns:
+            What PyMongo returns; None if a key is taken; an empty document if a document is none.
+
+        Raises:
+            StoreUnavailable: It was not answered, or refused.
+            ImproperlyConfigured: PyMongo does not take the options.
+        """
+        answer = self.send(command)
+        # After the command: now the server is known to answer, so the attempt is not wasted.
+        if self._index_turn.acquire(blocking=False):
+            try:
+                self.send(_create_indexes)
+            except StoreUnavailable as failure:
+                _warn_of_indexes(failure)
+        return answer
+
+    async def aask(self, command: Command) -> Any:
+        """See ask()."""
+        answer = await self.asend(command)
+        if self._index_turn.acquire(blocking=False):
+            try:
+                await self.asend(_create_indexes)
+            except StoreUnavailable as failure:
+                _warn_of_indexes(failure)
+            except BaseException:
+                # Cancelled with its request: the next one tries.
+                self._index_turn.release()
+                raise
+        return answer
+
+    def send(self, command: Command) -> Any:
+        """Send *command*; once more if the connection was lost or the primary changed.
+
+        Returns and raises as `ask`.
+        """
+        sessions = self._opened()
+        may_resend = True
+        while True:
+            try:
+                answer = command(sessions)
+            except (PyMongoError, InvalidBSON) as error:
+                answer = _instead(error, may_resend=may_resend)
+            if answer is not _RESEND:
+                return _returned(answer)
+            may_resend = False
+
+    async def asend(self, command: Command) -> Any:
+        """See send()."""
+        sessions = await self._async_sessions.get()
+        may_resend = True
+        while True:
+            try:
+                answer = await command(sessions)
+            except (PyMongoError, InvalidBSON) as error:
+                answer = _instead(error, may_resend=may_resend)
+            if answer is not _RESEND:
+                return _returned(answer)
+            may_resend = False
+
+    def close(self) -> None:
+        """Close every client; the next command opens another."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, None
+        if sessions is not None:
+            sessions.database.client.close()
+        self._async_sessions.close()
+
+    async def aclose(self) -> None:
+        """Close the client of the running event loop."""
+        await self._async_sessions.aclose()
+
+    def _opened(self) -> Any:
+        sessions = self._sessions
+        if sessions is None:
+            with self._lock:
+                if self._sessions is None:
+                    self._sessions = self._open(pymongo.MongoClient)
+                sessions = self._sessions
+        return sessions
+
+    def _open(self, client_class: Callable[..., Any]) -> Any:
+        options = self._options
+        try:
+            client = client_class(options["URI"], connect=False, **_client_options(options))
+            database = (
+                client.get_database(options["DATABASE"])
+                if "DATABASE" in options
+                else client.get_default_database(DEFAULT_DATABASE)
+            )
+            return database.get_collection(
+                options.get("COLLECTION", DEFAULT_COLLECTION), **_HANDLING
+            )
+        except (PyMongoError, TypeError, ValueError) as error:
+            problem = type(error).__name__
+        raise ImproperlyConfigured(f"MULTISESSION_MONGODB must be what PyMongo takes ({problem}).")
+
+    def _forget(self) -> None:
+        """Drop what a fork copied: its sockets belong to the parent, its lock to nobody."""
+        self._sessions = None
+        self._lock = threading.Lock()
+
+
+def _client_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given options of a client, and our defaults where neither they nor the URI speak."""
+    given = {name: value for name, value in options.items() if name not in _OURS}
+    # Not PyMongo's parse_uri, which asks the DNS for mongodb+srv.
+    query = str.partition(options["URI"], "?")[2].replace(";", "&")
+    in_options = {name.lower() for name in given}
+    in_uri = {name.lower() for name, _ in parse_qsl(query)}
+    defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in in_uri}
+    ours = {
+        name: value
+        for name, value in (defaults | _NO_RETRIES).items()
+        if name.lower() not in in_options
+    }
+    return ours | given
+
+
+def _instead(error: Exception, *, may_resend: bool) -> Any:
+    """Return what an error stands for: an answer, `_RESEND`, or the exception to raise."""
+    if isinstance(error, InvalidBSON):
+        return {}
+    if isinstance(error, DuplicateKeyError) or _is_taken(error):
+        return None
+    # After a timeout the time is spent, and the server may be at it still.
+    if may_resend and isinstance(error, AutoReconnect) and not error.timeout:
+        return _RESEND
+    return StoreUnavailable(f"MongoDB did not answer ({type(error).__name__}).")
+
+
+def _is_taken(error: Exception) -> bool:
+    if not isinstance(error, BulkWriteError):
+        return False
+    failures = error.details.get("writeErrors", []) if error.details else []
+    return bool(failures) and all(failure["code"] == _DUPLICATE_KEY for failure in failures)
+
+
+def _returned(answer: Any) -> Any:
+    # Raised here and not where PyMongo's error was caught: it is not even its context.
+    if isinstance(answer, StoreUnavailable):
+        raise answer
+    return answer
+
+
+def _create_indexes(sessions: Any) -> Any:
+    return sessions.create_indexes(
+        [pymongo.IndexModel(name, **how) for name, how in INDEXES.items()]
+    )
+
+
+def _warn_of_indexes(failure: StoreUnavailable) -> None:
+    logger.warning(
+        "The indexes of the session collection could not be created: %s "
+        "'manage.py check' tells which are missing.",
+        failure,
+    )
+
+
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for connection in list(_connections):
+        connection._forget()  # noqa: SLF001  (this module's own)
+
+
+os.register_at_fork(after_in_child=_forget_all)
