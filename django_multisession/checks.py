@@ -28,7 +28,13 @@ def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
             try:
                 driver_of(engine)
             except ImproperlyConfigured as error:
-                return [checks.Error(str(error), id="multisession.E011")]
+                return [
+                    checks.Error(
+                        str(error),
+                        hint="docs/reference/settings.md shows what each engine takes.",
+                        id="multisession.E011",
+                    )
+                ]
     return []
 
 

@@ -90,8 +90,8 @@ def decompress(body: bytes) -> bytes:
         serialized = inflater.decompress(rest, INFLATED_LIMIT)
     except zlib.error as error:
         raise BadPayload("it does not inflate") from error
-    if not inflater.eof:
-        raise BadPayload("it is cut short or inflates to too much")
+    if not inflater.eof or inflater.unused_data:
+        raise BadPayload("it is cut short, has something behind it, or inflates to too much")
     return serialized
 
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
+from django.conf import global_settings, settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.encoding import force_bytes
 
 from django_multisession import codec, keys, sealing
-from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, Policy
+from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_AGE, Policy
 
 ON_OUTAGE_CHOICES = ("error", "anonymous")
 
@@ -54,6 +54,8 @@ class Config:
         policy: The timeouts.
         cycle_on_login: Do logins that Django gives no new key get one too?
         on_outage: ``"error"`` or ``"anonymous"``: what a request sees while the server is down.
+        cookie_age: ``SESSION_COOKIE_AGE``, in seconds.
+        expire_at_browser_close: ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
         max_size: Bytes a serialized session may have at most.
         redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
         mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
@@ -64,9 +66,11 @@ class Config:
     policy: Policy
     cycle_on_login: bool
     on_outage: str
+    cookie_age: float
+    expire_at_browser_close: bool
     max_size: int
-    redis: Mapping[str, Any]
-    mongodb: Mapping[str, Any]
+    redis: Mapping[str, Any] = dataclasses.field(repr=False)
+    mongodb: Mapping[str, Any] = dataclasses.field(repr=False)
     signing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
     sealing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
 
@@ -79,7 +83,7 @@ def config() -> Config:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
     reader = _Reader()
-    read = reader.read()
+    read = reader.read((settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
     if reader.problems:
         raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
     return read
@@ -88,7 +92,8 @@ def config() -> Config:
 def problems() -> list[Problem]:
     """Return what is wrong with the ``MULTISESSION_*`` settings; empty if nothing is."""
     reader = _Reader()
-    reader.read()
+    # Without a secret: Django lets checks run without one, where an image is built for example.
+    reader.read(())
     return reader.problems
 
 
@@ -103,14 +108,13 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
 
-    def read(self) -> Config:
-        idle = self._timeout(
-            "MULTISESSION_IDLE_TIMEOUT", "E001", timedelta(seconds=settings.SESSION_COOKIE_AGE)
-        )
+    def read(self, secrets: Sequence[str | bytes]) -> Config:
+        cookie_age = self._cookie_age()
+        idle = self._timeout("MULTISESSION_IDLE_TIMEOUT", "E001", timedelta(seconds=cookie_age))
         absolute = self._timeout(
             "MULTISESSION_ABSOLUTE_TIMEOUT",
             "E002",
-            max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=settings.SESSION_COOKIE_AGE)),
+            max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=cookie_age)),
         )
         anonymous = self._timeout("MULTISESSION_ANONYMOUS_TIMEOUT", "E003", None)
         touch_interval = self._timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
@@ -121,7 +125,6 @@ class _Reader:
                 f"{idle.total_seconds():g} seconds (got {touch_interval.total_seconds():g}).",
                 "Remove the setting: the default is a tenth of the idle timeout, at most a minute.",
             )
-        secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
         return Config(
             policy=Policy(
                 idle_timeout=idle,
@@ -145,6 +148,8 @@ class _Reader:
                 '"error" or "anonymous"',
                 lambda value: value in ON_OUTAGE_CHOICES,
             ),
+            cookie_age=cookie_age,
+            expire_at_browser_close=settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
             max_size=self._value(
                 "MULTISESSION_MAX_SIZE",
                 "E008",
@@ -168,6 +173,18 @@ class _Reader:
             signing_keys=tuple(keys.derive(force_bytes(secret)) for secret in secrets),
             sealing_keys=tuple(sealing.derive(force_bytes(secret)) for secret in secrets),
         )
+
+    def _cookie_age(self) -> float:
+        """Read Django's setting, which is the default of two of ours."""
+        age: Any = settings.SESSION_COOKIE_AGE
+        if isinstance(age, int | float) and not isinstance(age, bool) and 1 <= age <= LONGEST_AGE:
+            return float(age)
+        self._problem(
+            "E012",
+            f"SESSION_COOKIE_AGE must be a number of seconds, at least one (got {age!r}).",
+            "Django's default is two weeks, 1209600.",
+        )
+        return float(global_settings.SESSION_COOKIE_AGE)
 
     def _timeout(self, name: str, check_id: str, default: timedelta | None) -> timedelta | None:
         value = getattr(settings, name, default)

@@ -20,13 +20,15 @@ from __future__ import annotations
 import dataclasses
 from datetime import datetime, timedelta
 
-from django_multisession.records import Record, add_age, earliest
+from django_multisession.records import Record, add_age, earliest, truncate
 
 #: What ``set_expiry()`` left: nothing, seconds of inactivity (0: until the browser closes), a date.
 Custom = int | datetime | None
 
 DEFAULT_ABSOLUTE_TIMEOUT = timedelta(days=30)
 LONGEST_TOUCH_INTERVAL = timedelta(seconds=60)
+#: Seconds; past the end of Python's calendar from any moment that a clock shows, so it is never.
+LONGEST_AGE = 10**12
 #: A touch is due after this part of the idle timeout at the latest.
 TOUCH_FRACTION = 10
 
@@ -71,6 +73,14 @@ class Life:
         """Return the life that *record* was stored with."""
         return cls(idle_age=record.idle_age, hard_deadline_at=record.hard_deadline_at)
 
+    def as_stored(self) -> Life:
+        """Return the life that a record can hold: in UTC and whole milliseconds."""
+        hard_deadline_at = self.hard_deadline_at
+        return Life(
+            idle_age=self.idle_age,
+            hard_deadline_at=None if hard_deadline_at is None else truncate(hard_deadline_at),
+        )
+
     def ends_at(self, touched_at: datetime) -> datetime | None:
         """Return when a session last used at *touched_at* ends, or None for never."""
         return earliest(add_age(touched_at, self.idle_age), self.hard_deadline_at)
@@ -98,7 +108,7 @@ def life(policy: Policy, custom: Custom, *, began_at: datetime, is_anonymous: bo
     cap = hard_deadline_at if policy.absolute_is_configured else None
     if isinstance(custom, datetime):
         return Life(idle_age=None, hard_deadline_at=earliest(custom, cap))
-    return Life(idle_age=custom, hard_deadline_at=cap)
+    return Life(idle_age=_clamped(custom), hard_deadline_at=cap)
 
 
 def is_touch_due(policy: Policy, record: Record, now: datetime) -> bool:
@@ -109,6 +119,11 @@ def is_touch_due(policy: Policy, record: Record, now: datetime) -> bool:
     if record.idle_age is None and record.hard_deadline_at is not None:
         return False
     return now - record.touched_at >= _touch_interval(policy, record.idle_age)
+
+
+def _clamped(age: int) -> int:
+    """Keep an age within what BSON and Lua can hold; it means the same: never, or over already."""
+    return max(-LONGEST_AGE, min(age, LONGEST_AGE))
 
 
 def _touch_interval(policy: Policy, idle_age: int | None) -> timedelta:

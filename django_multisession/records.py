@@ -139,13 +139,16 @@ def earliest(*moments: datetime | None) -> datetime | None:
 
 
 def add_age(moment: datetime, age: int | None) -> datetime | None:
-    """Return *moment* plus *age* seconds; None where *age* is None or past the end of the calendar."""
+    """Return *moment* plus *age* seconds; None where *age* is None or past the end of the calendar.
+
+    What lies before the calendar's beginning is its beginning: over already, and not for ever.
+    """
     if age is None:
         return None
     try:
         return moment + timedelta(seconds=age)
     except OverflowError:
-        return None
+        return None if age > 0 else datetime.min.replace(tzinfo=UTC)
 
 
 def to_milliseconds(moment: datetime) -> int:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils import timezone
 
@@ -167,12 +166,12 @@ class SessionState(SessionBase):
 
     def _is_browser_length(self, entries: Mapping[str, Any] | None = None) -> bool:
         custom = dict.get(entries if isinstance(entries, dict) else self._entries(), EXPIRY_ENTRY)
-        return settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if custom is None else custom == 0
+        return config().expire_at_browser_close if custom is None else custom == 0
 
     def _policy(self) -> expiry.Policy:
         policy = config().policy
         age = self.get_session_cookie_age()
-        if policy.idle_is_configured or age == settings.SESSION_COOKIE_AGE:
+        if policy.idle_is_configured or age == config().cookie_age:
             return policy
         # A subclass says otherwise: Django documents get_session_cookie_age() as the hook for it.
         return dataclasses.replace(policy, idle_timeout=timedelta(seconds=age))
@@ -183,7 +182,7 @@ class SessionState(SessionBase):
             custom_expiry(entries.get(EXPIRY_ENTRY)),
             began_at=began_at,
             is_anonymous=merge.user_id(entries) is None,
-        )
+        ).as_stored()
 
     def _entries(self) -> Entries:
         entries: dict[str, Any] = getattr(self, "_session_cache", {})

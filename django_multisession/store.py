@@ -150,18 +150,18 @@ class DriverSessionStore(Lifecycle):
         self.accessed = True
         self.modified = True
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name == merge.USER_ID_ENTRY:
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == merge.USER_ID_ENTRY:
             self._get_session()
             self._note_login()
-        super().__setitem__(name, value)
+        super().__setitem__(key, value)
 
-    async def aset(self, name: str, value: Any) -> None:
+    async def aset(self, key: str, value: Any) -> None:
         """See __setitem__()."""
-        if name == merge.USER_ID_ENTRY:
+        if key == merge.USER_ID_ENTRY:
             await self._aget_session()
             self._note_login()
-        await super().aset(name, value)
+        await super().aset(key, value)
 
     def update(self, dict_: Any) -> None:  # type: ignore[override]  # Django's signature
         """Set every entry of *dict_*, as ``dict.update()`` does."""

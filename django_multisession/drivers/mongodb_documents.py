@@ -223,17 +223,17 @@ def _seconds_to(moment: datetime) -> Expression:
 _EXPIRES_AT: Expression = {
     "$min": [
         {
-            "$cond": [
-                {
-                    "$and": [
-                        {"$ne": [_IDLE_AGE, None]},
-                        {"$gte": [_IDLE_AGE, _seconds_to(_FIRST_MOMENT)]},
-                        {"$lte": [_IDLE_AGE, _seconds_to(_LAST_MOMENT)]},
-                    ]
-                },
-                {"$add": [_TOUCHED_AT, {"$multiply": [_IDLE_AGE, 1000]}]},
-                None,
-            ]
+            "$switch": {
+                "branches": [
+                    {"case": {"$eq": [_IDLE_AGE, None]}, "then": None},
+                    {"case": {"$gt": [_IDLE_AGE, _seconds_to(_LAST_MOMENT)]}, "then": None},
+                    {
+                        "case": {"$lt": [_IDLE_AGE, _seconds_to(_FIRST_MOMENT)]},
+                        "then": _FIRST_MOMENT,
+                    },
+                ],
+                "default": {"$add": [_TOUCHED_AT, {"$multiply": [_IDLE_AGE, 1000]}]},
+            }
         },
         "$hard_deadline_at",
     ]

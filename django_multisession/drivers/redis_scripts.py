@@ -101,7 +101,8 @@ end
 
 local function ends_at(touched_at, idle_age, hard_deadline_at)
   local idle_ends = idle_age and touched_at + idle_age * 1000
-  if idle_ends and (idle_ends < EARLIEST or idle_ends > LATEST) then idle_ends = false end
+  if idle_ends and idle_ends > LATEST then idle_ends = false end
+  if idle_ends and idle_ends < EARLIEST then idle_ends = EARLIEST end
   if idle_ends and hard_deadline_at then return math.min(idle_ends, hard_deadline_at) end
   return idle_ends or hard_deadline_at
 end

@@ -13,7 +13,7 @@ import pytest
 
 from django_multisession.drivers.base import Driver
 from django_multisession.records import Answer, Outcome, Record, Retired
-from django_multisession.testing.driver_contract import NOW, make_key, make_record, next_write
+from django_multisession.testing.driver_fixtures import NOW, make_key, make_record, next_write
 
 RACERS = 8
 ROUNDS = 5

@@ -1,0 +1,75 @@
+"""What the laws of an engine stand on: a driven clock, and sessions opened by key, sync and async."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from django_multisession import conf, keys
+from django_multisession.drivers.base import Driver
+from django_multisession.records import Record
+from django_multisession.store import DriverSessionStore
+from django_multisession.testing.verbs import Clock, Run, SessionVerbs, open_runner
+
+Open = Callable[..., SessionVerbs]
+USER_ID = "_auth_user_id"
+
+
+class EngineFixtures:
+    """What the laws of an engine stand on. Subclasses provide the fixture `session_store`."""
+
+    @pytest.fixture
+    def session_store(self) -> type[DriverSessionStore]:
+        """Return the ``SessionStore`` under test."""
+        raise NotImplementedError("subclasses of EngineContract must provide session_store")
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        """Drive ``timezone.now()``."""
+        clock = Clock()
+        monkeypatch.setattr(timezone, "now", lambda: clock.now)
+        return clock
+
+    @pytest.fixture(params=["sync", "async"])
+    def run(self, request: pytest.FixtureRequest) -> Iterator[Run | None]:
+        """Return what runs a law's coroutines: None for the sync verbs."""
+        run, close = open_runner(request.param)
+        yield run
+        close()
+
+    @pytest.fixture
+    def open_session(
+        self, session_store: type[DriverSessionStore], clock: Clock, run: Run | None
+    ) -> Open:
+        """Return what opens a session by its key, as a request does by its cookie."""
+        return lambda key=None: SessionVerbs(session_store(key), run)
+
+    @pytest.fixture
+    def driver(self, session_store: type[DriverSessionStore]) -> Driver:
+        """Return the driver under the engine."""
+        return session_store.get_driver()
+
+
+def stored(driver: Driver, session: SessionVerbs) -> Record:
+    """Return the record of *session*."""
+    record = driver.get(storage_key(session.key))
+    assert isinstance(record, Record)
+    return record
+
+
+def storage_key(session_key: str | None) -> str:
+    """Return the storage key that *session_key* leads to."""
+    verified = keys.verify(session_key or "", conf.config().signing_keys)
+    assert verified is not None
+    return verified.storage_key
+
+
+def saved(open_session: Open, **entries: Any) -> SessionVerbs:
+    """Return a session that a first request stored with *entries*."""
+    session = open_session()
+    session.update(entries)
+    session.save()
+    return session

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core import checks
+from django.test import override_settings
+
+from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.engines import _drivers
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+PASSWORD = "hunter2"
+IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
+    "multisession.E001": {"MULTISESSION_IDLE_TIMEOUT": 0},
+    "multisession.E002": {"MULTISESSION_ABSOLUTE_TIMEOUT": 0},
+    "multisession.E003": {"MULTISESSION_ANONYMOUS_TIMEOUT": 0},
+    "multisession.E004": {"MULTISESSION_TOUCH_INTERVAL": 0},
+    "multisession.E005": {"MULTISESSION_TOUCH_INTERVAL": 60, "MULTISESSION_IDLE_TIMEOUT": 60},
+    "multisession.E006": {"MULTISESSION_CYCLE_ON_LOGIN": 1},
+    "multisession.E007": {"MULTISESSION_ON_OUTAGE": "x"},
+    "multisession.E008": {"MULTISESSION_MAX_SIZE": 0},
+    "multisession.E009": {"MULTISESSION_REDIS": {"PASSWORD": PASSWORD}},
+    "multisession.E010": {"MULTISESSION_MONGODB": {"PASSWORD": PASSWORD}},
+}
+
+
+class OutspokenDriver(MemoryDriver):
+    """Says what a driver whose server is unfit would say, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times_asked = 0
+
+    def check(self) -> list[checks.CheckMessage]:
+        self.times_asked += 1
+        return [checks.Warning("Unfit.", hint="Mend it.", id="multisession.W999")]
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> OutspokenDriver:
+    """The driver of the memory engine, which is the engine of the tests' settings."""
+    driver = OutspokenDriver()
+    monkeypatch.setitem(_drivers._drivers, "memory", driver)
+    return driver
+
+
+def ours(*, deploy: bool = False) -> list[checks.CheckMessage]:
+    found = checks.run_checks(include_deployment_checks=deploy)
+    return [message for message in found if str(message.id).startswith("multisession.")]
+
+
+def test_a_site_with_right_settings_gets_no_message() -> None:
+    assert ours() == []
+
+
+@pytest.mark.parametrize("check_id", IDS_OF_WRONG_SETTINGS)
+def test_a_wrong_setting_is_an_error_with_an_id_and_a_hint(check_id: str) -> None:
+    with override_settings(**IDS_OF_WRONG_SETTINGS[check_id]):
+        (message,) = ours()
+    assert message.id == check_id
+    assert message.level == checks.ERROR
+    assert message.hint
+    assert " must be " in str(message.msg)
+    assert "(got " in str(message.msg)
+
+
+def test_all_wrong_settings_are_told_at_once() -> None:
+    # E005 compares two settings that are right by themselves.
+    ids = set(IDS_OF_WRONG_SETTINGS) - {"multisession.E005"}
+    wrong: dict[str, Any] = {}
+    for check_id in ids:
+        wrong |= IDS_OF_WRONG_SETTINGS[check_id]
+    with override_settings(**wrong):
+        assert {message.id for message in ours(deploy=True)} == ids
+
+
+def test_no_message_shows_a_password() -> None:
+    for settings_ in IDS_OF_WRONG_SETTINGS.values():
+        with override_settings(**settings_):
+            assert PASSWORD not in repr(ours(deploy=True))
+
+
+def test_the_server_is_asked_at_deployment(driver: OutspokenDriver) -> None:
+    (message,) = ours(deploy=True)
+    assert message.id == "multisession.W999"
+    assert driver.times_asked == 1
+
+
+def test_the_server_is_not_asked_otherwise(driver: OutspokenDriver) -> None:
+    # ``runserver`` and every management command check; a server that is down must not stop them.
+    assert ours() == []
+    assert driver.times_asked == 0
+
+
+def test_the_server_is_not_asked_with_wrong_settings(driver: OutspokenDriver) -> None:
+    with override_settings(MULTISESSION_MAX_SIZE=0):
+        assert [message.id for message in ours(deploy=True)] == ["multisession.E008"]
+    assert driver.times_asked == 0
+
+
+def test_the_server_of_another_engine_is_not_asked(
+    driver: OutspokenDriver, settings: Settings
+) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    assert ours(deploy=True) == []
+    assert driver.times_asked == 0
+
+
+@pytest.mark.parametrize("is_deployment", [False, True])
+@pytest.mark.parametrize(
+    ("library", "engine", "options"),
+    [
+        ("redis", "redis", {"URL": f"redis://:{PASSWORD}@127.0.0.1:1"}),
+        ("pymongo", "mongodb", {"URI": f"mongodb://me:{PASSWORD}@127.0.0.1:1"}),
+    ],
+)
+def test_a_missing_library_is_one_error_with_an_id_and_a_hint(
+    library: str, engine: str, options: dict[str, Any], is_deployment: bool
+) -> None:
+    # In a process of its own: here the library is imported already.
+    program = f"""
+import sys
+sys.modules[{library!r}] = None
+import django
+from django.conf import settings
+from django.core import checks
+settings.configure(
+    SECRET_KEY="x",
+    INSTALLED_APPS=["django_multisession"],
+    SESSION_ENGINE="django_multisession.engines.{engine}",
+    MULTISESSION_{engine.upper()}={options!r},
+)
+django.setup()
+for message in checks.run_checks(include_deployment_checks={is_deployment}):
+    if message.id.startswith("multisession."):
+        print(message.id, bool(message.hint), message.msg)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout == (
+        f"multisession.E011 True Install django-multisession[{engine}] to use this engine.\n"
+    )
+
+
+def test_the_checks_are_those_of_the_security_tag() -> None:
+    # ``check --tag security`` and nothing that a database command runs.
+    with override_settings(MULTISESSION_MAX_SIZE=0):
+        found = checks.run_checks(tags=[checks.Tags.security])
+        others = checks.run_checks(tags=[checks.Tags.models, checks.Tags.urls])
+    assert "multisession.E008" in {message.id for message in found}
+    assert "multisession.E008" not in {message.id for message in others}

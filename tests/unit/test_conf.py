@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from django_multisession import conf, keys, sealing
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+OURS = (
+    "MULTISESSION_IDLE_TIMEOUT",
+    "MULTISESSION_ABSOLUTE_TIMEOUT",
+    "MULTISESSION_ANONYMOUS_TIMEOUT",
+    "MULTISESSION_TOUCH_INTERVAL",
+)
+PASSWORD = "hunter2"
+
+TIMEOUT_EXPECTED = "a timedelta or a number of seconds, at least one second, or None"
+NO_TIMEOUTS: dict[str, Any] = {
+    "zero": 0,
+    "negative": -60,
+    "half a second": 0.5,
+    "no time": timedelta(0),
+    "negative time": timedelta(days=-1),
+    "text": "1 hour",
+    "flag": True,
+    "no flag": False,
+    "infinite": float("inf"),
+    "no number": float("nan"),
+    "too long": 10**20,
+    "list": [60],
+}
+REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "ALIAS" or "URL"'
+MONGODB_EXPECTED = 'MULTISESSION_MONGODB must be a dict with "URI"'
+
+
+def only_problem() -> conf.Problem:
+    problems = conf.problems()
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def test_without_any_setting_nothing_is_wrong() -> None:
+    assert conf.problems() == []
+
+
+def test_the_defaults_are_those_of_the_documentation(settings: Settings) -> None:
+    settings.SESSION_COOKIE_AGE = 1_209_600
+    config = conf.config()
+    assert config.policy.idle_timeout == timedelta(days=14)
+    assert config.policy.absolute_timeout == timedelta(days=30)
+    assert config.policy.absolute_is_configured is False
+    assert config.policy.anonymous_timeout is None
+    assert config.policy.touch_interval is None
+    assert config.cycle_on_login is True
+    assert config.on_outage == "error"
+    assert config.max_size == 1024 * 1024
+    assert config.redis == {}
+    assert config.mongodb == {}
+
+
+def test_the_idle_timeout_follows_djangos_cookie_age(settings: Settings) -> None:
+    settings.SESSION_COOKIE_AGE = 3600
+    assert conf.config().policy.idle_timeout == timedelta(hours=1)
+    assert conf.config().policy.absolute_timeout == timedelta(days=30)
+
+
+def test_a_cookie_age_beyond_30_days_lengthens_the_default_absolute_timeout(
+    settings: Settings,
+) -> None:
+    settings.SESSION_COOKIE_AGE = 90 * 86_400
+    assert conf.config().policy.absolute_timeout == timedelta(days=90)
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (timedelta(minutes=5), timedelta(minutes=5)),
+        (300, timedelta(minutes=5)),
+        (1.5, timedelta(seconds=1.5)),
+        (1, timedelta(seconds=1)),
+        (None, None),
+    ],
+)
+def test_a_time_is_seconds_or_a_timedelta_or_none(
+    settings: Settings, name: str, value: Any, expected: timedelta | None
+) -> None:
+    setattr(settings, name, value)
+    attribute = name.removeprefix("MULTISESSION_").lower()
+    assert getattr(conf.config().policy, attribute) == expected
+
+
+@pytest.mark.parametrize("value", [None, 3600])
+def test_an_absolute_timeout_counts_as_configured_also_when_it_is_switched_off(
+    settings: Settings, value: int | None
+) -> None:
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = value
+    assert conf.config().policy.absolute_is_configured is True
+
+
+@pytest.mark.parametrize(
+    ("name", "check_id"),
+    list(zip(OURS, ["E001", "E002", "E003", "E004"], strict=True)),
+)
+@pytest.mark.parametrize("value", NO_TIMEOUTS.values(), ids=NO_TIMEOUTS)
+def test_a_wrong_time_is_a_problem(
+    settings: Settings, name: str, check_id: str, value: Any
+) -> None:
+    setattr(settings, name, value)
+    problem = only_problem()
+    assert problem.check_id == f"multisession.{check_id}"
+    assert problem.message == f"{name} must be {TIMEOUT_EXPECTED} (got {value!r})."
+    assert problem.hint
+
+
+@pytest.mark.parametrize("interval", [60, 61, timedelta(hours=1)])
+def test_a_touch_interval_as_long_as_the_idle_timeout_is_a_problem(
+    settings: Settings, interval: Any
+) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = 60
+    settings.MULTISESSION_TOUCH_INTERVAL = interval
+    problem = only_problem()
+    seconds = conf._Reader()._timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
+    assert seconds is not None
+    assert problem.check_id == "multisession.E005"
+    assert problem.message == (
+        "MULTISESSION_TOUCH_INTERVAL must be shorter than the idle timeout of 60 seconds "
+        f"(got {seconds.total_seconds():g})."
+    )
+
+
+def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Settings) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = None
+    settings.MULTISESSION_TOUCH_INTERVAL = 3600
+    assert conf.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "check_id", "expected"),
+    [
+        ("MULTISESSION_CYCLE_ON_LOGIN", 1, "E006", "True or False"),
+        ("MULTISESSION_CYCLE_ON_LOGIN", None, "E006", "True or False"),
+        ("MULTISESSION_CYCLE_ON_LOGIN", "no", "E006", "True or False"),
+        ("MULTISESSION_ON_OUTAGE", "Error", "E007", '"error" or "anonymous"'),
+        ("MULTISESSION_ON_OUTAGE", None, "E007", '"error" or "anonymous"'),
+        ("MULTISESSION_ON_OUTAGE", ["error"], "E007", '"error" or "anonymous"'),
+        ("MULTISESSION_MAX_SIZE", 1023, "E008", "a number of bytes from 1024 to 16711680"),
+        ("MULTISESSION_MAX_SIZE", 16711681, "E008", "a number of bytes from 1024 to 16711680"),
+        ("MULTISESSION_MAX_SIZE", True, "E008", "a number of bytes from 1024 to 16711680"),
+        ("MULTISESSION_MAX_SIZE", "1 MB", "E008", "a number of bytes from 1024 to 16711680"),
+        ("MULTISESSION_MAX_SIZE", 2048.0, "E008", "a number of bytes from 1024 to 16711680"),
+        ("MULTISESSION_MAX_SIZE", None, "E008", "a number of bytes from 1024 to 16711680"),
+    ],
+)
+def test_a_wrong_choice_is_a_problem(
+    settings: Settings, name: str, value: Any, check_id: str, expected: str
+) -> None:
+    setattr(settings, name, value)
+    problem = only_problem()
+    assert problem.check_id == f"multisession.{check_id}"
+    assert problem.message == f"{name} must be {expected} (got {value!r})."
+    assert problem.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "attribute"),
+    [
+        ("MULTISESSION_CYCLE_ON_LOGIN", False, "cycle_on_login"),
+        ("MULTISESSION_ON_OUTAGE", "anonymous", "on_outage"),
+        ("MULTISESSION_ON_OUTAGE", "error", "on_outage"),
+        ("MULTISESSION_MAX_SIZE", 1024, "max_size"),
+        ("MULTISESSION_MAX_SIZE", 16711680, "max_size"),
+        ("MULTISESSION_REDIS", {"URL": "redis://x"}, "redis"),
+        ("MULTISESSION_REDIS", {"ALIAS": "default", "PREFIX": "s:"}, "redis"),
+        ("MULTISESSION_MONGODB", {"URI": "mongodb://x", "DATABASE": "d"}, "mongodb"),
+    ],
+)
+def test_a_right_choice_is_taken(settings: Settings, name: str, value: Any, attribute: str) -> None:
+    setattr(settings, name, value)
+    assert conf.problems() == []
+    assert getattr(conf.config(), attribute) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({}, "a dict with nothing in it"),
+        ({"HOST": PASSWORD, "DB": PASSWORD}, "a dict with DB, HOST"),
+        ({"ALIAS": PASSWORD, "URL": PASSWORD}, "a dict with ALIAS, URL"),
+        ({"url": PASSWORD}, "a dict with url"),
+        ({1: PASSWORD}, "dict"),
+        (f"redis://:{PASSWORD}@localhost", "str"),
+        ([PASSWORD], "list"),
+        (None, "NoneType"),
+    ],
+)
+def test_wrong_redis_options_are_told_by_type_and_names(
+    settings: Settings, value: Any, found: str
+) -> None:
+    settings.MULTISESSION_REDIS = value
+    problem = only_problem()
+    assert problem.check_id == "multisession.E009"
+    assert problem.message == f"{REDIS_EXPECTED} (got {found})."
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({}, "a dict with nothing in it"),
+        ({"URL": PASSWORD, "password": PASSWORD}, "a dict with URL, password"),
+        ({1: PASSWORD}, "dict"),
+        (f"mongodb://me:{PASSWORD}@localhost", "str"),
+        (None, "NoneType"),
+    ],
+)
+def test_wrong_mongodb_options_are_told_by_type_and_names(
+    settings: Settings, value: Any, found: str
+) -> None:
+    settings.MULTISESSION_MONGODB = value
+    problem = only_problem()
+    assert problem.check_id == "multisession.E010"
+    assert problem.message == f"{MONGODB_EXPECTED} (got {found})."
+
+
+@pytest.mark.parametrize(
+    ("engine", "check_id", "expected"),
+    [("redis", "E009", REDIS_EXPECTED), ("mongodb", "E010", MONGODB_EXPECTED)],
+)
+def test_an_engine_without_its_options_is_a_problem(
+    settings: Settings, engine: str, check_id: str, expected: str
+) -> None:
+    settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
+    problem = only_problem()
+    assert problem.check_id == f"multisession.{check_id}"
+    assert problem.message == (
+        f"{expected} (got nothing) for SESSION_ENGINE 'django_multisession.engines.{engine}'."
+    )
+
+
+@pytest.mark.parametrize(
+    "engine", ["django_multisession.engines.memory", "django.contrib.sessions.backends.db"]
+)
+def test_other_engines_need_no_options(settings: Settings, engine: str) -> None:
+    settings.SESSION_ENGINE = engine
+    assert conf.problems() == []
+
+
+WRONG: dict[str, Any] = {
+    "MULTISESSION_IDLE_TIMEOUT": 0,
+    "MULTISESSION_ABSOLUTE_TIMEOUT": "month",
+    "MULTISESSION_ANONYMOUS_TIMEOUT": -1,
+    "MULTISESSION_TOUCH_INTERVAL": False,
+    "MULTISESSION_CYCLE_ON_LOGIN": "yes",
+    "MULTISESSION_ON_OUTAGE": "ignore",
+    "MULTISESSION_MAX_SIZE": 1,
+    "MULTISESSION_REDIS": {"PASSWORD": PASSWORD, "HOST": PASSWORD},
+    "MULTISESSION_MONGODB": {"PASSWORD": PASSWORD, "HOST": PASSWORD},
+}
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    with override_settings(**WRONG), pytest.raises(ImproperlyConfigured) as caught:
+        conf.config()
+    for name in WRONG:
+        assert f"{name} must be " in str(caught.value)
+    assert str(caught.value).count("(got ") == len(WRONG)
+
+
+def test_the_problems_of_several_settings_have_ids_of_their_own() -> None:
+    with override_settings(**WRONG):
+        ids = [problem.check_id for problem in conf.problems()]
+    assert len(set(ids)) == len(ids) == len(WRONG)
+
+
+def test_no_message_holds_a_password() -> None:
+    with override_settings(**WRONG):
+        assert PASSWORD not in repr(conf.problems())
+        with pytest.raises(ImproperlyConfigured) as caught:
+            conf.config()
+    assert PASSWORD not in repr(caught.value)
+
+
+def test_no_repr_holds_a_password_or_a_key(settings: Settings) -> None:
+    settings.MULTISESSION_REDIS = {"URL": f"redis://:{PASSWORD}@localhost"}
+    settings.MULTISESSION_MONGODB = {"URI": "mongodb://localhost", "password": PASSWORD}
+    config = conf.config()
+    assert PASSWORD not in f"{config!r} {config}"
+    for key in (*config.signing_keys, *config.sealing_keys):
+        assert repr(key) not in repr(config)
+
+
+@pytest.mark.parametrize("value", [0, -1, "1209600", None, 10**20])
+def test_a_wrong_cookie_age_is_no_traceback(settings: Settings, value: Any) -> None:
+    # It is the default of two of our settings.
+    settings.SESSION_COOKIE_AGE = value
+    for problem in conf.problems():
+        assert "SESSION_COOKIE_AGE" in problem.message
+
+
+def test_settings_can_be_checked_without_a_secret_key(settings: Settings) -> None:
+    # Django lets ``check`` and ``makemigrations`` run without one, where an image is built.
+    settings.SECRET_KEY = ""
+    assert conf.problems() == []
+
+
+def test_what_the_settings_say_is_read_once() -> None:
+    assert conf.config() is conf.config()
+
+
+def test_an_overridden_setting_holds_as_long_as_it_is_overridden() -> None:
+    before = conf.config().max_size
+    with override_settings(MULTISESSION_MAX_SIZE=4096):
+        assert conf.config().max_size == 4096
+        with override_settings(MULTISESSION_MAX_SIZE=2048):
+            assert conf.config().max_size == 2048
+        assert conf.config().max_size == 4096
+    assert conf.config().max_size == before
+
+
+def test_an_overridden_cookie_age_is_read_again() -> None:
+    with override_settings(SESSION_COOKIE_AGE=77):
+        assert conf.config().policy.idle_timeout == timedelta(seconds=77)
+    assert conf.config().policy.idle_timeout != timedelta(seconds=77)
+
+
+def test_the_keys_come_from_the_secret_key_and_then_its_fallbacks() -> None:
+    with override_settings(SECRET_KEY="now", SECRET_KEY_FALLBACKS=["before", "long before"]):
+        config = conf.config()
+    secrets = (b"now", b"before", b"long before")
+    assert config.signing_keys == tuple(map(keys.derive, secrets))
+    assert config.sealing_keys == tuple(map(sealing.derive, secrets))
+
+
+def test_a_secret_key_may_be_bytes() -> None:
+    with override_settings(SECRET_KEY=b"now"):
+        assert conf.config().signing_keys[0] == keys.derive(b"now")
+
+
+def test_what_the_settings_say_cannot_be_changed(settings: Settings) -> None:
+    settings.MULTISESSION_REDIS = {"URL": "redis://x"}
+    config = conf.config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.max_size = 1  # type: ignore[misc]  # that is what is tried
+    with pytest.raises(TypeError):
+        config.redis["URL"] = "redis://y"  # type: ignore[index]  # as above
+
+
+def test_a_change_of_the_settings_own_dict_changes_nothing(settings: Settings) -> None:
+    options = {"URL": "redis://x"}
+    settings.MULTISESSION_REDIS = options
+    config = conf.config()
+    options["URL"] = "redis://y"
+    assert config.redis["URL"] == "redis://x"
+
+
+@pytest.mark.parametrize(
+    ("engine", "is_used"),
+    [
+        ("django_multisession.engines.redis", True),
+        ("django_multisession.engines.redis2", False),
+        ("django_multisession.engines.memory", False),
+        ("other.engines.redis", False),
+    ],
+)
+def test_an_engine_is_used_when_session_engine_names_it(
+    settings: Settings, engine: str, is_used: bool
+) -> None:
+    settings.SESSION_ENGINE = engine
+    assert conf.uses_engine("redis") is is_used

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib import auth
+from django.contrib.sessions.serializers import JSONSerializer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_multisession.merge import auth_entries, changed_entries, user_id
+
+_entries = st.dictionaries(
+    st.sampled_from("abcde"), st.none() | st.booleans() | st.integers(0, 2) | st.just([1])
+)
+
+
+def fingerprint(entries: dict[str, Any]) -> bytes:
+    return bytes(JSONSerializer().dumps(entries))
+
+
+@pytest.mark.parametrize(
+    ("base", "mine", "changed"),
+    [
+        ({}, {}, {}),
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({}, {"a": None}, {"a": None}),
+        ({"a": 1}, {}, {}),
+        ({"a": 1, "b": [1]}, {"a": 1, "b": [1, 2], "c": 3}, {"b": [1, 2], "c": 3}),
+        ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, {"a": {"b": {"c": 2}}}),
+        # As serialized, for that is what would be stored.
+        ({"a": 1}, {"a": True}, {"a": True}),
+        ({"a": 1}, {"a": 1.0}, {"a": 1.0}),
+        ({"a": [1, 2]}, {"a": (1, 2)}, {}),
+    ],
+)
+def test_changed_entries_are_those_that_are_new_or_have_another_value(
+    base: dict[str, Any], mine: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    found = changed_entries(base, mine, fingerprint)
+    assert fingerprint(found) == fingerprint(changed)
+
+
+@given(_entries)
+def test_nothing_changed_against_itself(entries: dict[str, Any]) -> None:
+    assert changed_entries(entries, dict(entries), fingerprint) == {}
+
+
+@given(_entries)
+def test_everything_changed_against_nothing(entries: dict[str, Any]) -> None:
+    assert changed_entries({}, entries, fingerprint) == entries
+
+
+@given(base=_entries, mine=_entries)
+def test_the_changes_over_the_base_make_mine_again(
+    base: dict[str, Any], mine: dict[str, Any]
+) -> None:
+    changed = changed_entries(base, mine, fingerprint)
+    kept = {name: value for name, value in base.items() if name in mine}
+    merged = kept | changed
+    assert {name: fingerprint({name: merged[name]}) for name in merged} == {
+        name: fingerprint({name: mine[name]}) for name in mine
+    }
+
+
+def test_the_entries_of_djangos_login_are_auth_entries() -> None:
+    of_login = {
+        auth.SESSION_KEY: "7",
+        auth.BACKEND_SESSION_KEY: "backend",
+        auth.HASH_SESSION_KEY: "hash",
+    }
+    others = {"auth": 1, "cart": [], "_session_expiry": 5, "user_auth_": 2, "": 3}
+    assert auth_entries({**of_login, **others}) == of_login
+
+
+def test_the_user_is_who_django_says() -> None:
+    assert user_id({auth.SESSION_KEY: "7", "user_id": "8"}) == "7"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("7", "7"), (7, "7"), (0, "0"), ("", ""), (None, None)]
+)
+def test_a_user_id_is_text_or_nobody(value: object, expected: str | None) -> None:
+    assert user_id({auth.SESSION_KEY: value}) == expected
+
+
+def test_a_session_without_a_user_is_nobodys() -> None:
+    assert user_id({"cart": []}) is None
