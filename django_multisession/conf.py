@@ -56,6 +56,7 @@ class Config:
         on_outage: ``"error"`` or ``"anonymous"``: what a request sees while the server is down.
         cookie_age: ``SESSION_COOKIE_AGE``, in seconds.
         expire_at_browser_close: ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
+        save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
         max_size: Bytes a serialized session may have at most.
         redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
         mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
@@ -68,6 +69,7 @@ class Config:
     on_outage: str
     cookie_age: float
     expire_at_browser_close: bool
+    save_every_request: bool
     max_size: int
     redis: Mapping[str, Any] = dataclasses.field(repr=False)
     mongodb: Mapping[str, Any] = dataclasses.field(repr=False)
@@ -150,6 +152,7 @@ class _Reader:
             ),
             cookie_age=cookie_age,
             expire_at_browser_close=settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
+            save_every_request=settings.SESSION_SAVE_EVERY_REQUEST,
             max_size=self._value(
                 "MULTISESSION_MAX_SIZE",
                 "E008",

@@ -60,6 +60,7 @@ class SessionState(SessionBase):
         self._record_key: str | None = None
         self._base = b""
         self._modified_flag = False
+        self._is_discarded = False
         self._has_written = False
         self._seal_is_old = False
         self._is_login = False
@@ -70,6 +71,8 @@ class SessionState(SessionBase):
     @property
     def modified(self) -> bool:
         """Must the response save this session or renew its cookie?"""
+        if self._is_discarded:
+            return False
         if self._standing is not Standing.STORED or self._record is None:
             return self._modified_flag
         return (
@@ -82,11 +85,10 @@ class SessionState(SessionBase):
 
     @modified.setter
     def modified(self, value: bool) -> None:
+        # Django's idiom: a view that sets it to False discards what it changed. A touch or a new
+        # signature must not save that after all. (Django's own pop() sets False over False.)
+        self._is_discarded = not value and self.modified
         self._modified_flag = value
-        if not value:
-            self._has_written = False
-            if hasattr(self, "_session_cache"):
-                self._entries().rebase()
 
     def is_empty(self) -> bool:
         """Return True when there is no session key and nothing in the session.
@@ -95,6 +97,10 @@ class SessionState(SessionBase):
         the cookie of an empty session, and with it what a login elsewhere may just have set.
         """
         return self._own_key() is None and not getattr(self, "_session_cache", None)
+
+    def _will_be_saved_unread(self) -> bool:
+        is_saved = self._modified_flag or config().save_every_request
+        return is_saved and self._standing is Standing.UNREAD and self._own_key() is not None
 
     # Keys
 

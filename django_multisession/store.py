@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.utils import timezone
 
 from django_multisession import conversation, expiry, keys, merge
@@ -13,6 +15,7 @@ from django_multisession.conf import config
 from django_multisession.conversation import Result, Steps
 from django_multisession.drivers.base import Driver
 from django_multisession.entries import Entries
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.lifecycle import Lifecycle
 from django_multisession.records import add_age
 from django_multisession.session_state import EXPIRY_ENTRY, aware, custom_expiry
@@ -118,6 +121,19 @@ class DriverSessionStore(Lifecycle):
     async def adelete(self, session_key: str | None = None) -> None:
         """See delete()."""
         await self._ahold(self._delete(session_key))
+
+    def is_empty(self) -> bool:
+        """Return True when there is no session key and nothing in the session.
+
+        A session that the response will save unread (it was cleared, or every request is saved) is
+        read here: Django's middleware would read it next, and one that turns out to be unknown must
+        not be traded for an empty new record (CVE-2015-5963).
+        """
+        if self._will_be_saved_unread():
+            # What cannot be read is not known to be empty.
+            with contextlib.suppress(StoreUnavailable, SynchronousOnlyOperation):
+                self._hold(self._ensure_read())
+        return super().is_empty()
 
     def exists(self, session_key: str | None) -> bool:
         """Is there a live, readable session *session_key*?"""
