@@ -1,0 +1,96 @@
+"""A site with Django's stock middleware, and a browser for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+import pytest
+import redis
+import servers
+from django.contrib.auth.models import update_last_login
+from django.contrib.auth.signals import user_logged_in
+
+from tests.engine_fixtures import Engine
+from tests.web import people
+from tests.web.browser import Browser
+from tests.web.visits import run_at_once
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+#: What startproject writes, without what has nothing to do with cookies.
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+
+@pytest.fixture(autouse=True)
+def site(settings: Settings) -> Iterator[None]:
+    settings.ROOT_URLCONF = "tests.web.urls"
+    settings.MIDDLEWARE = MIDDLEWARE
+    settings.AUTHENTICATION_BACKENDS = [people.BACKEND]
+    people.passwords.clear()
+    # Its receiver writes to the database, and these people are in none.
+    user_logged_in.disconnect(dispatch_uid="update_last_login")
+    yield
+    user_logged_in.connect(update_last_login, dispatch_uid="update_last_login")
+
+
+@pytest.fixture(params=["sync", "async"])
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """A browser under WSGI, and one under ASGI whose requests share an event loop."""
+    if request.param == "sync":
+        yield Browser(is_async=False, run=run_at_once)
+        return
+    with asyncio.Runner() as runner:
+        yield Browser(is_async=True, run=runner.run)
+
+
+Count = Callable[[], int]
+
+
+@pytest.fixture
+def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
+    """Tell how many records this test's store holds, retired ones included, by asking its server."""
+    if engine.kind == "memory":
+        driver: Any = engine.driver
+        before = len(driver)
+        yield lambda: len(driver) - before
+    elif engine.kind == "redis":
+        pattern = settings.MULTISESSION_REDIS["PREFIX"] + "*"
+        with redis.Redis.from_url(engine.server.url) as server:
+            yield lambda: len(list(server.scan_iter(pattern)))
+    else:
+        options = settings.MULTISESSION_MONGODB
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(engine.server.url)
+        with client:
+            collection = client[options["DATABASE"]][options["COLLECTION"]]
+            yield lambda: collection.count_documents({})
+
+
+@pytest.fixture
+def unreachable(network_engine: Engine, settings: Settings) -> Callable[[], None]:
+    """Take the server away: whatever speaks to it from then on fails."""
+
+    def take_away() -> None:
+        port = servers.free_port()
+        options: dict[str, Any]
+        if network_engine.kind == "redis":
+            options = {**settings.MULTISESSION_REDIS, "URL": f"redis://127.0.0.1:{port}/0"}
+            settings.MULTISESSION_REDIS = options
+        else:
+            options = {
+                **settings.MULTISESSION_MONGODB,
+                "URI": f"mongodb://127.0.0.1:{port}/",
+                "serverSelectionTimeoutMS": 100,
+            }
+            settings.MULTISESSION_MONGODB = options
+
+    return take_away

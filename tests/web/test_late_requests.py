@@ -1,0 +1,182 @@
+"""Requests that overlap a login, a logout or an end from elsewhere.
+
+A page's body may await another request: that one then happens in the middle of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from django_multisession.records import Record
+from tests.engine_fixtures import Engine
+from tests.web.browser import Browser
+from tests.web.conftest import Count
+from tests.web.pages import log_in, log_out, meanwhile, put, read, untouched, user
+from tests.web.visits import Body, Visit
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+
+async def create(visit: Visit) -> None:
+    await visit.session.create()
+
+
+async def save(visit: Visit) -> None:
+    await visit.session.save()
+
+
+async def cycle(visit: Visit) -> None:
+    await visit.session.cycle_key()
+
+
+async def append(visit: Visit) -> None:
+    (await visit.session.get("cart")).append("milk")
+
+
+async def set_expiry(visit: Visit) -> None:
+    await visit.session.set_expiry(600)
+
+
+def log_in_and_keep_the_old_cookie(browser: Browser) -> Browser:
+    """Log in, and return a browser whose request was under way with the cookie from before."""
+    browser.visit(put(cart=["tea"]))
+    late = browser.copy()
+    browser.visit(log_in("ada"))
+    return late
+
+
+@pytest.mark.parametrize("body", [untouched, read, user])
+def test_a_late_request_with_the_old_cookie_leaves_the_new_login_alone(
+    browser: Browser, engine: Engine, body: Body
+) -> None:
+    late = log_in_and_keep_the_old_cookie(browser)
+    reply = late.visit(body)
+    assert reply.status == 200
+    assert reply.cookies == {}
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_late_request_sees_an_empty_session(browser: Browser, engine: Engine) -> None:
+    late = log_in_and_keep_the_old_cookie(browser)
+    assert late.visit(read).answer == {}
+    assert late.visit(user).answer == ""
+
+
+@pytest.mark.parametrize("body", [put(city="Rome"), create, save, set_expiry])
+def test_a_late_write_is_interrupted_and_sends_no_cookie(
+    browser: Browser, engine: Engine, count_stored: Count, body: Body
+) -> None:
+    late = log_in_and_keep_the_old_cookie(browser)
+    before = count_stored()
+    reply = late.visit(body)
+    assert reply.status == 400
+    assert reply.cookies == {}
+    assert count_stored() == before
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_late_request_saved_at_every_request_is_interrupted_and_sends_no_cookie(
+    browser: Browser, engine: Engine, settings: Settings
+) -> None:
+    late = log_in_and_keep_the_old_cookie(browser)
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    reply = late.visit(read)
+    assert reply.status == 400
+    assert reply.cookies == {}
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_late_request_after_another_login_of_the_same_user_leaves_it_alone(
+    browser: Browser, engine: Engine
+) -> None:
+    browser.visit(log_in("ada"))
+    late = browser.copy()
+    browser.visit(log_in("ada"))
+    reply = late.visit(user)
+    assert reply.answer == ""
+    assert reply.cookies == {}
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_late_request_after_a_login_of_another_user_leaves_it_alone(
+    browser: Browser, engine: Engine
+) -> None:
+    browser.visit(log_in("ada"))
+    late = browser.copy()
+    browser.visit(log_in("bob"))
+    reply = late.visit(read)
+    assert reply.cookies == {}
+    assert browser.visit(user).answer == "bob"
+
+
+@pytest.mark.parametrize(
+    "write", [put(city="Rome"), append, cycle, save, set_expiry], ids=lambda body: body.__name__
+)
+def test_a_write_under_way_during_a_logout_is_interrupted_and_revives_nothing(
+    browser: Browser, engine: Engine, write: Body
+) -> None:
+    browser.visit(log_in("ada"))
+    browser.visit(put(cart=["tea"]))
+    other, storage_key = browser.copy(), browser.storage_key
+    reply = browser.visit(meanwhile(other, log_out, write))
+    assert reply.status == 400
+    assert reply.cookies == {}
+    assert not isinstance(engine.driver.get(storage_key), Record)
+    assert browser.visit(user).answer == ""
+
+
+def test_a_read_under_way_during_a_logout_sees_what_it_loaded_and_revives_nothing(
+    browser: Browser, engine: Engine
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    other, storage_key = browser.copy(), browser.storage_key
+    reply = browser.visit(meanwhile(other, log_out, read))
+    assert reply.answer == {"cart": ["tea"]}
+    assert reply.cookies == {}
+    assert not isinstance(engine.driver.get(storage_key), Record)
+
+
+@pytest.mark.parametrize("write", [put(city="Rome"), append, save], ids=lambda body: body.__name__)
+def test_a_write_under_way_during_a_login_is_interrupted_and_leaves_the_login_alone(
+    browser: Browser, engine: Engine, write: Body
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    other = browser.copy()
+    reply = browser.visit(meanwhile(other, log_in("ada"), write))
+    assert reply.status == 400
+    assert reply.cookies == {}
+    assert other.visit(user).answer == "ada"
+    assert other.visit(read).answer == {"cart": ["tea"]}
+
+
+def test_a_device_whose_session_was_ended_is_logged_out_without_a_cookie(
+    browser: Browser, engine: Engine
+) -> None:
+    browser.visit(log_in("ada"))
+    engine.driver.delete(browser.storage_key)
+    reply = browser.visit(user)
+    assert reply.answer == ""
+    assert reply.cookies == {}
+
+
+def test_a_device_whose_session_was_ended_can_log_in_at_once(
+    browser: Browser, engine: Engine
+) -> None:
+    browser.visit(log_in("ada"))
+    browser.visit(put(cart=["tea"]))
+    before = browser.key
+    engine.driver.delete(browser.storage_key)
+    assert browser.visit(log_in("ada")).new_key not in (None, before)
+    assert browser.visit(user).answer == "ada"
+    assert browser.visit(read).answer == {}
+
+
+def test_logging_out_of_an_ended_session_deletes_the_cookie(
+    browser: Browser, engine: Engine
+) -> None:
+    browser.visit(log_in("ada"))
+    engine.driver.delete(browser.storage_key)
+    assert browser.visit(log_out).deletes_the_cookie

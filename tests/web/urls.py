@@ -1,0 +1,21 @@
+"""The site that the browser tests visit."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+from tests.web import shop, visits
+
+urlpatterns = [
+    path("visit/<str:name>/", visits.visit),
+    path("avisit/<str:name>/", visits.avisit),
+    path("token/", shop.token),
+    path("atoken/", shop.atoken),
+    path("buy/", shop.buy),
+    path("abuy/", shop.abuy),
+    path("say/", shop.say),
+    path("hear/", shop.hear),
+    path("api/", shop.WhoAmI.as_view()),
+    path("admin/", admin.site.urls),
+]
