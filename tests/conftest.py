@@ -22,9 +22,9 @@ from django.utils import timezone
 from server_binaries import MissingServer
 from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
 
-from tests.engine_fixtures import engine, network_engine
+from tests.engine_fixtures import engine, engine_of_each_kind, network_engine
 
-__all__ = ["engine", "network_engine"]
+__all__ = ["engine", "engine_of_each_kind", "network_engine"]
 
 Kind = TypeVar("Kind", bound=Startable)
 

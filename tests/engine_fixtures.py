@@ -29,6 +29,10 @@ ENGINES = (
 )
 
 
+#: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
+ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Engine:
     """An engine that is set as ``SESSION_ENGINE``, on a running server.
@@ -92,6 +96,14 @@ def use_engine(
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, settings: Settings, running_servers: Running) -> Engine:
     """Every engine on every kind of server, in turn."""
+    return use_engine(request.param, settings, running_servers)
+
+
+@pytest.fixture(params=ONE_OF_EACH_KIND)
+def engine_of_each_kind(
+    request: pytest.FixtureRequest, settings: Settings, running_servers: Running
+) -> Engine:
+    """Every engine, on one kind of server each."""
     return use_engine(request.param, settings, running_servers)
 
 

@@ -26,6 +26,7 @@ IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E008": {"MULTISESSION_MAX_SIZE": 0},
     "multisession.E009": {"MULTISESSION_REDIS": {"PASSWORD": PASSWORD}},
     "multisession.E010": {"MULTISESSION_MONGODB": {"PASSWORD": PASSWORD}},
+    "multisession.E012": {"SESSION_COOKIE_AGE": 0},
 }
 
 

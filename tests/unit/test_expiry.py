@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from django_multisession.expiry import Custom, Life, Policy, is_touch_due, life
 from django_multisession.records import Record
+from django_multisession.session_state import custom_expiry
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 IDLE, ABSOLUTE, ANONYMOUS = timedelta(hours=2), timedelta(days=30), timedelta(minutes=10)
@@ -145,6 +146,27 @@ def test_a_date_is_kept_in_utc_and_whole_milliseconds_as_every_time_of_a_record_
     assert found is not None
     assert found == SOON + MILLISECOND
     assert found.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("custom", "is_over"),
+    [
+        (datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5))), False),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))), True),
+    ],
+)
+def test_a_date_outside_the_calendar_of_utc_is_never_or_over(
+    custom: datetime, is_over: bool
+) -> None:
+    planned = life(DEFAULT, custom, began_at=BEGAN, is_anonymous=False).as_stored()
+    ends_at = planned.ends_at(BEGAN)
+    assert (ends_at is not None and ends_at <= BEGAN) is is_over
+
+
+@pytest.mark.parametrize("age", [float("inf"), float("-inf"), float("nan")])
+def test_an_age_that_is_no_number_of_seconds_raises_nothing(age: float) -> None:
+    # JSON carries all three through a store.
+    assert isinstance(custom_expiry(age), int | None)
 
 
 @given(

@@ -31,6 +31,12 @@ MIDDLEWARE = [
 ]
 
 
+@pytest.fixture
+def engine(engine_of_each_kind: Engine) -> Engine:
+    """Every engine; what a browser sees does not depend on a server's version."""
+    return engine_of_each_kind
+
+
 @pytest.fixture(autouse=True)
 def site(settings: Settings) -> Iterator[None]:
     settings.ROOT_URLCONF = "tests.web.urls"
