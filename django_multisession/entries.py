@@ -34,7 +34,7 @@ class Entries(dict[str, Any]):
         A value that cannot be serialized counts as changed: the save tells the reason.
         """
         return any(
-            name not in self or before is None or self._fingerprint_of(name) != before
+            before is None or self._fingerprint_of(name) != before
             for name, before in self._handed_out.items()
         )
 

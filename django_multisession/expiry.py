@@ -18,7 +18,7 @@ date or timedelta  none: Django has none           that date, or the configured 
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django_multisession.records import Record, add_age, earliest, truncate
 
@@ -29,7 +29,7 @@ DEFAULT_ABSOLUTE_TIMEOUT = timedelta(days=30)
 LONGEST_TOUCH_INTERVAL = timedelta(seconds=60)
 #: Seconds; past the end of Python's calendar from any moment that a clock shows, so it is never.
 LONGEST_AGE = 10**12
-#: A touch is due after this part of the idle timeout at the latest.
+#: By default a touch is due after this part of the idle timeout.
 TOUCH_FRACTION = 10
 
 
@@ -76,10 +76,14 @@ class Life:
     def as_stored(self) -> Life:
         """Return the life that a record can hold: in UTC and whole milliseconds."""
         hard_deadline_at = self.hard_deadline_at
-        return Life(
-            idle_age=self.idle_age,
-            hard_deadline_at=None if hard_deadline_at is None else truncate(hard_deadline_at),
-        )
+        if hard_deadline_at is not None:
+            try:
+                hard_deadline_at = truncate(hard_deadline_at)
+            except OverflowError:
+                # In its own time zone it is in the calendar, in UTC it is not.
+                is_past = hard_deadline_at.year == datetime.min.year
+                hard_deadline_at = datetime.min.replace(tzinfo=UTC) if is_past else None
+        return Life(idle_age=self.idle_age, hard_deadline_at=hard_deadline_at)
 
     def ends_at(self, touched_at: datetime) -> datetime | None:
         """Return when a session last used at *touched_at* ends, or None for never."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -220,9 +221,9 @@ def custom_expiry(value: object) -> expiry.Custom:
             return aware(datetime.fromisoformat(value))
     if isinstance(value, datetime):
         return aware(value)
-    if isinstance(value, int | float):
-        return int(value)
-    return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return int(value) if isinstance(value, int | float) else None
 
 
 def verified_or_none(session_key: str) -> keys.Verified | None:
