@@ -18,9 +18,9 @@ date or timedelta  none: Django has none           that date, or the configured 
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from django_multisession.records import Record, add_age, earliest, truncate
+from django_multisession.records import BEGINNING, Record, add_age, earliest, truncate
 
 #: What ``set_expiry()`` left: nothing, seconds of inactivity (0: until the browser closes), a date.
 Custom = int | datetime | None
@@ -81,8 +81,8 @@ class Life:
                 hard_deadline_at = truncate(hard_deadline_at)
             except OverflowError:
                 # In its own time zone it is in the calendar, in UTC it is not.
-                is_past = hard_deadline_at.year == datetime.min.year
-                hard_deadline_at = datetime.min.replace(tzinfo=UTC) if is_past else None
+                is_past = hard_deadline_at.year == BEGINNING.year
+                hard_deadline_at = BEGINNING if is_past else None
         return Life(idle_age=self.idle_age, hard_deadline_at=hard_deadline_at)
 
     def ends_at(self, touched_at: datetime) -> datetime | None:

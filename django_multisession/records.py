@@ -17,6 +17,8 @@ EXPIRY_SLACK = timedelta(seconds=60)
 #: How many revisions a record remembers: its last writes, newest first.
 REVISIONS_KEPT = 4
 
+#: Of Python's calendar.
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -148,7 +150,7 @@ def add_age(moment: datetime, age: int | None) -> datetime | None:
     try:
         return moment + timedelta(seconds=age)
     except OverflowError:
-        return None if age > 0 else datetime.min.replace(tzinfo=UTC)
+        return None if age > 0 else BEGINNING
 
 
 def to_milliseconds(moment: datetime) -> int:
@@ -183,6 +185,7 @@ def server_life(record: Record, now: datetime) -> timedelta | None:
 
 
 __all__ = [
+    "BEGINNING",
     "EXPIRY_SLACK",
     "MISSING",
     "RETIRED_TIMEOUT",
