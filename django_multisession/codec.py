@@ -38,15 +38,32 @@ def serialize(entries: Mapping[str, Any], serializer: Serializer, max_size: int)
     """
     try:
         serialized = serializer.dumps(dict(entries))
-    except Exception as error:
-        culprit = _first_unserializable(entries, serializer)
-        raise EntryNotSerializable(
-            f"Session entry {culprit} must be something that SESSION_SERIALIZER can take "
-            f"({type(error).__name__})."
-        ) from error
-    if len(serialized) > max_size:
-        raise _too_large(entries, serializer, len(serialized), max_size)
+    except Exception:  # noqa: BLE001  (whatever a serializer raises)
+        serialized = None
+    # Raised out here: the frames behind the serializer's own error hold the entries, and an error
+    # page shows what frames hold.
+    if serialized is None:
+        raise _not_serializable(entries, serializer)
+    require_size(serialized, entries, serializer, max_size)
     return serialized
+
+
+def require_size(
+    serialized: bytes, entries: Mapping[str, Any], serializer: Serializer, max_size: int
+) -> None:
+    """Refuse *entries* that take more than *max_size* bytes as *serialized*.
+
+    Raises:
+        SessionTooLarge: They do; names the biggest.
+    """
+    if len(serialized) <= max_size:
+        return
+    sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
+    biggest = max(sizes, key=sizes.__getitem__)
+    raise SessionTooLarge(
+        f"A session must be at most {max_size} bytes, MULTISESSION_MAX_SIZE (got "
+        f"{len(serialized)}); its biggest entry is {biggest!r} with {sizes[biggest]} bytes."
+    )
 
 
 def deserialize(serialized: bytes, serializer: Serializer) -> dict[str, Any]:
@@ -95,21 +112,17 @@ def decompress(body: bytes) -> bytes:
     return serialized
 
 
-def _first_unserializable(entries: Mapping[str, Any], serializer: Serializer) -> str:
+def _not_serializable(entries: Mapping[str, Any], serializer: Serializer) -> EntryNotSerializable:
+    culprit = "(all of them together)"
     for name, value in entries.items():
         try:
             serializer.dumps({name: value})
-        except Exception:  # noqa: BLE001  (whatever a serializer raises)
-            return repr(name)
-    return "(all of them together)"
-
-
-def _too_large(
-    entries: Mapping[str, Any], serializer: Serializer, size: int, max_size: int
-) -> SessionTooLarge:
-    sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
-    biggest = max(sizes, key=sizes.__getitem__)
-    return SessionTooLarge(
-        f"A session must be at most {max_size} bytes, MULTISESSION_MAX_SIZE (got {size}); "
-        f"its biggest entry is {biggest!r} with {sizes[biggest]} bytes."
+        except Exception as error:  # noqa: BLE001  (whatever a serializer raises)
+            culprit = f"{name!r}"
+            found = f"{type(value).__name__}: {type(error).__name__}"
+            break
+    else:
+        found = "no single one is at fault"
+    return EntryNotSerializable(
+        f"Session entry {culprit} must be something that SESSION_SERIALIZER can take (got {found})."
     )

@@ -85,7 +85,9 @@ def config() -> Config:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
     reader = _Reader()
-    read = reader.read((settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+    # An empty fallback ("".split(",") makes one) would let anybody sign.
+    fallbacks = [secret for secret in settings.SECRET_KEY_FALLBACKS if secret]
+    read = reader.read((settings.SECRET_KEY, *fallbacks))
     if reader.problems:
         raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
     return read

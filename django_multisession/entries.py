@@ -44,6 +44,10 @@ class Entries(dict[str, Any]):
             name: self._fingerprint_of(name) for name in self._handed_out if name in self
         }
 
+    def __repr__(self) -> str:
+        """Tell how many there are: error pages show the reprs of locals."""
+        return f"<{len(self)} session entries>"
+
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
         if not isinstance(value, _PLAIN_TYPES):

@@ -30,9 +30,14 @@ class Lifecycle(Saving):
         # cookie would overwrite that of a login elsewhere.
         if self._standing is Standing.ENDED:
             raise SessionEnded
+        if self._standing is Standing.UNREACHABLE:
+            raise unread()
+        left_behind = self._record_key if self._is_moving() else None
         self._session_key = None
         yield from self._add(must_create=False)
-        self._modified_flag = True
+        if left_behind is not None:
+            yield from conversation.delete(left_behind)
+        self.modified = True
 
     def _flush(self) -> Steps[None]:
         key = self._stored_key()
@@ -49,8 +54,12 @@ class Lifecycle(Saving):
         else:
             verified = verified_or_none(session_key)
             key = verified.storage_key if verified else None
-        if key is not None:
-            yield from conversation.delete(key)
+        if key is None:
+            return
+        yield from conversation.delete(key)
+        if key == self._record_key and self._is_moving() and session_key is not None:
+            # Only the old key was ended; the save adds under the new one.
+            self._forget_record(Standing.NEW)
 
     def _exists(self, session_key: str | None) -> Steps[bool]:
         verified = verified_or_none(session_key) if session_key else None
@@ -75,7 +84,7 @@ class Lifecycle(Saving):
             self._forget_record(Standing.NEW)
         self._verified = keys.make(config().signing_keys)
         self._session_key = self._verified.session_key
-        self._modified_flag = True
+        self.modified = True
 
     def _note_login(self) -> None:
         """See that ``_auth_user_id`` is being set: the session begins anew, under a new key.

@@ -28,6 +28,20 @@ def changed_entries(
     }
 
 
+def merged(
+    base: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    mine: Mapping[str, Any],
+    fingerprint: Fingerprint,
+) -> dict[str, Any]:
+    """Return *theirs* with what *mine* changed, added and deleted since both were *base*.
+
+    Where both changed one entry, mine wins: it is saved later.
+    """
+    kept = {name: value for name, value in theirs.items() if name not in base or name in mine}
+    return kept | changed_entries(base, mine, fingerprint)
+
+
 def are_same(these: Mapping[str, Any], those: Mapping[str, Any], fingerprint: Fingerprint) -> bool:
     """Have both the same entries with the same values?"""
     return these.keys() == those.keys() and not changed_entries(these, those, fingerprint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django_multisession import codec, conversation, sealing
@@ -13,7 +13,7 @@ from django_multisession.conversation import Steps
 from django_multisession.drivers.base import log_unreadable
 from django_multisession.entries import Entries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
-from django_multisession.records import Record, Retired, Stored
+from django_multisession.records import EXPIRY_SLACK, Record, Retired, Stored
 from django_multisession.session_state import SessionState, Standing
 
 logger = logging.getLogger("django_multisession")
@@ -38,8 +38,7 @@ class Reading(SessionState):
         Somebody else's ``load()`` must not move the revision that a save compares with.
         """
         if not hasattr(self, "_session_cache"):
-            self._session_cache = yield from self._read()
-            return self._entries()
+            return (yield from self._read())
         key = self._stored_key()
         stored = (yield from conversation.get(key)) if key else None
         opened = self._open(key, stored, self._now()) if key else None
@@ -48,7 +47,8 @@ class Reading(SessionState):
     def _ensure_read(self) -> Steps[None]:
         """Read the record unless that was done; entries that are there already stay."""
         self.accessed = True
-        if self._standing is Standing.UNREAD:
+        is_filled = hasattr(self, "_session_cache")
+        if self._standing is Standing.UNREAD or not (is_filled or self._is_moving()):
             entries = yield from self._read()
             if not hasattr(self, "_session_cache"):
                 self._session_cache = entries
@@ -59,6 +59,7 @@ class Reading(SessionState):
         if own is None:
             self._forget_record(Standing.NEW)
             return self._new_entries()
+        was_filled = hasattr(self, "_session_cache")
         try:
             stored = yield from conversation.get(own.storage_key)
         except StoreUnavailable:
@@ -66,6 +67,9 @@ class Reading(SessionState):
             if config().on_outage != "anonymous":
                 raise
             return self._new_entries()
+        if hasattr(self, "_session_cache") and not was_filled:
+            # Another coroutine of this request was first; what it has done since must not be lost.
+            return self._entries()
         if isinstance(stored, Retired):
             self._forget_record(Standing.ENDED)
             return self._new_entries()
@@ -80,12 +84,15 @@ class Reading(SessionState):
         # Under Django's middleware a touch at the response renews the cookie. A browser-length one
         # has nothing to renew, so it is touched here.
         if self._is_touch_due(opened.record, now) and self._is_browser_length(opened.entries):
-            yield from self._touch(opened.record, now)
+            yield from self._touch(opened.record, now, now)
         return self._new_entries(opened.entries)
 
     def _open(self, key: str, stored: Stored, now: datetime) -> Opened | None:
         """Return the live record *stored* under *key* with its entries, or None: no session."""
         if not isinstance(stored, Record) or not stored.is_live(now):
+            return None
+        if _is_used_in_the_future(stored, now):
+            log_unreadable(key, "it was last used too far in the future")
             return None
         conf = config()
         try:
@@ -103,12 +110,24 @@ class Reading(SessionState):
             return None
         return Opened(stored, serialized, entries, by_fallback)
 
-    def _touch(self, record: Record, now: datetime) -> Steps[bool]:
+    def _touch(self, record: Record, used_at: datetime, now: datetime) -> Steps[bool]:
+        """Note a use at *used_at*; tell whether the session is still there."""
         try:
-            is_there = yield from conversation.touch(self._record_key or "", now, now)
+            is_there = yield from conversation.touch(self._record_key or "", used_at, now)
         except StoreUnavailable:
             # What was read is good; a use that could not be noted is not worth an error page.
             logger.warning("The use of a session could not be noted: the server did not answer.")
             return True
-        self._record = dataclasses.replace(record, touched_at=max(record.touched_at, now))
+        self._record = dataclasses.replace(record, touched_at=max(record.touched_at, used_at))
         return is_there
+
+
+def _is_used_in_the_future(record: Record, now: datetime) -> bool:
+    """Was the last use, which nothing seals, written into the store to lengthen the session?
+
+    A clock that was wrong and is put right may leave such times too, but no more than an idle
+    timeout ahead unless it was very wrong.
+    """
+    if record.idle_age is None:
+        return False
+    return record.touched_at - now > timedelta(seconds=record.idle_age) + EXPIRY_SLACK

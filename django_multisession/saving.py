@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
@@ -20,6 +20,9 @@ from django_multisession.session_state import Standing
 SAVE_TRIES = 8
 #: A new key is never taken (132 random bits); a server that says so again and again is broken.
 CREATE_TRIES = 3
+#: As long as a response is under way anyway. A session that was saved longer ago is looked up once
+#: more before its cookie is set.
+RESPONSE_TIME = timedelta(seconds=1)
 
 
 class SessionEnded(UpdateError, SessionInterrupted):  # noqa: N818  (named as its Django parents are)
@@ -36,12 +39,22 @@ class SessionEnded(UpdateError, SessionInterrupted):  # noqa: N818  (named as it
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Composed:
+    """A record that is about to be stored. Its repr, which error pages show, holds no entries."""
+
+    record: Record
+    serialized: bytes = dataclasses.field(repr=False)
+
+
 class Saving(Reading):
     """The steps that write."""
 
     def _save(self, must_create: bool) -> Steps[None]:
         if self._standing is Standing.ENDED:
             raise SessionEnded
+        if must_create and self._standing is Standing.UNREACHABLE:
+            raise unread()
         if must_create or self._own_key() is None:
             yield from self._add(must_create=must_create)
             return
@@ -63,14 +76,17 @@ class Saving(Reading):
         if not hasattr(self, "_session_cache"):
             self._session_cache = self._new_entries()
         own = self._own_key()
+        left_behind = self._record_key if self._is_moving() else None
         for _ in range(CREATE_TRIES):
             key = own or keys.make(config().signing_keys)
-            now = self._now()
-            record, serialized = self._compose(key.storage_key, None, now)
-            if (yield from conversation.add(key.storage_key, record)):
+            composed = self._compose(key.storage_key, None, self._now())
+            if (yield from conversation.add(key.storage_key, composed.record)):
                 self._verified = key
                 self._session_key = key.session_key
-                self._finish_write(key.storage_key, record, serialized)
+                self._finish_write(key.storage_key, composed)
+                self._is_key_untold = True
+                if left_behind is not None:
+                    yield from conversation.delete(left_behind)
                 return
             if must_create and own is not None:
                 raise CreateError
@@ -79,55 +95,67 @@ class Saving(Reading):
 
     def _update(self) -> Steps[None]:
         """Write over the stored record what changed, or touch it."""
-        assert self._record is not None  # noqa: S101  (what STORED means; for mypy)
-        now = self._now()
-        is_moving = self._is_moving()
-        if not (is_moving or self._needs_new_signature() or self._has_changed(now)):
-            if self._has_written and not self._is_touch_due(self._record, now):
-                return
-            if self.counts_as_use and not (yield from self._touch(self._record, now)):
-                self._forget_record(Standing.ENDED)
-                raise SessionEnded
-            return
-        own = self._own_key()
-        assert own is not None  # noqa: S101  (as above)
         for _ in range(SAVE_TRIES):
-            base, base_key = self._record, self._record_key
-            assert base is not None  # noqa: S101  (as above)
+            now = self._now()
+            base, base_key, own = self._record, self._record_key, self._own_key()
+            assert base is not None  # noqa: S101  (what STORED means; for mypy)
             assert base_key is not None  # noqa: S101  (as above)
-            record, serialized = self._compose(own.storage_key, base, now)
-            if is_moving:
+            assert own is not None  # noqa: S101  (as above)
+            if not (self._is_moving() or self._seal_is_old or self._has_changed(now)):
+                yield from self._confirm(base, now)
+                return
+            composed = self._compose(own.storage_key, base, now)
+            if self._is_moving():
                 answer = yield from conversation.move(
-                    base_key, own.storage_key, record, base.revision, now
+                    base_key, own.storage_key, composed.record, base.revision, now
                 )
             else:
-                answer = yield from conversation.replace(base_key, record, base.revision, now)
+                answer = yield from conversation.replace(
+                    base_key, composed.record, base.revision, now
+                )
             if answer.outcome is Outcome.SAVED:
-                self._finish_write(own.storage_key, record, serialized)
+                self._is_key_untold = self._is_key_untold or self._is_moving()
+                self._finish_write(own.storage_key, composed)
                 return
             if answer.outcome is Outcome.MISSING:
-                yield from self._meet_end(is_moving=is_moving)
+                yield from self._meet_end()
                 return
             self._meet_conflict(base_key, answer.stored)
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
 
-    def _meet_end(self, *, is_moving: bool) -> Steps[None]:
-        """The record was ended: interrupt this request, unless it is a login of its own.
+    def _confirm(self, record: Record, now: datetime) -> Steps[None]:
+        """See that a session that did not change is still there, before its cookie is set again.
 
-        Two logins at once on one anonymous session (a double click) both succeed. The second takes
-        along what it set itself, and nothing of what was ended.
+        The cookie of one that was ended meanwhile would overwrite that of a login elsewhere.
         """
-        if not (is_moving and self._is_login):
+        is_fresh = self._is_key_untold or now - record.touched_at < RESPONSE_TIME
+        if self._has_written and is_fresh and not self._is_touch_due(record, now):
+            return
+        used_at = now if self.counts_as_use else record.touched_at
+        if not (yield from self._touch(record, used_at, now)):
             self._forget_record(Standing.ENDED)
             raise SessionEnded
+
+    def _meet_end(self) -> Steps[None]:
+        """The record was ended: interrupt this request, unless it is a login of its own.
+
+        Two logins at once on one session (a double click) both succeed. The second takes along
+        what it set itself, and nothing of what was ended.
+        """
+        if not (self._is_moving() and self._is_login):
+            self._forget_record(Standing.ENDED)
+            raise SessionEnded
+        mine = self._entries()
         before = codec.deserialize(self._base, self.serializer())
-        mine = merge.changed_entries(before, self._entries(), self._fingerprint)
-        self._session_cache = self._new_entries(mine)
+        changed = merge.changed_entries(before, mine, self._fingerprint)
+        self._session_cache = self._new_entries(changed | merge.auth_entries(mine))
         self._forget_record(Standing.NEW)
-        yield from self._add(must_create=True)
+        # Not under the key it has: a move whose answer was lost may have stored it there.
+        self._session_key = None
+        yield from self._add(must_create=False)
 
     def _meet_conflict(self, key: str, stored: Record | None) -> None:
-        """Take the record of another save as the one to write over: the later save wins.
+        """Take another save's record as the one to write over, and its entries but for ours.
 
         Not so where that save changed whose session it is.
         """
@@ -135,7 +163,17 @@ class Saving(Reading):
         if opened is None or not (self._is_login or self._has_same_owner(opened)):
             self._forget_record(Standing.ENDED)
             raise SessionEnded
+        mine = self._entries()
+        if not self._is_cleared:
+            before = codec.deserialize(self._base, self.serializer())
+            ours = merge.merged(before, opened.entries, mine, self._fingerprint)
+            if self._is_login:
+                ours |= merge.auth_entries(mine)
+            # In place: somebody may hold the dict.
+            dict.clear(mine)
+            dict.update(mine, ours)
         self._record, self._base = opened.record, opened.serialized
+        self._seal_is_old = opened.by_fallback
 
     def _has_same_owner(self, theirs: Opened) -> bool:
         before = merge.auth_entries(codec.deserialize(self._base, self.serializer()))
@@ -146,11 +184,13 @@ class Saving(Reading):
             and merge.are_same(before, after, self._fingerprint)
         )
 
-    def _compose(self, key: str, base: Record | None, now: datetime) -> tuple[Record, bytes]:
-        """Make the record to store under *key* over *base*, and its entries as serialized."""
+    def _compose(self, key: str, base: Record | None, now: datetime) -> Composed:
+        """Make the record to store under *key* over *base*."""
         conf = config()
         entries = self._entries()
-        serialized = codec.serialize(entries, self.serializer(), conf.max_size)
+        serialized = codec.serialize(entries, self.serializer(), codec.INFLATED_LIMIT)
+        if serialized != self._base:
+            codec.require_size(serialized, entries, self.serializer(), conf.max_size)
         began_at = now if base is None or self._is_login else base.began_at
         life = self._life(entries, began_at)
         record = Record(
@@ -166,12 +206,12 @@ class Saving(Reading):
         payload = sealing.seal(
             codec.compress(serialized), sealing.Binding.of(key, record), conf.sealing_keys
         )
-        return dataclasses.replace(record, payload=payload), serialized
+        return Composed(dataclasses.replace(record, payload=payload), serialized)
 
-    def _finish_write(self, key: str, record: Record, serialized: bytes) -> None:
-        self._adopt(key, record, serialized)
+    def _finish_write(self, key: str, composed: Composed) -> None:
+        self._adopt(key, composed.record, composed.serialized)
         self._has_written = True
-        self._is_login = False
+        self._is_login = self._is_cleared = False
         if self._verified is not None:
             self._verified = dataclasses.replace(self._verified, by_fallback=False)
         self._entries().rebase()

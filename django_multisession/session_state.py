@@ -63,8 +63,10 @@ class SessionState(SessionBase):
         self._modified_flag = False
         self._is_discarded = False
         self._has_written = False
+        self._is_key_untold = False
         self._seal_is_old = False
         self._is_login = False
+        self._is_cleared = False
         super().__init__(session_key)
 
     # What Django's middleware asks. None of this does I/O or raises.
@@ -76,6 +78,8 @@ class SessionState(SessionBase):
             return False
         if self._standing is not Standing.STORED or self._record is None:
             return self._modified_flag
+        if not hasattr(self, "_session_cache"):
+            return False
         return (
             self._has_written
             or self._needs_new_signature()
@@ -87,7 +91,7 @@ class SessionState(SessionBase):
     @modified.setter
     def modified(self, value: bool) -> None:
         # Django's idiom: a view that sets it to False discards what it changed. A touch or a new
-        # signature must not save that after all. (Django's own pop() sets False over False.)
+        # signature must not save that after all.
         self._is_discarded = not value and self.modified
         self._modified_flag = value
 
@@ -148,7 +152,7 @@ class SessionState(SessionBase):
         self._standing = standing
         self._record = self._record_key = None
         self._base = b""
-        self._has_written = self._seal_is_old = False
+        self._has_written = self._is_key_untold = self._seal_is_old = False
 
     def _needs_new_signature(self) -> bool:
         """Did only a fallback of SECRET_KEY verify the key or the record?"""
@@ -160,7 +164,8 @@ class SessionState(SessionBase):
         assert self._record is not None  # noqa: S101  (asked of stored sessions only; for mypy)
         entries = self._entries()
         try:
-            serialized = codec.serialize(entries, self.serializer(), config().max_size)
+            # Under no limit of the settings: one that was lowered leaves stored sessions readable.
+            serialized = codec.serialize(entries, self.serializer(), codec.INFLATED_LIMIT)
         except Exception:  # noqa: BLE001  (whatever it is, the save shall tell)
             return True
         if self._is_login or serialized != self._base:
@@ -181,7 +186,11 @@ class SessionState(SessionBase):
         if policy.idle_is_configured or age == config().cookie_age:
             return policy
         # A subclass says otherwise: Django documents get_session_cookie_age() as the hook for it.
-        return dataclasses.replace(policy, idle_timeout=timedelta(seconds=age))
+        idle = timedelta(seconds=age)
+        absolute = policy.absolute_timeout
+        if absolute is not None and not policy.absolute_is_configured:
+            absolute = max(absolute, idle)
+        return dataclasses.replace(policy, idle_timeout=idle, absolute_timeout=absolute)
 
     def _life(self, entries: Mapping[str, Any], began_at: datetime) -> expiry.Life:
         return expiry.life(
@@ -210,8 +219,13 @@ class SessionState(SessionBase):
 
 
 def aware(moment: datetime) -> datetime:
-    """Return *moment* as Django means it where ``USE_TZ`` is off: in the current time zone."""
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    """Return *moment* as Django means it where ``USE_TZ`` is off: in the default time zone.
+
+    Not in the current one: ``timezone.activate()`` must not move our clock.
+    """
+    if timezone.is_aware(moment):
+        return moment
+    return timezone.make_aware(moment, timezone.get_default_timezone())
 
 
 def custom_expiry(value: object) -> expiry.Custom:
@@ -221,9 +235,12 @@ def custom_expiry(value: object) -> expiry.Custom:
             return aware(datetime.fromisoformat(value))
     if isinstance(value, datetime):
         return aware(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return int(value) if isinstance(value, int | float) else None
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        # Away from 0, which means something else.
+        return math.ceil(value) if value > 0 else math.floor(value)
+    return value if isinstance(value, int) else None
 
 
 def verified_or_none(session_key: str) -> keys.Verified | None:

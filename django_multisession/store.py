@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import conversation, expiry, keys, merge
 from django_multisession.conf import config
@@ -19,6 +20,8 @@ from django_multisession.exceptions import StoreUnavailable
 from django_multisession.lifecycle import Lifecycle
 from django_multisession.records import add_age
 from django_multisession.session_state import EXPIRY_ENTRY, aware, custom_expiry
+
+_NOT_GIVEN = object()
 
 #: How many records one call of a driver's `purge_expired` removes.
 PURGE_BATCH = 1000
@@ -114,10 +117,12 @@ class DriverSessionStore(Lifecycle):
         """See flush()."""
         await self._ahold(self._flush())
 
+    @sensitive_variables("session_key")
     def delete(self, session_key: str | None = None) -> None:
         """End the session *session_key*, by default this one; unknown keys are no error."""
         self._hold(self._delete(session_key))
 
+    @sensitive_variables("session_key")
     async def adelete(self, session_key: str | None = None) -> None:
         """See delete()."""
         await self._ahold(self._delete(session_key))
@@ -135,10 +140,12 @@ class DriverSessionStore(Lifecycle):
                 self._hold(self._ensure_read())
         return super().is_empty()
 
+    @sensitive_variables("session_key")
     def exists(self, session_key: str | None) -> bool:
         """Is there a live, readable session *session_key*?"""
         return self._hold(self._exists(session_key))
 
+    @sensitive_variables("session_key")
     async def aexists(self, session_key: str | None) -> bool:
         """See exists()."""
         return await self._ahold(self._exists(session_key))
@@ -163,21 +170,36 @@ class DriverSessionStore(Lifecycle):
     def clear(self) -> None:
         """Remove every entry. What is stored is not read for that."""
         self._session_cache = self._new_entries()
+        self._is_cleared = True
         self.accessed = True
         self.modified = True
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == merge.USER_ID_ENTRY:
-            self._get_session()
+            self._hold(self._ensure_read())
             self._note_login()
         super().__setitem__(key, value)
 
     async def aset(self, key: str, value: Any) -> None:
         """See __setitem__()."""
         if key == merge.USER_ID_ENTRY:
-            await self._aget_session()
+            await self._ahold(self._ensure_read())
             self._note_login()
         await super().aset(key, value)
+
+    def pop(self, key: str, default: Any = _NOT_GIVEN) -> Any:
+        """Remove the entry *key* and return it. A missing one changes nothing."""
+        return self._pop(self._get_session(), key, default)
+
+    async def apop(self, key: str, default: Any = _NOT_GIVEN) -> Any:
+        """See pop()."""
+        return self._pop(await self._aget_session(), key, default)
+
+    def _pop(self, entries: dict[str, Any], key: str, default: Any) -> Any:
+        # Django's sets modified to what it was before, which discards what was not told yet.
+        if key in entries:
+            self.modified = True
+        return entries.pop(key) if default is _NOT_GIVEN else entries.pop(key, default)
 
     def update(self, dict_: Any) -> None:  # type: ignore[override]  # Django's signature
         """Set every entry of *dict_*, as ``dict.update()`` does."""
@@ -253,7 +275,9 @@ class DriverSessionStore(Lifecycle):
         if ends_at is None:
             # Both timeouts are off: the session lives on, and its cookie has to have some length.
             ends_at = used_at + timedelta(seconds=self.get_session_cookie_age())
-        return timezone.make_naive(ends_at) if timezone.is_naive(modification) else ends_at
+        if timezone.is_aware(modification):
+            return ends_at
+        return timezone.make_naive(ends_at, timezone.get_default_timezone())
 
     def _planned_life(self, custom: Any, used_at: datetime) -> expiry.Life:
         return expiry.life(

@@ -72,7 +72,15 @@ def sync_verbs(owner: type) -> set[str]:
 def shape_of(verb: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
     """Return name, kind and default of every parameter."""
     parameters = inspect.signature(verb).parameters.values()
-    return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
+    return [
+        # A bare object() stands for "not given", whoever made it.
+        (
+            parameter.name,
+            parameter.kind,
+            parameter.default if parameter.default.__class__ is not object else ...,
+        )
+        for parameter in parameters
+    ]
 
 
 def signature_of(verb: Callable[..., Any]) -> inspect.Signature:

@@ -11,7 +11,7 @@ from django.core import checks
 
 from django_multisession.drivers import redis_scripts as scripts
 from django_multisession.drivers.loops import ClientPerLoop
-from django_multisession.drivers.redis_calls import Call
+from django_multisession.drivers.redis_calls import Call, answered
 from django_multisession.drivers.redis_connections import (
     RedisError,
     aclose_client,
@@ -152,8 +152,8 @@ class RedisDriver:
                 return self._client.execute_command(*call.command)
             except (RedisError, OSError) as error:
                 reply = call.cope(error)
-                if reply is not None:
-                    return reply
+            if reply is not None:
+                return answered(reply)
 
     async def _asend(self, call: Call) -> Any:
         """See _send()."""
@@ -163,8 +163,8 @@ class RedisDriver:
                 return await client.execute_command(*call.command)
             except (RedisError, OSError) as error:
                 reply = call.cope(error)
-                if reply is not None:
-                    return reply
+            if reply is not None:
+                return answered(reply)
 
     def _getting(self, key: str) -> Call:
         return Call("HGETALL", self._prefix + key)

@@ -41,10 +41,10 @@ class Call:
         return call
 
     def cope(self, error: RedisError | OSError) -> Any:
-        """Return what *error* answers, or None to send again.
+        """Return what *error* answers, None to send again, or the exception to raise.
 
-        Raises:
-            StoreUnavailable: *error* answers nothing, and sending again would not help.
+        It is returned, to be raised by `answered` where *error* is not its context: the frames
+        behind that hold the payload, and an error page shows what frames hold.
         """
         if isinstance(error, NoScriptError) and self.spelled_out is not None:
             self.command, self.spelled_out = self.spelled_out, None
@@ -55,7 +55,14 @@ class Call:
         if self._may_retry and _is_lost_connection(error):
             self._may_retry = False
             return None
-        raise StoreUnavailable(f"Redis did not answer ({type(error).__name__}).") from error
+        return StoreUnavailable(f"Redis did not answer ({type(error).__name__}).")
+
+
+def answered(reply: Any) -> Any:
+    """Return *reply*, unless it is the exception that `Call.cope` made."""
+    if isinstance(reply, StoreUnavailable):
+        raise reply
+    return reply
 
 
 def _is_lost_connection(error: RedisError | OSError) -> bool:

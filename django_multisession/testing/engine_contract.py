@@ -20,11 +20,12 @@ from django_multisession.testing.engine_fixtures import (
     stored,
 )
 from django_multisession.testing.engine_key_laws import EngineKeyLaws
+from django_multisession.testing.engine_overlap_laws import EngineOverlapLaws
 from django_multisession.testing.engine_saving_laws import EngineSavingLaws
 
 
-class EngineContract(EngineSavingLaws, EngineKeyLaws):
-    """Laws of saves, ends, keys, logins, and records that were tampered with.
+class EngineContract(EngineSavingLaws, EngineKeyLaws, EngineOverlapLaws):
+    """Laws of saves, ends, keys, logins, overlaps, and records that were tampered with.
 
     Subclasses provide the fixture `session_store`.
     """
@@ -72,6 +73,19 @@ class EngineContract(EngineSavingLaws, EngineKeyLaws):
         assert len(caplog.records) == 1
         assert "precious" not in caplog.text
         assert (session.key or "") not in caplog.text
+
+    def test_a_last_use_in_the_far_future_is_no_endless_session(
+        self, open_session: Open, driver: Driver
+    ) -> None:
+        session = saved(open_session, a=1)
+        record = stored(driver, session)
+        tampered = dataclasses.replace(
+            record,
+            revisions=new_revision(record.revisions),
+            touched_at=record.touched_at + timedelta(days=36500),
+        )
+        driver.replace(storage_key(session.key), tampered, record.revision, timezone.now())
+        assert open_session(session.key).entries() == {}
 
     def test_a_record_copied_under_another_key_does_not_open(
         self, open_session: Open, driver: Driver

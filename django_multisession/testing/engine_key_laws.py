@@ -93,6 +93,25 @@ class EngineKeyLaws(EngineFixtures):
         session.flush()
         assert open_session().exists(key) is False
 
+    def test_a_new_session_after_a_cycle_leaves_no_old_key_alive(self, open_session: Open) -> None:
+        key = saved(open_session, a=1).key
+        session = open_session(key)
+        session.cycle_key()
+        session.create()
+        assert open_session().exists(key) is False
+        assert open_session().exists(session.key) is True
+
+    def test_the_old_key_may_be_deleted_before_the_new_one_is_saved(
+        self, open_session: Open
+    ) -> None:
+        key = saved(open_session, a=1).key
+        session = open_session(key)
+        session.cycle_key()
+        session.delete(key)
+        assert open_session().exists(key) is False
+        session.save()
+        assert open_session(session.key).entries() == {"a": 1}
+
     def test_cycling_an_ended_session_in_flight_is_interrupted(self, open_session: Open) -> None:
         key = saved(open_session, a=1).key
         late = open_session(key)
@@ -124,6 +143,15 @@ class EngineKeyLaws(EngineFixtures):
         session.save()
         assert session.key != key
         assert open_session(session.key).entries() == {"cart": [1], USER_ID: "7"}
+        assert open_session().exists(key) is False
+
+    def test_a_login_made_by_hand_after_clear_gets_a_new_key(self, open_session: Open) -> None:
+        key = saved(open_session, a=1).key
+        session = open_session(key)
+        session.session.clear()
+        session[USER_ID] = "7"
+        session.save()
+        assert session.key != key
         assert open_session().exists(key) is False
 
     def test_a_second_login_of_the_same_user_gets_a_new_key(self, open_session: Open) -> None:

@@ -17,6 +17,7 @@ from django_multisession.testing.engine_fixtures import (
     storage_key,
     stored,
 )
+from django_multisession.testing.verbs import Clock
 
 
 class EngineSavingLaws(EngineFixtures):
@@ -105,6 +106,45 @@ class EngineSavingLaws(EngineFixtures):
         first.save()
         second.save()
         assert open_session(key)["a"] == 2
+
+    def test_what_load_returns_is_the_callers(self, open_session: Open) -> None:
+        session = open_session(saved(open_session, a=1).key)
+        loaded = session.load()
+        loaded["b"] = 2
+        assert session.entries() == {"a": 1}
+
+    def test_a_dropped_cache_is_read_again_and_saves_nothing(self, open_session: Open) -> None:
+        session = open_session(saved(open_session, a=1).key)
+        assert session["a"] == 1
+        del session.session._session_cache  # noqa: SLF001  (as Django's own tests do)
+        assert session.session.modified is False
+        session.save()
+        assert open_session(session.key).entries() == {"a": 1}
+
+    def test_popping_what_is_missing_changes_nothing_and_hides_nothing(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        key = saved(open_session, cart=[]).key
+        clock.advance(60)
+        session = open_session(key)
+        assert session.pop("flash", None) is None
+        assert session.session.modified is True
+        session["cart"].append("book")
+        session.save()
+        assert open_session(key)["cart"] == ["book"]
+
+    def test_a_lowered_limit_leaves_stored_sessions_in_use(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        key = saved(open_session, novel="x" * 3000).key
+        clock.advance(60)
+        with override_settings(MULTISESSION_MAX_SIZE=2048):
+            session = open_session(key)
+            assert session["novel"] == "x" * 3000
+            session.save()
+            session["more"] = 1
+            with pytest.raises(SessionTooLarge):
+                session.save()
 
     def test_save_with_must_create_refuses_a_stored_key(self, open_session: Open) -> None:
         session = saved(open_session, a=1)

@@ -201,7 +201,8 @@ def test_an_entry_that_cannot_be_serialized_is_named() -> None:
     with pytest.raises(EntryNotSerializable) as caught:
         codec.serialize({"name": "Ada", "basket": {"a": object()}}, JSON, MAX_SIZE)
     assert str(caught.value) == (
-        "Session entry 'basket' must be something that SESSION_SERIALIZER can take (TypeError)."
+        "Session entry 'basket' must be something that SESSION_SERIALIZER can take "
+        "(got dict: TypeError)."
     )
 
 
@@ -214,7 +215,7 @@ def test_an_entry_that_cannot_be_serialized_is_a_type_error() -> None:
 def test_an_entry_that_holds_itself_is_named() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    with pytest.raises(EntryNotSerializable, match=r"'endless'.*\(ValueError\)"):
+    with pytest.raises(EntryNotSerializable, match=r"'endless'.*\(got list: ValueError\)"):
         codec.serialize({"endless": endless}, JSON, MAX_SIZE)
 
 

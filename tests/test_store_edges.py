@@ -1,0 +1,134 @@
+"""Corners of the store that do not depend on an engine's server."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from django.test import override_settings
+from django.utils import timezone
+from django.views.debug import ExceptionReporter
+
+from django_multisession import conf
+from django_multisession.engines.memory import SessionStore
+from django_multisession.exceptions import EntryNotSerializable, StoreUnavailable
+from tests.engine_fixtures import Engine
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Clock
+
+#: Made here, because an error page shows the lines of this file.
+PRECIOUS = "-".join(["4111"] * 4)
+
+CLOSED = {
+    "redis": {"URL": "redis://127.0.0.1:1", "max_connections": 2},
+    "mongodb": {"URI": "mongodb://127.0.0.1:1", "serverSelectionTimeoutMS": 200},
+}
+
+
+def fail(engine: Engine, settings: Settings) -> None:
+    setattr(settings, f"MULTISESSION_{engine.kind.upper()}", CLOSED[engine.kind])
+
+
+def saved(engine: Engine) -> str:
+    session = engine.SessionStore()
+    session["card"] = PRECIOUS
+    session.save()
+    assert session.session_key is not None
+    return session.session_key
+
+
+def error_page() -> str:
+    return ExceptionReporter(None, *sys.exc_info()).get_traceback_html()
+
+
+def test_an_error_page_of_an_outage_shows_neither_entries_nor_key(
+    network_engine: Engine, settings: Settings
+) -> None:
+    session = network_engine.SessionStore(saved(network_engine))
+    session["more"] = 1
+    fail(network_engine, settings)
+    try:
+        session.save()
+    except StoreUnavailable:
+        page = error_page()
+    assert "StoreUnavailable" in page
+    assert PRECIOUS not in page
+    assert str(session.session_key) not in page
+
+
+def test_an_error_page_of_an_unserializable_entry_shows_no_other_entry(
+    network_engine: Engine,
+) -> None:
+    session = network_engine.SessionStore(saved(network_engine))
+    session["culprit"] = object()
+    try:
+        session.save()
+    except EntryNotSerializable:
+        page = error_page()
+    assert "culprit" in page
+    assert PRECIOUS not in page
+
+
+@pytest.mark.parametrize("verb", ["create", "must_create"])
+def test_a_session_that_could_not_be_read_is_not_replaced_by_a_new_one(
+    network_engine: Engine, settings: Settings, verb: str
+) -> None:
+    settings.MULTISESSION_ON_OUTAGE = "anonymous"
+    key = saved(network_engine)
+    name = f"MULTISESSION_{network_engine.kind.upper()}"
+    works = getattr(settings, name)
+    fail(network_engine, settings)
+    session = network_engine.SessionStore(key)
+    assert session.get("card") is None
+    setattr(settings, name, works)
+    with pytest.raises(StoreUnavailable):
+        session.create() if verb == "create" else session.save(must_create=True)
+    assert network_engine.SessionStore(key)["card"] == PRECIOUS
+
+
+def test_a_subclass_may_say_how_long_its_cookies_live(clock: Clock) -> None:
+    class Remembering(SessionStore):
+        def get_session_cookie_age(self) -> int:
+            return 365 * 86400
+
+    session = Remembering()
+    session["a"] = 1
+    session.save()
+    assert session.get_expiry_age() == 365 * 86400
+    clock.advance(seconds=300 * 86400)
+    assert Remembering(session.session_key)["a"] == 1
+
+
+@pytest.mark.parametrize(("given", "age"), [(0.5, 1), (10.2, 11), (-0.5, -1)])
+def test_a_part_of_a_second_is_not_until_the_browser_closes(given: float, age: int) -> None:
+    session = SessionStore()
+    session.set_expiry(given)  # type: ignore[arg-type]  # Django takes it
+    assert session.get_expiry_age() == age
+
+
+def test_the_time_zone_of_a_visitor_does_not_move_the_clock(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "America/Chicago"
+    local = datetime(2026, 1, 1, 12)  # noqa: DTZ001  (what timezone.now() is without USE_TZ)
+    monkeypatch.setattr(timezone, "now", lambda: local)
+    with override_settings(MULTISESSION_IDLE_TIMEOUT=1800):
+        session = SessionStore()
+        session["a"] = 1
+        session.save()
+        with timezone.override("Pacific/Honolulu"):
+            assert SessionStore(session.session_key).get("a") == 1
+        assert session.get_expiry_date() == datetime(2026, 1, 1, 12, 30)  # noqa: DTZ001
+        idle_deadline_at = session.deadlines().idle_deadline_at
+        assert idle_deadline_at == datetime(2026, 1, 1, 18, 30, tzinfo=UTC)
+
+
+def test_an_empty_fallback_signs_nothing(settings: Settings) -> None:
+    settings.SECRET_KEY_FALLBACKS = [""]
+    assert len(conf.config().signing_keys) == len(conf.config().sealing_keys) == 1

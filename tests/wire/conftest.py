@@ -1,0 +1,111 @@
+"""A site with Django's stock middleware whose session server is behind a TCP proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+import pytest
+import redis
+from django.contrib.auth.models import User
+from servers import MongoReplicaSet, MongoServer, Server
+
+from django_multisession.engines._drivers import close_drivers
+from tests.engine_fixtures import Engine, use_engine
+from tests.proxy import TCPProxy
+from tests.wire.outages import OwnServers
+from tests.wire.visitor import Visitor
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Running
+
+Count = Callable[[], int]
+
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+
+
+@pytest.fixture(autouse=True)
+def site(settings: Settings) -> None:
+    settings.ROOT_URLCONF = "tests.wire.urls"
+    settings.MIDDLEWARE = MIDDLEWARE
+
+
+@pytest.fixture
+def ada(db: None) -> User:
+    return User.objects.create_user("ada")
+
+
+@pytest.fixture(params=["sync", "async"])
+def visitor(request: pytest.FixtureRequest) -> Visitor:
+    return Visitor(is_async=request.param == "async")
+
+
+@pytest.fixture(params=["redis-8.2", "mongodb-standalone"])
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """One server of each kind; a test that wants more of them parametrizes it directly."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def proxy(engine_name: str, running_servers: Running) -> Iterator[TCPProxy]:
+    server: Server | None
+    if engine_name.startswith("redis"):
+        server = running_servers.redis(engine_name)
+    elif engine_name == "mongodb-replica-set":
+        server = running_servers.mongodb(engine_name, MongoReplicaSet).primary
+    else:
+        server = running_servers.mongodb(engine_name, MongoServer)
+    assert server is not None, "a replica set has a primary once it runs"
+    with TCPProxy(server.host, server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def engine(
+    engine_name: str, proxy: TCPProxy, settings: Settings, running_servers: Running
+) -> Iterator[Engine]:
+    """The engine of that name, as the site's; it reaches its server through the proxy."""
+    yield use_engine(engine_name, settings, running_servers, url=url(engine_name, proxy))
+    close_drivers()
+
+
+@pytest.fixture(scope="session")
+def own_servers(running_servers: Running) -> Iterator[OwnServers]:
+    with (
+        tempfile.TemporaryDirectory(prefix="multisession-wire-") as directory,
+        contextlib.ExitStack() as stack,
+    ):
+        yield OwnServers(running_servers, Path(directory), stack)
+
+
+@pytest.fixture
+def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
+    """Tell how many records this test's server holds, retired ones included; asked past the proxy."""
+    if engine.kind == "redis":
+        pattern = settings.MULTISESSION_REDIS["PREFIX"] + "*"
+        with redis.Redis.from_url(engine.server.url) as server:
+            yield lambda: len(list(server.scan_iter(pattern)))
+    else:
+        options = settings.MULTISESSION_MONGODB
+        with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
+            collection = client[options["DATABASE"]][options["COLLECTION"]]
+            yield lambda: collection.count_documents({})
+
+
+def url(engine_name: str, place: TCPProxy | Server) -> str:
+    """Return the URL of a server of that kind at *place*."""
+    address = f"{place.host}:{place.port}"
+    if engine_name.startswith("redis"):
+        return f"redis://{address}/0"
+    # Told who the other members are, a client would go to them, past the proxy.
+    return f"mongodb://{address}/?directConnection=true"

@@ -1,0 +1,251 @@
+"""A session server that is down, hangs or refuses: pages answer, cookies stay, sessions come back."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from django_multisession.engines._drivers import close_drivers
+from tests.engine_fixtures import use_engine
+from tests.proxy import TCPProxy
+from tests.wire.outages import DEADLINE_SECONDS, OUTAGES, Outage, OwnServers, Place, hanging, url
+from tests.wire.visitor import Response, Visitor, as_visited, session_cookie
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Running
+
+#: For those outages that are told from a slow answer by waiting.
+SHORT = {
+    "redis": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
+    "mongodb": {"timeoutMS": 500, "serverSelectionTimeoutMS": 500, "heartbeatFrequencyMS": 500},
+}
+
+
+@pytest.fixture(params=OUTAGES, ids=str)
+def outage(request: pytest.FixtureRequest) -> Outage:
+    found: Outage = request.param
+    return found
+
+
+@pytest.fixture
+def place(
+    outage: Outage, own_servers: OwnServers, settings: Settings, running_servers: Running
+) -> Iterator[Place]:
+    """The server that the outage will strike, as the site's."""
+    server = own_servers.get(outage.kind)
+    is_redis = outage.kind == "redis"
+    with TCPProxy(server.host, server.port) as proxy:
+        name = "redis-8.2" if is_redis else "mongodb-standalone"
+        use_engine(name, settings, running_servers, url=url(outage.kind, proxy))
+        if outage.is_waited_for and is_redis:
+            settings.MULTISESSION_REDIS |= SHORT["redis"]
+        elif outage.is_waited_for:
+            settings.MULTISESSION_MONGODB |= SHORT["mongodb"]
+        yield Place(server, proxy)
+        close_drivers()
+
+
+def outages(*names: str) -> pytest.MarkDecorator:
+    """Run a test on some outages only."""
+    chosen = [outage for outage in OUTAGES if str(outage) in names]
+    assert len(chosen) == len(names)
+    return pytest.mark.parametrize("outage", chosen, ids=str, indirect=True)
+
+
+async def _visit_until_well(visitor: Visitor) -> Response:
+    """Visit until the session is there again; how long a client takes to notice is its own affair."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        response = await visitor.get("read")
+        if response.status_code == 200 and response.json()["name"] is not None:
+            return response
+        assert time.monotonic() < deadline, response
+
+
+def _shown(response: Response) -> Any:
+    """Return what a page shows, or the status of the error in its place."""
+    if response.status_code != 200:
+        return response.status_code
+    return response.json() if response.content else None
+
+
+@pytest.mark.parametrize("on_outage", ["error", "anonymous"])
+@as_visited
+async def test_in_an_outage_pages_answer_as_configured_and_no_session_is_lost(
+    *, outage: Outage, on_outage: str, place: Place, visitor: Visitor, ada: Any, settings: Settings
+) -> None:
+    settings.MULTISESSION_ON_OUTAGE = on_outage
+    await visitor.get("write", name="first")
+    await visitor.get("login", user="ada")
+    leaving = visitor.stranger()
+    await leaving.get("write", name="leaving")
+
+    with outage.begin(place):
+        answers = {
+            "untouched": await visitor.copy().get("untouched"),
+            "read": await visitor.copy().get("read"),
+            "user": await visitor.copy().get("user"),
+            "write": await visitor.copy().get("write", name="second"),
+            "login": await visitor.copy().get("login", user="ada"),
+            "logout": await leaving.copy().get("logout"),
+            "new": await visitor.stranger().get("write", name="new"),
+            "stranger": await visitor.stranger().get("read"),
+        }
+
+    read: Any
+    user: Any
+    if outage.can_read:
+        read, user = {"name": "first"}, {"user": "ada"}
+    elif on_outage == "anonymous":
+        read, user = {"name": None}, {"user": ""}
+    else:
+        read = user = 500
+    assert {page: _shown(answer) for page, answer in answers.items()} == {
+        "untouched": None,
+        "read": read,
+        "user": user,
+        "write": 500,
+        "login": 500,
+        "logout": None if outage.can_end else 500,
+        "new": 500,
+        "stranger": {"name": None},
+    }
+    if outage.can_end:
+        assert session_cookie(answers.pop("logout")) == ""
+    assert {session_cookie(answer) for answer in answers.values()} == {None}
+
+    assert (await _visit_until_well(visitor)).json() == {"name": "first"}
+    assert (await visitor.get("user")).json() == {"user": "ada"}
+    kept: str | None = None if outage.can_end else "leaving"
+    assert (await leaving.get("read")).json() == {"name": kept}
+    assert (await visitor.get("write", name="after")).status_code == 200
+    assert (await visitor.get("read")).json() == {"name": "after"}
+
+
+@outages("redis-hanging", "mongodb-hanging")
+@as_visited
+async def test_a_request_waits_once_for_a_server_that_hangs(
+    outage: Outage, place: Place, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="first")
+    with outage.begin(place):
+        place.proxy.reset()
+        assert (await visitor.get("read")).status_code == 500
+        # Not over a connection of its own either: that would be waited for before anything is asked.
+        assert (len(place.proxy.commands), place.proxy.total_connections) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "outage", [Outage(kind=kind, begin=hanging) for kind in SHORT], ids=str, indirect=True
+)
+@pytest.mark.timeout(60)
+@as_visited
+async def test_a_server_that_hangs_is_not_waited_for_without_end_by_default(
+    outage: Outage, place: Place, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="first")
+    with outage.begin(place):
+        assert (await visitor.get("read")).status_code == 500
+    assert (await _visit_until_well(visitor)).json() == {"name": "first"}
+
+
+@outages("redis-stopped", "mongodb-stopped")
+@as_visited
+async def test_a_request_tries_a_server_that_hangs_up_at_most_twice(
+    outage: Outage, place: Place, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="first")
+    with outage.begin(place):
+        # Who connects is let in, and put out again: behind the proxy there is nobody.
+        place.proxy.accept()
+        place.proxy.reset()
+        assert (await visitor.get("read")).status_code == 500
+        assert len(place.proxy.commands) <= 2
+
+
+@outages("redis-read_only_replica", "redis-out_of_memory", "mongodb-rights_withdrawn")
+@as_visited
+async def test_what_a_server_refuses_is_not_asked_again(
+    outage: Outage, place: Place, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="warm")
+    await visitor.get("write", name="first")
+    with outage.begin(place):
+        place.proxy.reset()
+        assert (await visitor.get("write", name="second")).status_code == 500
+        assert len(place.proxy.commands) == (2 if outage.can_read else 1)
+
+
+@dataclasses.dataclass(slots=True)
+class Regular:
+    """Somebody who reads one page again and again, and what they were answered."""
+
+    visitor: Visitor
+    name: str
+    statuses: list[int] = dataclasses.field(default_factory=list)
+    shown: set[str] = dataclasses.field(default_factory=set)
+    cookies: set[str | None] = dataclasses.field(default_factory=set)
+
+    async def come_in(self) -> None:
+        assert (await self.visitor.get("write", name=self.name)).status_code == 200
+
+    async def read_until(self, is_enough: Callable[[], bool]) -> None:
+        while not is_enough():
+            response = await self.visitor.get("read")
+            if response.status_code == 200:
+                self.shown.add(response.json()["name"])
+            self.cookies.add(session_cookie(response))
+            self.statuses.append(response.status_code)
+
+    async def come_and_read_until(self, is_enough: Callable[[], bool]) -> None:
+        await self.come_in()
+        await self.read_until(is_enough)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@outages("redis-stopped", "mongodb-stopped")
+def test_a_server_that_stops_during_traffic_and_starts_again_costs_nobody_their_session(
+    outage: Outage, place: Place, is_async: bool
+) -> None:
+    regulars = [Regular(Visitor(is_async=is_async), f"name {number}") for number in range(4)]
+    is_over = False
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(one.come_and_read_until(lambda: is_over) for one in regulars))
+
+    def wait_until(all_have: Callable[[Regular], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not all(all_have(one) for one in regulars):
+            assert time.monotonic() < deadline
+            assert not any(run.done() for run in runs), [run.exception() for run in runs]
+            time.sleep(0.01)
+
+    with ThreadPoolExecutor(len(regulars)) as threads:
+        if is_async:
+            runs = [threads.submit(asyncio.run, all_at_once())]
+        else:
+            reads = [one.come_and_read_until(lambda: is_over) for one in regulars]
+            runs = [
+                threads.submit(one.visitor.run, read)
+                for one, read in zip(regulars, reads, strict=True)
+            ]
+        try:
+            wait_until(lambda one: 200 in one.statuses)
+            with outage.begin(place):
+                wait_until(lambda one: 500 in one.statuses)
+            wait_until(lambda one: one.statuses[-1] == 200)
+        finally:
+            is_over = True
+    for run in runs:
+        run.result()
+    for one in regulars:
+        assert set(one.statuses) == {200, 500}
+        assert (one.shown, one.cookies) == ({one.name}, {None})

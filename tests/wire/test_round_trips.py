@@ -1,0 +1,258 @@
+"""What a request costs: round trips to the session server, counted by a proxy in between.
+
+Every request passes Django's stock session and authentication middleware; users are in SQLite.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.proxy import TCPProxy
+from tests.wire.conftest import url
+from tests.wire.visitor import Scenario, Visitor, as_visited, session_cookie
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Clock
+
+every_server = pytest.mark.parametrize(
+    "engine_name",
+    ["redis-6.2", "redis-7.0", "redis-8.2", "mongodb-standalone", "mongodb-replica-set"],
+)
+pytestmark = [pytest.mark.usefixtures("ada")]
+
+
+async def _is_new(visitor: Visitor) -> None:
+    assert visitor.key is None
+
+
+async def _has_a_session(visitor: Visitor) -> None:
+    await visitor.get("write", name="first")
+    assert visitor.key is not None
+
+
+async def _has_a_forged_cookie(visitor: Visitor) -> None:
+    visitor.key = "f" * 40
+
+
+async def _is_logged_in(visitor: Visitor) -> None:
+    await visitor.get("login", user="ada")
+    assert visitor.key is not None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of the table of design §12.
+
+    Attributes:
+        request: What happens.
+        visitor: Makes a stranger who they are.
+        page: What they ask for.
+        stock: What it costs with Django's cache engine on django-redis.
+        ours: What it costs with ours.
+    """
+
+    request: str
+    visitor: Callable[[Visitor], Awaitable[None]]
+    page: str
+    stock: int
+    ours: int
+
+
+TABLE = [
+    Row(request="untouched", visitor=_has_a_session, page="untouched", stock=0, ours=0),
+    Row(request="forged cookie", visitor=_has_a_forged_cookie, page="read", stock=1, ours=0),
+    Row(request="read", visitor=_has_a_session, page="read", stock=1, ours=1),
+    Row(request="new", visitor=_is_new, page="write", stock=2, ours=1),
+    Row(request="change", visitor=_has_a_session, page="write", stock=3, ours=2),
+    Row(request="login", visitor=_has_a_session, page="login", stock=6, ours=2),
+    Row(request="logout", visitor=_is_logged_in, page="flush", stock=1, ours=1),
+]
+QUERIES = {"write": {"name": "second"}, "login": {"user": "ada"}}
+each_row = pytest.mark.parametrize("row", TABLE, ids=[row.request for row in TABLE])
+
+
+def counted(scenario: Scenario) -> Callable[..., None]:
+    """Make a test of a scenario, with everything that is done once per process done before it."""
+
+    @functools.wraps(scenario)
+    async def warmed_up(*, visitor: Visitor, proxy: TCPProxy, **fixtures: Any) -> None:
+        regular = visitor.stranger()
+        for page, query in (
+            ("write", {"name": "first"}),
+            ("write", {"name": "second"}),
+            ("login", {"user": "ada"}),
+            ("read", {}),
+            ("logout", {}),
+        ):
+            assert (await regular.get(page, **query)).status_code == 200
+        proxy.reset()
+        await scenario(visitor=visitor, proxy=proxy, **fixtures)
+
+    return as_visited(warmed_up)
+
+
+@pytest.fixture
+def stock(proxy: TCPProxy, settings: Settings) -> Iterator[None]:
+    """Django's cache engine on django-redis."""
+    import django_redis
+
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": url("redis", proxy),
+            "OPTIONS": {"CONNECTION_POOL_KWARGS": {"protocol": 2}},
+        }
+    }
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    yield
+    django_redis.get_redis_connection("default").connection_pool.disconnect()
+
+
+@each_row
+@every_server
+@counted
+async def test_a_request_costs_ours_what_the_table_says(
+    row: Row, engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await row.visitor(visitor)
+    proxy.reset()
+    response = await visitor.get(row.page, **QUERIES.get(row.page, {}))
+    assert response.status_code == 200
+    assert (proxy.round_trips, len(proxy.commands)) == (row.ours, row.ours), proxy.commands
+
+
+@each_row
+@pytest.mark.parametrize("engine_name", ["redis-8.2"])
+@pytest.mark.parametrize("visitor", ["sync"], indirect=True)
+@counted
+async def test_a_request_costs_django_redis_what_the_table_says(
+    row: Row, stock: None, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await row.visitor(visitor)
+    proxy.reset()
+    response = await visitor.get(row.page, **QUERIES.get(row.page, {}))
+    assert response.status_code == 200
+    assert proxy.round_trips == row.stock, proxy.commands
+
+
+@every_server
+@counted
+async def test_a_forged_cookie_sends_no_byte_to_the_server(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    visitor.key = "f" * 40
+    response = await visitor.get("read")
+    assert (response.status_code, response.json()) == (200, {"name": None})
+    assert session_cookie(response) == ""
+    assert proxy.bytes_to_server == 0
+
+
+@every_server
+@counted
+async def test_a_write_with_a_forged_cookie_costs_what_a_new_session_costs(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    visitor.key = "f" * 40
+    await visitor.get("write", name="first")
+    assert visitor.key != "f" * 40
+    assert proxy.round_trips == 1
+    assert (await visitor.get("read")).json() == {"name": "first"}
+
+
+@every_server
+@counted
+async def test_a_page_that_reads_costs_one_more_at_most_once_per_touch_interval(
+    engine: Any, proxy: TCPProxy, visitor: Visitor, clock: Clock, settings: Settings
+) -> None:
+    settings.MULTISESSION_TOUCH_INTERVAL = 60
+    await visitor.get("write", name="first")
+    clock.advance(seconds=61)
+    # The first touch of all brings its script to a Redis that has just started.
+    await visitor.get("read")
+    costs = []
+    for seconds in (30, 29, 2, 30, 29, 2, 0):
+        clock.advance(seconds=seconds)
+        proxy.reset()
+        response = await visitor.get("read")
+        assert response.json() == {"name": "first"}
+        costs.append(proxy.round_trips)
+    assert costs == [1, 1, 2, 1, 1, 2, 1]
+
+
+@every_server
+@counted
+async def test_a_logout_view_that_asks_who_is_logged_in_costs_the_read_and_the_end(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await visitor.get("login", user="ada")
+    proxy.reset()
+    # Django's logout() tells its signal's receivers who it was, and so reads the session first.
+    response = await visitor.get("logout")
+    assert (response.status_code, session_cookie(response)) == (200, "")
+    assert proxy.round_trips == 2
+
+
+@every_server
+@counted
+async def test_a_late_request_with_the_cookie_from_before_a_login_costs_one(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="first")
+    late = visitor.copy()
+    await visitor.get("login", user="ada")
+    proxy.reset()
+    response = await late.get("read")
+    assert (response.status_code, response.json()) == (200, {"name": None})
+    assert session_cookie(response) is None
+    assert proxy.round_trips == 1
+
+
+@every_server
+@counted
+async def test_a_page_that_asks_who_is_logged_in_costs_one(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await visitor.get("login", user="ada")
+    proxy.reset()
+    assert (await visitor.get("user")).json() == {"user": "ada"}
+    assert proxy.round_trips == 1
+
+
+@every_server
+@counted
+async def test_logging_in_without_a_session_costs_one(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await visitor.get("login", user="ada")
+    assert proxy.round_trips == 1
+
+
+@every_server
+@counted
+async def test_logging_in_again_costs_two(engine: Any, proxy: TCPProxy, visitor: Visitor) -> None:
+    await visitor.get("login", user="ada")
+    key = visitor.key
+    proxy.reset()
+    await visitor.get("login", user="ada")
+    assert visitor.key != key
+    assert proxy.round_trips == 2
+
+
+@every_server
+@pytest.mark.parametrize("visitor", ["async"], indirect=True)
+@counted
+async def test_a_change_that_an_async_page_leaves_to_the_middleware_costs_two(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="first")
+    proxy.reset()
+    await visitor.get("write_and_leave_it", name="second")
+    assert proxy.round_trips == 2
+    assert (await visitor.get("read")).json() == {"name": "second"}
