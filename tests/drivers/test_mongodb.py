@@ -1,0 +1,212 @@
+"""What is special to MongoDB in storing records; the contract itself is tested for every driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from servers import MongoReplicaSet, MongoServer
+
+from django_multisession.drivers import mongodb
+from django_multisession.drivers.mongodb import MongoDBDriver
+from django_multisession.records import EXPIRY_SLACK, SAVED, Outcome, Record, Retired
+from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking, after, record
+from tests.proxy import TCPProxy
+
+COMMANDS = {
+    "add": "update",
+    "get": "find",
+    "replace": "findAndModify",
+    "move": "update",
+    "touch": "update",
+    "delete": "update",
+}
+GREATEST_PAYLOAD = 16 * 1024 * 1024 - 64 * 1024 + 64
+
+
+@pytest.fixture(params=["sync", "async"])
+def driving(request: pytest.FixtureRequest) -> Iterator[Driving]:
+    with Driving(request.param) as driving:
+        yield driving
+
+
+@pytest.fixture
+def driver(driving: Driving, mongodb_server: MongoServer | MongoReplicaSet) -> MongoDBDriver:
+    return driving.open(mongodb_server.url)
+
+
+@pytest.fixture
+def looking(
+    driver: MongoDBDriver, mongodb_server: MongoServer | MongoReplicaSet
+) -> Iterator[Looking]:
+    with Looking(mongodb_server.url, driver) as looking:
+        yield looking
+
+
+def run_each_verb(driving: Driving, driver: MongoDBDriver) -> Iterator[str]:
+    """Let every verb succeed once, naming it when it is done."""
+    first = record()
+    second = after(first)
+    third = after(second)
+    steps: list[tuple[str, tuple[Any, ...], Any]] = [
+        ("add", ("old", first), True),
+        ("get", ("old",), first),
+        ("replace", ("old", second, first.revision, NOW), SAVED),
+        ("move", ("old", "new", third, second.revision, NOW), SAVED),
+        ("touch", ("new", NOW + HOUR / 2, NOW), True),
+        ("delete", ("new",), True),
+    ]
+    for verb, arguments, expected in steps:
+        assert driving.ask(driver, verb, *arguments) == expected
+        yield verb
+
+
+def test_every_verb_is_one_command(
+    driving: Driving, mongodb_server: MongoServer | MongoReplicaSet
+) -> None:
+    commands = Commands()
+    driver = driving.open(mongodb_server.url, event_listeners=[commands])
+    driving.ask(driver, "get", "warm-up")
+    commands.sent.clear()
+    for verb in run_each_verb(driving, driver):
+        assert commands.names == [COMMANDS[verb]]
+        commands.sent.clear()
+
+
+def test_every_verb_is_one_round_trip_on_the_wire(
+    driving: Driving, mongodb_standalone: MongoServer
+) -> None:
+    with TCPProxy(mongodb_standalone.host, mongodb_standalone.port) as proxy:
+        driver = driving.open(f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true")
+        driving.ask(driver, "get", "warm-up")
+        proxy.reset()
+        for verb in run_each_verb(driving, driver):
+            assert (proxy.commands, proxy.round_trips) == ([COMMANDS[verb]], 1)
+            proxy.reset()
+
+
+def test_a_save_does_not_bring_its_payload_back(
+    driving: Driving, mongodb_standalone: MongoServer
+) -> None:
+    replies: list[Any] = []
+
+    class Replies(Commands):
+        def succeeded(self, event: Any) -> None:
+            replies.append(event.reply)
+
+    driver = driving.open(mongodb_standalone.url, event_listeners=[Replies()])
+    first = record()
+    driving.ask(driver, "add", "key", first)
+    replies.clear()
+    driving.ask(driver, "replace", "key", after(first, payload=b"x" * 1000), first.revision, NOW)
+    assert replies[0]["value"]["payload"] == b""
+
+
+def test_dollar_signs_in_values_are_values(
+    driving: Driving, driver: MongoDBDriver, looking: Looking
+) -> None:
+    first = record(user_id="$payload", payload=b"$user_id", revisions=("$$ROOT",))
+    driving.ask(driver, "add", "$key", first)
+    assert driving.ask(driver, "get", "$key") == first
+    second = record(user_id="$$NOW", revisions=("$_id", "$$ROOT"))
+    assert driving.ask(driver, "replace", "$key", second, "$$ROOT", NOW) == SAVED
+    assert driving.ask(driver, "get", "$key") == second
+    third = record(revisions=("$x", "$_id"))
+    assert driving.ask(driver, "move", "$key", "$new", third, "$_id", NOW) == SAVED
+    assert driving.ask(driver, "get", "$new") == third
+    assert driving.ask(driver, "get", "$key") == Retired("$x")
+
+
+def test_the_largest_session_fits(driving: Driving, driver: MongoDBDriver) -> None:
+    first = record(payload=b"x" * GREATEST_PAYLOAD)
+    second = after(first, payload=b"y" * GREATEST_PAYLOAD)
+    third = after(second, payload=b"z" * GREATEST_PAYLOAD)
+    assert driving.ask(driver, "add", "old", first)
+    assert driving.ask(driver, "replace", "old", second, first.revision, NOW) == SAVED
+    assert driving.ask(driver, "move", "old", "new", third, second.revision, NOW) == SAVED
+    assert driving.ask(driver, "get", "new") == third
+    driving.ask(driver, "delete", "new")
+
+
+def test_the_ttl_monitor_counts_by_its_own_clock(
+    driving: Driving, driver: MongoDBDriver, looking: Looking
+) -> None:
+    first, second = record(), record(idle_age=None, hard_deadline_at=None)
+    driving.ask(driver, "add", "old", first)
+    driving.ask(driver, "add", "endless", second)
+    driving.ask(driver, "touch", "old", NOW + HOUR / 2, NOW)
+    driving.ask(driver, "touch", "endless", NOW + HOUR, NOW)
+    driving.ask(driver, "add", "ended", record())
+    driving.ask(driver, "delete", "ended")
+    driving.ask(driver, "add", "touched late", record())
+    driving.ask(driver, "touch", "touched late", NOW + 48 * HOUR, NOW)
+    documents = {document["_id"]: document for document in looking.sessions.find()}
+    assert documents["old"]["collect_at"] > looking.server_time()
+    assert documents["touched late"]["collect_at"] > looking.server_time()
+    assert documents["ended"]["collect_at"] > looking.server_time()
+    assert documents["ended"]["expires_at"] <= looking.server_time()
+    assert documents["endless"]["collect_at"] is None
+
+
+def test_delete_does_not_renew_a_retired_record(
+    driving: Driving, driver: MongoDBDriver, looking: Looking
+) -> None:
+    driving.ask(driver, "add", "key", record())
+    driving.ask(driver, "delete", "key")
+    before = looking.document("key")
+    assert not driving.ask(driver, "delete", "key")
+    assert looking.document("key") == before
+
+
+def test_purging_takes_as_many_commands_as_it_needs(
+    monkeypatch: pytest.MonkeyPatch, driving: Driving, driver: MongoDBDriver, looking: Looking
+) -> None:
+    monkeypatch.setattr(mongodb, "_PURGED_AT_ONCE", 3)
+    for number in range(11):
+        driving.ask(driver, "add", f"key-{number}", record())
+    driving.ask(driver, "add", "live", record(idle_age=None))
+    later = NOW + HOUR + EXPIRY_SLACK
+    assert driving.ask(driver, "purge_expired", later, 100) == 0
+    later += timedelta(milliseconds=1)
+    assert driving.ask(driver, "purge_expired", later, 7) == 7
+    assert driving.ask(driver, "purge_expired", later, 100) == 4
+    assert looking.sessions.count_documents({}) == 1
+
+
+def test_a_touch_between_finding_and_purging_saves_a_record(
+    driver: MongoDBDriver, looking: Looking
+) -> None:
+    driver.add("touched", record())
+    driver.add("expired", record())
+    later = NOW + HOUR + 2 * EXPIRY_SLACK
+    found = driver._connection.ask(mongodb._finding_expired(later, 10))
+    assert len(found) == 2
+    driver.touch("touched", NOW + HOUR / 2, NOW)
+    assert driver._connection.ask(mongodb._removing_expired(later, found)).deleted_count == 1
+    assert driver.get("expired") is None
+    assert isinstance(driver.get("touched"), Record)
+
+
+def test_a_repeated_add_leaves_what_was_stored_since(
+    driving: Driving, driver: MongoDBDriver
+) -> None:
+    first = record()
+    second = after(first, payload=b"later")
+    driving.ask(driver, "add", "key", first)
+    driving.ask(driver, "replace", "key", second, first.revision, NOW)
+    assert driving.ask(driver, "add", "key", first)
+    assert driving.ask(driver, "get", "key") == second
+
+
+def test_a_move_onto_a_taken_key_takes_nothing_away(
+    driving: Driving, driver: MongoDBDriver
+) -> None:
+    first, other = record(), record()
+    driving.ask(driver, "add", "old", first)
+    driving.ask(driver, "add", "new", other)
+    answer = driving.ask(driver, "move", "old", "new", after(first), first.revision, NOW)
+    assert answer.outcome is Outcome.CONFLICT
+    assert driving.ask(driver, "get", "old") == first
+    assert driving.ask(driver, "get", "new") == other

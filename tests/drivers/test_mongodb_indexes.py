@@ -1,0 +1,198 @@
+"""The indexes, created once and never in anybody's way, and what `check()` says of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+from pymongo.monitoring import CommandStartedEvent
+from servers import MongoReplicaSet, MongoServer
+
+from django_multisession.drivers import mongodb_checks
+from django_multisession.drivers.mongodb import MongoDBDriver
+from django_multisession.exceptions import StoreUnavailable
+from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
+
+WITHIN = 60.0
+INDEXES = {"_id_", "collect_at_1", "expires_at_1", "user_id_1"}
+
+
+@pytest.fixture(params=["sync", "async"])
+def driving(request: pytest.FixtureRequest) -> Iterator[Driving]:
+    with Driving(request.param) as driving:
+        yield driving
+
+
+def test_indexes_are_created_once_however_many_are_first(mongodb_standalone: MongoServer) -> None:
+    commands = Commands()
+    with Driving("sync") as driving:
+        driver = driving.open(mongodb_standalone.url, event_listeners=[commands])
+        barrier = threading.Barrier(20)
+
+        def request(number: int) -> None:
+            barrier.wait()
+            driver.add(f"key-{number}", record())
+
+        threads = [threading.Thread(target=request, args=(number,)) for number in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        async def requests() -> None:
+            await asyncio.gather(*(driver.aadd(f"key-a{number}", record()) for number in range(20)))
+
+        asyncio.run(requests())
+        with Looking(mongodb_standalone.url, driver) as looking:
+            assert set(looking.sessions.index_information()) == INDEXES
+    assert commands.names.count("createIndexes") == 1
+
+
+def test_processes_may_create_the_indexes_at_once(
+    driving: Driving,
+    mongodb_server: MongoServer | MongoReplicaSet,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Driving("sync") as others:
+        # Drivers share nothing: to the server they are processes.
+        first = others.open(mongodb_server.url)
+        name = first._collection_name
+        drivers = [first, *(others.open(mongodb_server.url, COLLECTION=name) for _ in range(7))]
+        barrier = threading.Barrier(len(drivers))
+
+        def request(driver: MongoDBDriver) -> None:
+            barrier.wait()
+            driver.add("key", record())
+
+        threads = [threading.Thread(target=request, args=(driver,)) for driver in drivers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert first.check() == []
+        with Looking(mongodb_server.url, first) as looking:
+            assert set(looking.sessions.index_information()) == INDEXES
+    assert caplog.records == []
+
+
+def test_a_cancelled_first_request_leaves_the_indexes_to_the_next(
+    mongodb_standalone: MongoServer,
+) -> None:
+    creating = asyncio.Event()
+
+    class Creating(Commands):
+        def started(self, event: CommandStartedEvent) -> None:
+            if event.command_name == "createIndexes":
+                creating.set()
+
+    async def walk(driver: MongoDBDriver) -> None:
+        request = asyncio.create_task(driver.aget("key"))
+        await creating.wait()
+        request.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await request
+        creating.clear()
+        await driver.aget("key")
+        assert request.cancelled() == creating.is_set()
+
+    with Driving("async") as driving:
+        driver = driving.open(mongodb_standalone.url, event_listeners=[Creating()])
+        driving.runner.run(walk(driver))
+
+
+def test_an_index_that_differs_breaks_no_request_and_is_reported(
+    driving: Driving, mongodb_standalone: MongoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = driving.open(mongodb_standalone.url)
+    with Looking(mongodb_standalone.url, driver) as looking:
+        looking.sessions.create_index("collect_at", expireAfterSeconds=9)
+        for number in range(3):
+            assert driving.ask(driver, "add", f"key-{number}", record())
+        assert [entry.levelname for entry in caplog.records] == ["WARNING"]
+        problems = driver.check()
+    assert {problem.id for problem in problems} == {"multisession.W112"}
+    assert "'expireAfterSeconds': 9" in problems[0].msg
+    assert all(problem.hint for problem in problems)
+
+
+def test_a_user_who_may_not_create_indexes_has_sessions_and_a_report(
+    driving: Driving,
+    mongodb_standalone: MongoServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with MongoServer(mongodb_standalone.binary, tmp_path / "mongod", "--auth") as server:
+        privileges = {
+            "resource": {"db": DATABASE, "collection": ""},
+            "actions": ["find", "insert", "update", "remove", "listIndexes"],
+        }
+        with pymongo.MongoClient[dict[str, Any]](server.url) as client:
+            # The first user may be created from this machine without being anybody.
+            client.admin.command("createUser", "admin", pwd="secret", roles=["root"])
+        address = f"{server.host}:{server.port}/?directConnection=true&authSource=admin"
+        with pymongo.MongoClient[dict[str, Any]](f"mongodb://admin:secret@{address}") as client:
+            client.admin.command("createRole", "sessions", privileges=[privileges], roles=[])
+            client.admin.command("createUser", "site", pwd="secret", roles=["sessions"])
+        driver = driving.open(f"mongodb://site:secret@{address}")
+        for number in range(3):
+            assert driving.ask(driver, "add", f"key-{number}", record())
+        assert [entry.levelname for entry in caplog.records] == ["WARNING"]
+        assert {problem.id for problem in driver.check()} == {"multisession.W112"}
+        wrong = driving.open(f"mongodb://site:wrong@{address}")
+        with pytest.raises(StoreUnavailable):
+            driving.ask(wrong, "get", "key")
+        assert [problem.id for problem in wrong.check()] == ["multisession.W111"]
+    assert "secret" not in caplog.text
+
+
+def test_the_ttl_monitor_collects_what_is_over(
+    mongodb_standalone: MongoServer, tmp_path: Path
+) -> None:
+    often = "--setParameter=ttlMonitorSleepSecs=1"
+    with (
+        MongoServer(mongodb_standalone.binary, tmp_path / "mongod", often) as server,
+        Driving("sync") as driving,
+    ):
+        driver = driving.open(server.url)
+        driver.add("over", record())
+        driver.add("expired by the site's clock alone", record())
+        driver.add("ended", record())
+        driver.delete("ended")
+        with Looking(server.url, driver) as looking:
+            looking.sessions.update_many(
+                {"_id": {"$in": ["over", "ended"]}}, {"$set": {"collect_at": NOW}}
+            )
+            deadline = time.monotonic() + WITHIN
+            while looking.sessions.count_documents({}) > 1 and time.monotonic() < deadline:
+                pass
+            left = [document["_id"] for document in looking.sessions.find()]
+    assert left == ["expired by the site's clock alone"]
+
+
+def test_check_creates_nothing_and_finds_a_dropped_index(mongodb_standalone: MongoServer) -> None:
+    with Driving("sync") as driving:
+        driver = driving.open(mongodb_standalone.url)
+        with Looking(mongodb_standalone.url, driver) as looking:
+            assert driver.check() == []
+            assert looking.sessions.index_information() == {}
+            driver.add("key", record())
+            assert driver.check() == []
+            looking.sessions.drop_index("user_id_1")
+            assert [problem.id for problem in driver.check()] == ["multisession.W112"]
+
+
+def test_check_reports_an_old_server(
+    monkeypatch: pytest.MonkeyPatch, mongodb_standalone: MongoServer
+) -> None:
+    monkeypatch.setattr(mongodb_checks, "OLDEST_VERSION", (99, 0))
+    with Driving("sync") as driving:
+        problems = driving.open(mongodb_standalone.url).check()
+    assert [problem.id for problem in problems] == ["multisession.E113"]
+    assert problems[0].msg.startswith("MongoDB must be 99.0 or newer (got ")
