@@ -180,7 +180,7 @@ def test_a_burst_whose_beginning_is_answered_early_is_one_round_trip(redis_proxy
         ("return {map={name={map={}}}}", {b"name": {}}),
         ("return {double=2.5}", 2.5),
         ("return {set={one=true}}", [b"one"]),
-        ("return {big_number='12345678901234567890'}", b"12345678901234567890"),
+        ("return {big_number='12345678901234567890'}", 12345678901234567890),
         ("return {verbatim_string={format='txt', string='a\\r\\nb'}}", b"a\r\nb"),
         ("return nil", None),
     ],
@@ -191,7 +191,12 @@ def test_every_kind_of_redis_answer_passes(
     with redis_client(redis_proxy, protocol=3) as client:
         found = client.eval(f"redis.setresp(3); {script}", 0)
         assert client.echo("next") == b"next"
-    assert (list(found) if isinstance(found, set) else found) == answer
+    if isinstance(found, set):
+        found = list(found)
+    if isinstance(answer, int) and isinstance(found, bytes):
+        # How hiredis, which redis-py uses where it is installed, gives a big number.
+        found = int(found)
+    assert found == answer
     assert redis_proxy.round_trips == 2
 
 
