@@ -29,12 +29,11 @@ class Serializer(Protocol):
         """Return what `dumps` was given."""
 
 
-def serialize(entries: Mapping[str, Any], serializer: Serializer, max_size: int) -> bytes:
+def serialize(entries: Mapping[str, Any], serializer: Serializer) -> bytes:
     """Return *entries* as bytes.
 
     Raises:
         EntryNotSerializable: The serializer cannot take one of the entries.
-        SessionTooLarge: The result is longer than *max_size* bytes.
     """
     try:
         serialized = serializer.dumps(dict(entries))
@@ -44,7 +43,6 @@ def serialize(entries: Mapping[str, Any], serializer: Serializer, max_size: int)
     # page shows what frames hold.
     if serialized is None:
         raise _not_serializable(entries, serializer)
-    require_size(serialized, entries, serializer, max_size)
     return serialized
 
 

@@ -84,13 +84,19 @@ def config() -> Config:
     Raises:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
-    reader = _Reader()
     # An empty fallback ("".split(",") makes one) would let anybody sign.
     fallbacks = [secret for secret in settings.SECRET_KEY_FALLBACKS if secret]
-    read = reader.read((settings.SECRET_KEY, *fallbacks))
-    if reader.problems:
-        raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
-    return read
+    return _read((settings.SECRET_KEY, *fallbacks))
+
+
+def options_of(engine: str) -> Mapping[str, Any]:
+    """Return the options of *engine*'s server; needs no ``SECRET_KEY``, as checks may have none.
+
+    Raises:
+        ImproperlyConfigured: See config().
+    """
+    options: Mapping[str, Any] = getattr(_read(()), engine)
+    return options
 
 
 def problems() -> list[Problem]:
@@ -104,6 +110,14 @@ def problems() -> list[Problem]:
 def uses_engine(name: str) -> bool:
     """Is ``SESSION_ENGINE`` our engine *name*?"""
     return bool(f"django_multisession.engines.{name}" == settings.SESSION_ENGINE)
+
+
+def _read(secrets: Sequence[str | bytes]) -> Config:
+    reader = _Reader()
+    read = reader.read(secrets)
+    if reader.problems:
+        raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
+    return read
 
 
 class _Reader:
@@ -206,7 +220,7 @@ class _Reader:
             check_id,
             f"{name} must be a timedelta or a number of seconds, at least one second, or None "
             f"(got {getattr(settings, name)!r}).",
-            "None switches it off; timedelta comes from the datetime module.",
+            "Remove the setting for the default; timedelta comes from the datetime module.",
         )
         return default
 

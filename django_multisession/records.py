@@ -182,27 +182,3 @@ def server_life(record: Record, now: datetime) -> timedelta | None:
     if expires_at is None:
         return None
     return max(expires_at - now, timedelta(0)) + EXPIRY_SLACK
-
-
-__all__ = [
-    "BEGINNING",
-    "EXPIRY_SLACK",
-    "MISSING",
-    "RETIRED_TIMEOUT",
-    "REVISIONS_KEPT",
-    "SAVED",
-    "Answer",
-    "Outcome",
-    "Record",
-    "Retired",
-    "Stored",
-    "add_age",
-    "answer_of_move",
-    "answer_of_replace",
-    "earliest",
-    "from_milliseconds",
-    "new_revision",
-    "server_life",
-    "to_milliseconds",
-    "truncate",
-]

@@ -72,7 +72,10 @@ class Saving(Reading):
                 yield from self._add(must_create=False)
 
     def _add(self, *, must_create: bool) -> Steps[None]:
-        """Store a new record, under the key that was given already or a new one."""
+        """Store a new record, under the key that was given already or a new one.
+
+        A record that was to move ends: Django's ``cycle_key()`` would have ended it at once.
+        """
         if not hasattr(self, "_session_cache"):
             self._session_cache = self._new_entries()
         own = self._own_key()
@@ -188,7 +191,8 @@ class Saving(Reading):
         """Make the record to store under *key* over *base*."""
         conf = config()
         entries = self._entries()
-        serialized = codec.serialize(entries, self.serializer(), codec.INFLATED_LIMIT)
+        serialized = codec.serialize(entries, self.serializer())
+        # Only what grew under it: a limit that was lowered leaves stored sessions in use.
         if serialized != self._base:
             codec.require_size(serialized, entries, self.serializer(), conf.max_size)
         began_at = now if base is None or self._is_login else base.began_at

@@ -69,7 +69,7 @@ class SessionState(SessionBase):
         self._is_cleared = False
         super().__init__(session_key)
 
-    # What Django's middleware asks. None of this does I/O or raises.
+    # What Django's middleware asks. None of it raises, and only `store.is_empty` may do I/O.
 
     @property
     def modified(self) -> bool:
@@ -164,8 +164,7 @@ class SessionState(SessionBase):
         assert self._record is not None  # noqa: S101  (asked of stored sessions only; for mypy)
         entries = self._entries()
         try:
-            # Under no limit of the settings: one that was lowered leaves stored sessions readable.
-            serialized = codec.serialize(entries, self.serializer(), codec.INFLATED_LIMIT)
+            serialized = codec.serialize(entries, self.serializer())
         except Exception:  # noqa: BLE001  (whatever it is, the save shall tell)
             return True
         if self._is_login or serialized != self._base:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core import checks
-from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.drivers.mongodb_connection import INDEXES, Connection
 from django_multisession.exceptions import StoreUnavailable
@@ -21,8 +20,6 @@ def check(connection: Connection, collection: str) -> list[checks.CheckMessage]:
         if tuple(server["versionArray"]) < OLDEST_VERSION:
             return [_too_old(server["version"])]
         indexes = connection.send(lambda sessions: sessions.index_information())
-    except ImproperlyConfigured as problem:
-        return [_not_taken(problem)]
     except StoreUnavailable as failure:
         return [_unreachable(failure)]
     return _wrong_indexes(indexes, collection)
@@ -42,14 +39,6 @@ def _too_old(version: str) -> checks.CheckMessage:
         f"MongoDB must be {oldest} or newer (got {version}).",
         hint="Upgrade the server.",
         id="multisession.E113",
-    )
-
-
-def _not_taken(problem: ImproperlyConfigured) -> checks.CheckMessage:
-    return checks.Error(
-        str(problem),
-        hint="URI, DATABASE, COLLECTION, and options that PyMongo's MongoClient has.",
-        id="multisession.E114",
     )
 
 

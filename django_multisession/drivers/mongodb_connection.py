@@ -95,6 +95,9 @@ class Connection:
 
     Args:
         options: ``MULTISESSION_MONGODB``.
+
+    Raises:
+        ImproperlyConfigured: PyMongo does not take the options.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -108,6 +111,8 @@ class Connection:
         # Taken by the first command that was answered, and kept: one attempt per process.
         self._index_turn = threading.Lock()
         _connections.add(self)
+        # A typo shows now and not in a request. Nothing is sent: no client connects by itself.
+        self._open(pymongo.MongoClient).database.client.close()
 
     def ask(self, command: Command) -> Any:
         """Send *command*, and the first time the indexes too.
@@ -117,7 +122,6 @@ class Connection:
 
         Raises:
             StoreUnavailable: It was not answered, or refused.
-            ImproperlyConfigured: PyMongo does not take the options.
         """
         answer = self.send(command)
         # After the command: now the server is known to answer, so the attempt is not wasted.
@@ -265,7 +269,7 @@ def _create_indexes(sessions: Any) -> Any:
 def _warn_of_indexes(failure: StoreUnavailable) -> None:
     logger.warning(
         "The indexes of the session collection could not be created: %s "
-        "'manage.py check' tells which are missing.",
+        "'manage.py check --deploy' tells which are missing.",
         failure,
     )
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.drivers import redis_scripts as scripts
 from django_multisession.drivers.loops import ClientPerLoop
@@ -53,6 +54,11 @@ class RedisDriver:
     def __init__(self, options: Mapping[str, Any]) -> None:
         rest = dict(options)
         self._prefix: str = rest.pop("PREFIX", DEFAULT_PREFIX)
+        if not isinstance(self._prefix, str):
+            raise ImproperlyConfigured(
+                'MULTISESSION_REDIS["PREFIX"] must be a string '
+                f"(got {type(self._prefix).__name__})."
+            )
         self._connections = connections(rest)
         self._client = self._connections.open_client()
         self._clients = ClientPerLoop(self._connections.open_async_client, aclose_client)

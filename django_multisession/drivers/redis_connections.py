@@ -228,16 +228,20 @@ def _from_alias(alias: str) -> tuple[dict[str, Any], Service | None]:
         ) from error
     try:
         get_redis_connection(alias)
-    except NotImplementedError as error:
+        cache: Any = caches[alias]
+        factory = cache.client.connection_factory
+        # The first server is the one for writing: a replica may not have heard of the last save. Not
+        # that connection's pool: django-redis keeps pools by URL, and another alias's password or
+        # Sentinels may be in it.
+        pool = factory.get_connection_pool(factory.make_connection_params(cache.client._server[0]))  # noqa: SLF001  (it has no public name)
+        problem = None
+    except Exception as error:  # noqa: BLE001  (whatever django-redis raises at wrong CACHES)
+        # Only the class: its text may quote a LOCATION, and that holds the password.
+        problem = type(error).__name__
+    if problem is not None:
         raise ImproperlyConfigured(
-            f'MULTISESSION_REDIS["ALIAS"] must name a django-redis cache (got {alias!r}).'
-        ) from error
-    cache: Any = caches[alias]
-    factory = cache.client.connection_factory
-    # The first server is the one for writing: a replica may not have heard of the last save. Not
-    # that connection's pool: django-redis keeps pools by URL, and another alias's password or
-    # Sentinels may be in it.
-    pool = factory.get_connection_pool(factory.make_connection_params(cache.client._server[0]))  # noqa: SLF001  (it has no public name)
+            f'MULTISESSION_REDIS["ALIAS"] must name a django-redis cache (got {alias!r}: {problem}).'
+        )
     found = {
         name: value
         for name, value in pool.connection_kwargs.items()

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
-from django_multisession.conf import config
+from django_multisession.conf import options_of
 from django_multisession.drivers.base import Driver
 
 _lock = threading.Lock()
@@ -25,13 +25,13 @@ def _open_memory() -> Driver:
 def _open_mongodb() -> Driver:
     from django_multisession.drivers.mongodb import MongoDBDriver
 
-    return MongoDBDriver(config().mongodb)
+    return MongoDBDriver(options_of("mongodb"))
 
 
 def _open_redis() -> Driver:
     from django_multisession.drivers.redis import RedisDriver
 
-    return RedisDriver(config().redis)
+    return RedisDriver(options_of("redis"))
 
 
 _OPENERS: dict[str, Callable[[], Driver]] = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from django_multisession import conf, sealing
 from django_multisession.drivers.base import Driver
 from django_multisession.records import new_revision
 from django_multisession.testing.engine_fixtures import (
@@ -73,6 +74,28 @@ class EngineContract(EngineSavingLaws, EngineKeyLaws, EngineOverlapLaws):
         assert len(caplog.records) == 1
         assert "precious" not in caplog.text
         assert (session.key or "") not in caplog.text
+
+    @pytest.mark.parametrize("sealed", ["by-another-site", "not-a-dict", "not-serialized"])
+    def test_a_sealed_record_that_holds_no_entries_of_ours_is_no_session(
+        self,
+        open_session: Open,
+        driver: Driver,
+        sealed: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        session = saved(open_session, a=1)
+        key, record = storage_key(session.key), stored(driver, session)
+        body = {"by-another-site": b"\x00{}", "not-a-dict": b"\x00[1]", "not-serialized": b"\x00{"}
+        site = sealing.derive(b"another") if sealed == "by-another-site" else None
+        sealing_keys = [site] if site else conf.config().sealing_keys
+        payload = sealing.seal(body[sealed], sealing.Binding.of(key, record), sealing_keys)
+        tampered = dataclasses.replace(
+            record, revisions=new_revision(record.revisions), payload=payload
+        )
+        driver.replace(key, tampered, record.revision, timezone.now())
+        with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
+            assert open_session(session.key).entries() == {}
+        assert len(caplog.records) == 1
 
     def test_a_last_use_in_the_far_future_is_no_endless_session(
         self, open_session: Open, driver: Driver

@@ -85,14 +85,10 @@ def test_a_closed_driver_opens_again(driving: Driving, mongodb_standalone: Mongo
 def test_options_that_pymongo_does_not_take_are_reported_without_their_values(
     options: dict[str, Any],
 ) -> None:
-    driver = MongoDBDriver(options)
     with pytest.raises(ImproperlyConfigured) as caught:
-        driver.get("key")
-    with pytest.raises(ImproperlyConfigured):
-        asyncio.run(driver.aget("key"))
+        MongoDBDriver(options)
     assert "password" not in str(caught.value)
     assert caught.value.__context__ is None
-    assert [problem.id for problem in driver.check()] == ["multisession.E114"]
 
 
 def client_of(driver: MongoDBDriver) -> Any:

@@ -67,13 +67,13 @@ def bomb(mebibytes: int) -> bytes:
 
 @given(entries_of_json)
 def test_entries_survive_the_way_to_a_body_and_back(entries: dict[str, Any]) -> None:
-    body = codec.compress(codec.serialize(entries, JSON, MAX_SIZE))
+    body = codec.compress(codec.serialize(entries, JSON))
     assert codec.deserialize(codec.decompress(body), JSON) == entries
 
 
 @given(st.dictionaries(st.text(), st.binary() | st.tuples(st.integers(), st.text())))
 def test_another_serializer_decides_what_an_entry_may_be(entries: dict[str, Any]) -> None:
-    body = codec.compress(codec.serialize(entries, Pickle(), MAX_SIZE))
+    body = codec.compress(codec.serialize(entries, Pickle()))
     assert codec.deserialize(codec.decompress(body), Pickle()) == entries
 
 
@@ -199,7 +199,7 @@ def test_whatever_a_serializer_raises_is_no_session() -> None:
 
 def test_an_entry_that_cannot_be_serialized_is_named() -> None:
     with pytest.raises(EntryNotSerializable) as caught:
-        codec.serialize({"name": "Ada", "basket": {"a": object()}}, JSON, MAX_SIZE)
+        codec.serialize({"name": "Ada", "basket": {"a": object()}}, JSON)
     assert str(caught.value) == (
         "Session entry 'basket' must be something that SESSION_SERIALIZER can take "
         "(got dict: TypeError)."
@@ -209,34 +209,39 @@ def test_an_entry_that_cannot_be_serialized_is_named() -> None:
 def test_an_entry_that_cannot_be_serialized_is_a_type_error() -> None:
     # What Django's own stores raise for it.
     with pytest.raises(TypeError):
-        codec.serialize({"a": object()}, JSON, MAX_SIZE)
+        codec.serialize({"a": object()}, JSON)
 
 
 def test_an_entry_that_holds_itself_is_named() -> None:
     endless: list[Any] = []
     endless.append(endless)
     with pytest.raises(EntryNotSerializable, match=r"'endless'.*\(got list: ValueError\)"):
-        codec.serialize({"endless": endless}, JSON, MAX_SIZE)
+        codec.serialize({"endless": endless}, JSON)
 
 
 def test_entries_that_only_together_cannot_be_serialized_are_all_named() -> None:
     with pytest.raises(EntryNotSerializable) as caught:
-        codec.serialize({"a": 1, "b": 2}, OneEntryOnly(), MAX_SIZE)
+        codec.serialize({"a": 1, "b": 2}, OneEntryOnly())
     assert "(all of them together)" in str(caught.value)
+
+
+def limited(entries: dict[str, Any], max_size: int) -> None:
+    codec.require_size(codec.serialize(entries, JSON), entries, JSON, max_size)
 
 
 def test_a_session_may_have_the_greatest_size_and_not_a_byte_more() -> None:
     entries = {"note": "x" * 50}
     size = len(json.dumps(entries, separators=(",", ":")))
-    assert len(codec.serialize(entries, JSON, size)) == size
+    serialized = codec.serialize(entries, JSON)
+    codec.require_size(serialized, entries, JSON, size)
     with pytest.raises(SessionTooLarge):
-        codec.serialize(entries, JSON, size - 1)
+        codec.require_size(serialized, entries, JSON, size - 1)
 
 
 def test_a_session_that_is_too_large_names_its_biggest_entry_and_the_sizes() -> None:
     entries = {"small": 1, "history": "x" * 2000, "cart": "y" * 500}
     with pytest.raises(SessionTooLarge) as caught:
-        codec.serialize(entries, JSON, 1024)
+        limited(entries, 1024)
     size = len(json.dumps(entries, separators=(",", ":")))
     assert str(caught.value) == (
         f"A session must be at most 1024 bytes, MULTISESSION_MAX_SIZE (got {size}); "
@@ -247,7 +252,7 @@ def test_a_session_that_is_too_large_names_its_biggest_entry_and_the_sizes() -> 
 def test_the_size_counts_before_compression() -> None:
     # Or what fits would depend on what it holds, and inflating on whoever wrote it.
     with pytest.raises(SessionTooLarge):
-        codec.serialize({"zeros": "0" * 5000}, JSON, 4000)
+        limited({"zeros": "0" * 5000}, 4000)
 
 
 def failing_calls() -> dict[str, Any]:
@@ -256,9 +261,9 @@ def failing_calls() -> dict[str, Any]:
             return SECRET
 
     return {
-        "unserializable": lambda: codec.serialize({"a": Secretive(), "b": SECRET}, JSON, MAX_SIZE),
-        "together": lambda: codec.serialize({"a": 1, "b": SECRET}, OneEntryOnly(), MAX_SIZE),
-        "too large": lambda: codec.serialize({"a": SECRET * 200}, JSON, 1024),
+        "unserializable": lambda: codec.serialize({"a": Secretive(), "b": SECRET}, JSON),
+        "together": lambda: codec.serialize({"a": 1, "b": SECRET}, OneEntryOnly()),
+        "too large": lambda: limited({"a": SECRET * 200}, 1024),
         "unreadable": lambda: codec.deserialize(f'{{"a":"{SECRET}'.encode(), JSON),
         "raises": lambda: codec.deserialize(b"{}", OneEntryOnly()),
         "no dict": lambda: codec.deserialize(f'"{SECRET}"'.encode(), JSON),
@@ -276,5 +281,5 @@ def test_no_message_holds_a_value(name: str) -> None:
 
 def test_serializing_changes_nothing() -> None:
     entries = {"a": [1, {"b": 2}]}
-    codec.serialize(entries, JSON, MAX_SIZE)
+    codec.serialize(entries, JSON)
     assert entries == {"a": [1, {"b": 2}]}

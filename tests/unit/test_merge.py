@@ -8,7 +8,7 @@ from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_multisession.merge import auth_entries, changed_entries, user_id
+from django_multisession.merge import are_same, auth_entries, changed_entries, merged, user_id
 
 _entries = st.dictionaries(
     st.sampled_from("abcde"), st.none() | st.booleans() | st.integers(0, 2) | st.just([1])
@@ -87,3 +87,29 @@ def test_a_user_id_is_text_or_nobody(value: object, expected: str | None) -> Non
 
 def test_a_session_without_a_user_is_nobodys() -> None:
     assert user_id({"cart": []}) is None
+
+
+def test_what_both_sides_changed_apart_is_merged() -> None:
+    base = {"kept": 1, "mine": 1, "theirs": 1, "both": 1, "i_delete": 1, "they_delete": 1}
+    theirs = {"kept": 1, "mine": 1, "theirs": 2, "both": 2, "i_delete": 1, "they_add": 1}
+    mine = {"kept": 1, "mine": 3, "theirs": 1, "both": 3, "they_delete": 1, "i_add": 1}
+    assert merged(base, theirs, mine, fingerprint) == {
+        "kept": 1,
+        "mine": 3,
+        "theirs": 2,
+        "both": 3,
+        "they_add": 1,
+        "i_add": 1,
+    }
+
+
+def test_whoever_changed_nothing_takes_theirs() -> None:
+    base, theirs = {"a": 1, "gone": 1}, {"a": 2, "new": 1}
+    assert merged(base, theirs, base, fingerprint) == theirs
+
+
+def test_entries_are_the_same_in_any_order_and_only_if_all_are() -> None:
+    assert are_same({"a": 1, "b": 2}, {"b": 2, "a": 1}, fingerprint)
+    assert not are_same({"a": 1}, {"a": True}, fingerprint)
+    assert not are_same({"a": 1}, {"a": 1, "b": 2}, fingerprint)
+    assert not are_same({"a": 1, "b": 2}, {"a": 1}, fingerprint)

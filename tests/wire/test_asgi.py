@@ -96,7 +96,7 @@ def test_no_thread_does_session_io_for_a_hundred_requests_in_flight(
     assert io_threads == {threading.get_ident()}
 
 
-@pytest.mark.usefixtures("small_pool")
+@pytest.mark.usefixtures("small_pool", "clock")
 def test_a_hundred_requests_in_flight_share_the_connections_of_the_pool(
     engine: Engine, proxy: TCPProxy
 ) -> None:
@@ -138,7 +138,7 @@ def test_no_connection_outlives_its_event_loop(engine: Engine, proxy: TCPProxy, 
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(LOOPS // 2):
+        for _ in range(LOOPS):
             run_in_a_loop()
         gc.collect()
     assert [str(warning.message) for warning in caught] == []
