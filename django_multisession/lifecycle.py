@@ -32,11 +32,9 @@ class Lifecycle(Saving):
             raise SessionEnded
         if self._standing is Standing.UNREACHABLE:
             raise unread()
-        left_behind = self._record_key if self._is_moving() else None
+        left_behind = self._left_behind()
         self._session_key = None
-        yield from self._add(must_create=False)
-        if left_behind is not None:
-            yield from conversation.delete(left_behind)
+        yield from self._add(left_behind=left_behind)
         self.modified = True
 
     def _flush(self) -> Steps[None]:

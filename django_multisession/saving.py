@@ -56,7 +56,7 @@ class Saving(Reading):
         if must_create and self._standing is Standing.UNREACHABLE:
             raise unread()
         if must_create or self._own_key() is None:
-            yield from self._add(must_create=must_create)
+            yield from self._add(must_create=must_create, left_behind=self._left_behind())
             return
         yield from self._ensure_read()
         match self._standing:
@@ -69,17 +69,20 @@ class Saving(Reading):
             case Standing.STORED:
                 yield from self._update()
             case _:
-                yield from self._add(must_create=False)
+                yield from self._add()
 
-    def _add(self, *, must_create: bool) -> Steps[None]:
-        """Store a new record, under the key that was given already or a new one.
+    def _left_behind(self) -> str | None:
+        """Return the key of a record that was to move, and will not.
 
-        A record that was to move ends: Django's ``cycle_key()`` would have ended it at once.
+        It ends with the next `_add`: Django's ``cycle_key()`` would have ended it at once.
         """
+        return self._record_key if self._is_moving() else None
+
+    def _add(self, *, must_create: bool = False, left_behind: str | None = None) -> Steps[None]:
+        """Store a new record, under the key that was given already or a new one."""
         if not hasattr(self, "_session_cache"):
             self._session_cache = self._new_entries()
         own = self._own_key()
-        left_behind = self._record_key if self._is_moving() else None
         for _ in range(CREATE_TRIES):
             key = own or keys.make(config().signing_keys)
             composed = self._compose(key.storage_key, None, self._now())
@@ -155,7 +158,7 @@ class Saving(Reading):
         self._forget_record(Standing.NEW)
         # Not under the key it has: a move whose answer was lost may have stored it there.
         self._session_key = None
-        yield from self._add(must_create=False)
+        yield from self._add()
 
     def _meet_conflict(self, key: str, stored: Record | None) -> None:
         """Take another save's record as the one to write over, and its entries but for ours.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,8 +13,16 @@ from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
 from django_multisession import conf
+from django_multisession.drivers.base import Driver
+from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
-from django_multisession.exceptions import EntryNotSerializable, StoreUnavailable
+from django_multisession.exceptions import (
+    EntryNotSerializable,
+    SessionConflict,
+    StoreUnavailable,
+)
+from django_multisession.records import Answer, Record, new_revision
+from django_multisession.store import DriverSessionStore
 from tests.engine_fixtures import Engine
 
 if TYPE_CHECKING:
@@ -132,3 +141,49 @@ def test_the_time_zone_of_a_visitor_does_not_move_the_clock(
 def test_an_empty_fallback_signs_nothing(settings: Settings) -> None:
     settings.SECRET_KEY_FALLBACKS = [""]
     assert len(conf.config().signing_keys) == len(conf.config().sealing_keys) == 1
+
+
+class Busy(MemoryDriver):
+    """Another request saves the session just before each save."""
+
+    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+        stored = self.get(key)
+        assert isinstance(stored, Record)
+        theirs = dataclasses.replace(stored, revisions=new_revision(stored.revisions))
+        super().replace(key, theirs, stored.revision, now)
+        return super().replace(key, record, expected, now)
+
+
+class Full(MemoryDriver):
+    """Says of every key that it is taken."""
+
+    def add(self, key: str, record: Record) -> bool:
+        return False
+
+
+def store_over(driver: MemoryDriver) -> type[DriverSessionStore]:
+    class Store(DriverSessionStore):
+        @classmethod
+        def get_driver(cls) -> Driver:
+            return driver
+
+    return Store
+
+
+def test_a_save_that_always_meets_another_one_gives_up() -> None:
+    store = store_over(Busy())
+    session = store()
+    session["a"] = 1
+    session.save()
+    session["a"] = 2
+    with pytest.raises(SessionConflict, match="8 times"):
+        session.save()
+    assert store(session.session_key)["a"] == 1
+
+
+def test_a_server_that_takes_no_new_key_is_given_up_on() -> None:
+    session = store_over(Full())()
+    session["a"] = 1
+    with pytest.raises(StoreUnavailable, match="3 new session keys"):
+        session.save()
+    assert session.session_key is None

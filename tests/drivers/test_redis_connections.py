@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,10 +176,13 @@ def test_an_alias_gives_the_connection_for_writing(
 def test_a_unix_socket_is_spoken_to(
     call: Verb, newest_redis: RedisServer, tmp_path: Path, connect: Connect
 ) -> None:
-    path = (
-        f"/tmp/multisession-{os.getpid()}.sock"  # a path of pytest's may be longer than a socket's
-    )
-    with RedisServer(newest_redis.binary, tmp_path / "redis", "--unixsocket", path) as server:
+    with (
+        # A path of pytest's may be longer than a socket's.
+        tempfile.TemporaryDirectory() as short,
+        RedisServer(
+            newest_redis.binary, tmp_path / "redis", "--unixsocket", path := f"{short}/redis.sock"
+        ) as server,
+    ):
         driver, record = connect(server, URL=f"unix://{path}?db=2"), make_record()
         assert call(driver.add, "key", record)
         assert call(driver.get, "key") == record
