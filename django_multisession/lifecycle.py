@@ -47,7 +47,8 @@ class Lifecycle(Saving):
         self._forget_record(Standing.NEW)
 
     def _delete(self, session_key: str | None) -> Steps[None]:
-        if session_key is None or session_key == self.session_key:
+        is_own = session_key is None or session_key == self.session_key
+        if session_key is None or is_own:
             key = self._stored_key()
         else:
             verified = verified_or_none(session_key)
@@ -55,7 +56,7 @@ class Lifecycle(Saving):
         if key is None:
             return
         yield from conversation.delete(key)
-        if key == self._record_key and self._is_moving() and session_key is not None:
+        if not is_own and key == self._record_key and self._is_moving():
             # Only the old key was ended; the save adds under the new one.
             self._forget_record(Standing.NEW)
 

@@ -112,6 +112,15 @@ class EngineKeyLaws(EngineFixtures):
         session.save()
         assert open_session(session.key).entries() == {"a": 1}
 
+    def test_a_cycled_session_that_was_deleted_is_not_saved_again(self, open_session: Open) -> None:
+        key = saved(open_session, a=1).key
+        session = open_session(key)
+        session.cycle_key()
+        session.delete(session.key)
+        with pytest.raises(UpdateError):
+            session.save()
+        assert open_session().exists(key) is False
+
     def test_cycling_an_ended_session_in_flight_is_interrupted(self, open_session: Open) -> None:
         key = saved(open_session, a=1).key
         late = open_session(key)
