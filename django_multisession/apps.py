@@ -14,8 +14,15 @@ class MultisessionConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks."""
-        from django_multisession.checks import check_installed, check_server, check_settings
+        from django_multisession.checks import (
+            check_deployment,
+            check_installed,
+            check_server,
+            check_settings,
+            check_site,
+        )
 
-        checks.register(check_settings, checks.Tags.security)
-        checks.register(check_installed, checks.Tags.security)
-        checks.register(check_server, checks.Tags.security, deploy=True)
+        for check in (check_settings, check_site, check_installed):
+            checks.register(check, checks.Tags.security)
+        for check in (check_deployment, check_server):
+            checks.register(check, checks.Tags.security, deploy=True)

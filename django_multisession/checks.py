@@ -1,22 +1,53 @@
-"""System checks: what is wrong with the settings, at start-up, all at once; with the server, at deploy."""
+"""System checks: what is wrong with the settings, at start-up, all at once; with the server, at deploy.
+
+None of them needs ``SECRET_KEY``: Django lets checks run without one, where an image is built.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import pickle
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
+from django.apps import apps
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
-from django_multisession import conf
+from django_multisession import conf, settings_laws
+from django_multisession.configuration import Problem
 from django_multisession.engines._drivers import ENGINES, driver_of
+from django_multisession.store import DriverSessionStore
+
+#: What only a serializer that unpickles makes a dict of.
+PICKLED = {"multisession": "does it unpickle?"}
 
 
 def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
-    """Report every wrong ``MULTISESSION_*`` setting."""
-    return [
-        checks.Error(problem.message, hint=problem.hint, id=problem.check_id)
-        for problem in conf.problems()
-    ]
+    """Report every ``MULTISESSION_*`` setting that is wrong, or that there is none of."""
+    site = conf.site()
+    return _messages(
+        [
+            *conf.problems(),
+            *settings_laws.unknown_settings(site.our_settings, site.given_settings),
+            *settings_laws.unknown_engine(str(site.engine), ENGINES),
+        ]
+    )
+
+
+def check_site(**_kwargs: Any) -> list[checks.CheckMessage]:
+    """Report what in Django's settings keeps sessions from working."""
+    site = conf.site()
+    problems = settings_laws.several_session_middlewares(_session_middlewares(site.middleware))
+    if _store() is not None:
+        problems += settings_laws.contradictions(site.config.cookie)
+        problems += _unfit_serializer(site.serializer)
+        problems += settings_laws.hidden_command([app.name for app in apps.get_app_configs()])
+    return _messages(problems)
 
 
 def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
@@ -38,13 +69,84 @@ def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
     return []
 
 
+def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
+    """Report what leaves sessions unprotected; ``check --deploy`` only."""
+    site = conf.site()
+    if _store() is not None:
+        problems = list(settings_laws.exposures(site))
+        if _unpickles(site.serializer):
+            problems.append(settings_laws.unpickling(site.serializer))
+        return _messages(problems)
+    if settings_laws.unknown_engine(str(site.engine), ENGINES):
+        return []
+    return _messages([settings_laws.foreign_engine(site.engine)])
+
+
 def check_server(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Ask the engine's server whether it is fit to hold sessions; ``check --deploy`` only."""
-    if check_settings() or check_installed():
+    store = _store()
+    if store is None or conf.problems() or check_installed():
         return []
+    return store.get_driver().check()
+
+
+def _messages(problems: Iterable[Problem]) -> list[checks.CheckMessage]:
+    kinds = {"E": checks.Error, "W": checks.Warning}
     return [
-        message
-        for engine in ENGINES
-        if conf.uses_engine(engine)
-        for message in driver_of(engine).check()
+        kinds[problem.check_id.removeprefix("multisession.")[0]](
+            problem.message, hint=problem.hint, id=problem.check_id
+        )
+        for problem in problems
     ]
+
+
+def _store() -> type[DriverSessionStore] | None:
+    """Return the store of ``SESSION_ENGINE``; None if it is not over a driver of ours or a site's."""
+    try:
+        store = import_module(conf.site().engine).SessionStore
+    except Exception:  # noqa: BLE001  (whatever an engine raises, Django's middleware tells it)
+        return None
+    is_ours = isinstance(store, type) and issubclass(store, DriverSessionStore)
+    return store if is_ours else None
+
+
+def _session_middlewares(paths: Iterable[str]) -> list[str]:
+    """Return those of *paths* that are Django's session middleware or made from it."""
+    found = []
+    for path in paths:
+        # What cannot be imported, Django tells when it starts.
+        with contextlib.suppress(Exception):
+            middleware = import_string(path)
+            if isinstance(middleware, type) and issubclass(middleware, SessionMiddleware):
+                found.append(path)
+    return found
+
+
+def _unfit_serializer(path: str) -> list[Problem]:
+    try:
+        serializer = import_string(path)
+    except ImproperlyConfigured:
+        # It may need what an image build lacks: a secret.
+        return []
+    except Exception as error:  # noqa: BLE001  (whatever its module raises)
+        return [settings_laws.not_a_serializer(path, f"{type(error).__name__} at its import")]
+    if not callable(serializer):
+        return [settings_laws.not_a_serializer(path, f"a {type(serializer).__name__}")]
+    # A function that makes one is as good for Django; what it makes is not known here.
+    verbs = ("dumps", "loads") if isinstance(serializer, type) else ()
+    missing = [f"{verb}()" for verb in verbs if not callable(getattr(serializer, verb, None))]
+    if missing:
+        return [settings_laws.not_a_serializer(path, f"no {' and no '.join(missing)}")]
+    return []
+
+
+def _unpickles(path: str) -> bool:
+    """Does the serializer of *path* say so by its name or a base's, or do so?"""
+    try:
+        serializer = import_string(path)
+        bases = inspect.getmro(serializer) if isinstance(serializer, type) else ()
+        if any(base.__name__.endswith("PickleSerializer") for base in bases):
+            return True
+        return bool(serializer().loads(pickle.dumps(PICKLED)) == PICKLED)
+    except Exception:  # noqa: BLE001  (JSON and all others that are right raise, each in its way)
+        return False

@@ -6,7 +6,6 @@ checks gets `ImproperlyConfigured` at first use, with every problem in it at onc
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,11 @@ from django.core.signals import setting_changed
 from django.utils.encoding import force_bytes
 
 from django_multisession import codec, keys, sealing
+from django_multisession.configuration import Config, Cookie, Problem, Site
 from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_AGE, Policy
+
+#: How the names of our settings begin.
+OURS = "MULTISESSION_"
 
 ON_OUTAGE_CHOICES = ("error", "anonymous")
 
@@ -29,52 +32,6 @@ LEAST_MAX_SIZE = 1024
 GREATEST_MAX_SIZE = codec.INFLATED_LIMIT - 64 * 1024
 
 _NOT_GIVEN = object()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
-    """A wrong setting.
-
-    Attributes:
-        check_id: Id of the system check that reports it.
-        message: The setting, what was expected and what was found.
-        hint: How to mend it.
-    """
-
-    check_id: str
-    message: str
-    hint: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What the settings say.
-
-    Attributes:
-        policy: The timeouts.
-        cycle_on_login: Do logins that Django gives no new key get one too?
-        on_outage: ``"error"`` or ``"anonymous"``: what a request sees while the server is down.
-        cookie_age: ``SESSION_COOKIE_AGE``, in seconds.
-        expire_at_browser_close: ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
-        save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
-        max_size: Bytes a serialized session may have at most.
-        redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
-        mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
-        signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
-        sealing_keys: Seal payloads; derived likewise.
-    """
-
-    policy: Policy
-    cycle_on_login: bool
-    on_outage: str
-    cookie_age: float
-    expire_at_browser_close: bool
-    save_every_request: bool
-    max_size: int
-    redis: Mapping[str, Any] = dataclasses.field(repr=False)
-    mongodb: Mapping[str, Any] = dataclasses.field(repr=False)
-    signing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
-    sealing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
 
 
 @functools.cache
@@ -107,6 +64,20 @@ def problems() -> list[Problem]:
     return reader.problems
 
 
+def site() -> Site:
+    """Return what the checks judge; needs no ``SECRET_KEY``, as checks may have none."""
+    reader = _Reader()
+    return Site(
+        config=reader.read(()),
+        engine=settings.SESSION_ENGINE,
+        serializer=settings.SESSION_SERIALIZER,
+        middleware=tuple(settings.MIDDLEWARE),
+        installed_apps=tuple(settings.INSTALLED_APPS),
+        our_settings=frozenset(reader.names),
+        given_settings=frozenset(name for name in dir(settings) if name.startswith(OURS)),
+    )
+
+
 def uses_engine(name: str) -> bool:
     """Is ``SESSION_ENGINE`` our engine *name*?"""
     return bool(f"django_multisession.engines.{name}" == settings.SESSION_ENGINE)
@@ -125,6 +96,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        #: Of the settings that there are.
+        self.names: set[str] = set()
 
     def read(self, secrets: Sequence[str | bytes]) -> Config:
         cookie_age = self._cookie_age()
@@ -166,6 +139,14 @@ class _Reader:
                 '"error" or "anonymous"',
                 lambda value: value in ON_OUTAGE_CHOICES,
             ),
+            cookie=Cookie(
+                name=settings.SESSION_COOKIE_NAME,
+                path=settings.SESSION_COOKIE_PATH,
+                domain=settings.SESSION_COOKIE_DOMAIN,
+                is_secure=bool(settings.SESSION_COOKIE_SECURE),
+                is_http_only=bool(settings.SESSION_COOKIE_HTTPONLY),
+                same_site=settings.SESSION_COOKIE_SAMESITE or None,
+            ),
             cookie_age=cookie_age,
             expire_at_browser_close=settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
             save_every_request=settings.SESSION_SAVE_EVERY_REQUEST,
@@ -206,7 +187,7 @@ class _Reader:
         return float(global_settings.SESSION_COOKIE_AGE)
 
     def _timeout(self, name: str, check_id: str, default: timedelta | None) -> timedelta | None:
-        value = getattr(settings, name, default)
+        value = self._given(name, default)
         if value is None:
             return None
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -232,7 +213,7 @@ class _Reader:
         expected: str,
         is_right: Callable[[Any], bool],
     ) -> Any:
-        value = getattr(settings, name, default)
+        value = self._given(name, default)
         if is_right(value):
             return value
         self._problem(
@@ -249,9 +230,9 @@ class _Reader:
         expected: str,
         is_right: Callable[[dict[str, Any]], bool],
     ) -> Mapping[str, Any]:
-        value = getattr(settings, name, _NOT_GIVEN)
+        value = self._given(name, _NOT_GIVEN)
         if value is _NOT_GIVEN:
-            if uses_engine(name.removeprefix("MULTISESSION_").lower()):
+            if uses_engine(name.removeprefix(OURS).lower()):
                 self._problem(
                     check_id,
                     f"{name} must be {expected} (got nothing) for SESSION_ENGINE "
@@ -273,12 +254,16 @@ class _Reader:
         )
         return types.MappingProxyType({})
 
+    def _given(self, name: str, default: Any) -> Any:
+        self.names.add(name)
+        return getattr(settings, name, default)
+
     def _problem(self, check_id: str, message: str, hint: str) -> None:
         self.problems.append(Problem(f"multisession.{check_id}", message, hint))
 
 
 def _forget(*, setting: str, **_kwargs: Any) -> None:
-    if setting.startswith(("MULTISESSION_", "SECRET_KEY", "SESSION_")):
+    if setting.startswith((OURS, "SECRET_KEY", "SESSION_")):
         config.cache_clear()
 
 

@@ -72,6 +72,12 @@ def purge_expired(now: datetime, limit: int) -> Steps[int]:
     return answer
 
 
+def count_expired(now: datetime) -> Steps[int]:
+    """See Driver.count_expired()."""
+    answer: int = yield Call("count_expired", (now,))
+    return answer
+
+
 def hold(steps: Steps[Result], driver: Driver) -> Result:
     """Run *steps* against the verbs of *driver*; what a verb raises is raised in *steps*."""
     try:

@@ -42,6 +42,9 @@ class Lifecycle(Saving):
         self.clear()
         if key is not None:
             yield from conversation.delete(key)
+        # Every cookie of the name: one that is left would be the session of the next request.
+        while (other := self._take_next_key()) is not None:
+            yield from conversation.delete(other.storage_key)
         self._session_key = None
         self._is_login = False
         self._forget_record(Standing.NEW)

@@ -7,7 +7,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django_multisession import codec, conversation, sealing
+from django_multisession import codec, conversation, keys, sealing
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.drivers.base import log_unreadable
@@ -56,29 +56,35 @@ class Reading(SessionState):
     def _read(self) -> Steps[Entries]:
         """Read the record of the session key, make it this session's and return its entries."""
         own = self._own_key()
-        if own is None:
-            self._forget_record(Standing.NEW)
-            return self._new_entries()
         was_filled = hasattr(self, "_session_cache")
-        try:
-            stored = yield from conversation.get(own.storage_key)
-        except StoreUnavailable:
-            self._forget_record(Standing.UNREACHABLE)
-            if config().on_outage != "anonymous":
-                raise
-            return self._new_entries()
-        if hasattr(self, "_session_cache") and not was_filled:
-            # Another coroutine of this request was first; what it has done since must not be lost.
-            return self._entries()
-        if isinstance(stored, Retired):
-            self._forget_record(Standing.ENDED)
-            return self._new_entries()
-        now = self._now()
-        opened = self._open(own.storage_key, stored, now)
-        if opened is None:
-            self._forget_record(Standing.NEW)
+        is_ended = False
+        # Of several keys that the client sent, the first that leads to a live session.
+        candidates = [own, *self._other_keys] if own else []
+        for position, key in enumerate(candidates):
+            try:
+                stored = yield from conversation.get(key.storage_key)
+            except StoreUnavailable:
+                self._forget_record(Standing.UNREACHABLE)
+                if config().on_outage != "anonymous":
+                    raise
+                return self._new_entries()
+            if hasattr(self, "_session_cache") and not was_filled:
+                # Another coroutine of this request was first; what it did since must not be lost.
+                return self._entries()
+            now = self._now()
+            opened = self._open(key.storage_key, stored, now)
+            if opened is not None:
+                self._other_keys = candidates[position + 1 :]
+                return (yield from self._take_up(key, opened, now))
+            is_ended = is_ended or isinstance(stored, Retired)
+        self._forget_record(Standing.ENDED if is_ended else Standing.NEW)
+        if not is_ended:
             self._session_key = None
-            return self._new_entries()
+        return self._new_entries()
+
+    def _take_up(self, own: keys.Verified, opened: Opened, now: datetime) -> Steps[Entries]:
+        """Make *opened* this session's record and return its entries."""
+        self._verified, self._session_key = own, own.session_key
         self._adopt(own.storage_key, opened.record, opened.serialized)
         self._seal_is_old = opened.by_fallback
         # Under Django's middleware a touch at the response renews the cookie. A browser-length one

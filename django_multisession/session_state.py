@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ EXPIRY_ENTRY = "_session_expiry"
 
 #: Shorter values are no session keys to Django.
 SHORTEST_KEY = 8
+
+#: How many further keys of one request are looked at: nobody shall make us look up hundreds.
+MOST_OTHER_KEYS = 4
 
 
 class Standing(enum.Enum):
@@ -55,6 +58,7 @@ class SessionState(SessionBase):
         self._standing = Standing.UNREAD
         self._is_malformed = False
         self._verified: keys.Verified | None = None
+        self._other_keys: list[keys.Verified] = []
         # The record as last read or written, the storage key it lies under, and its entries as
         # serialized. While a new key waits for its save, the record lies under the old one.
         self._record: Record | None = None
@@ -120,12 +124,33 @@ class SessionState(SessionBase):
         if self._is_malformed:
             self._is_malformed = False
             log_forged()
+            return self._take_next_key()
         session_key = self.session_key
         if session_key is None:
             return None
         if self._verified is None or self._verified.session_key != session_key:
             self._verified = verified_or_none(session_key)
             self._session_key = self._verified.session_key if self._verified else None
+        return self._verified or self._take_next_key()
+
+    def offer_keys(self, session_keys: Sequence[str]) -> None:
+        """Name further keys that the client sent, in its order: the first live session is taken.
+
+        A browser sends every cookie of one name: one per path and domain, some long forgotten,
+        some planted by a neighbouring subdomain.
+        """
+        verified = (verified_or_none(key) for key in session_keys[:MOST_OTHER_KEYS])
+        self._other_keys = [key for key in verified if key is not None]
+        if self._is_malformed:
+            # Django would take a session without a key for a new one, and not read it.
+            self._own_key()
+
+    def _take_next_key(self) -> keys.Verified | None:
+        """Make the next key that was offered the session's own; None if there is none."""
+        if not self._other_keys:
+            return None
+        self._verified = self._other_keys.pop(0)
+        self._session_key = self._verified.session_key
         return self._verified
 
     def _stored_key(self) -> str | None:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession import conversation, expiry, keys, merge
+from django_multisession import conversation, keys, merge
 from django_multisession.conf import config
 from django_multisession.conversation import Result, Steps
 from django_multisession.drivers.base import Driver
 from django_multisession.entries import Entries
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.lifecycle import Lifecycle
-from django_multisession.records import add_age
-from django_multisession.session_state import EXPIRY_ENTRY, aware, custom_expiry
+from django_multisession.responding import CookieAnswer, Deadlines, Responding
+from django_multisession.saving import SessionEnded
+from django_multisession.session_state import EXPIRY_ENTRY
 
 _NOT_GIVEN = object()
 
@@ -27,15 +25,7 @@ _NOT_GIVEN = object()
 PURGE_BATCH = 1000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Deadlines:
-    """When a session ends; None is never. Both are None for a session that is not stored."""
-
-    idle_deadline_at: datetime | None
-    hard_deadline_at: datetime | None
-
-
-class DriverSessionStore(Lifecycle):
+class DriverSessionStore(Responding):
     """A session whose record a driver keeps. Engines subclass it and say which driver."""
 
     @classmethod
@@ -140,6 +130,41 @@ class DriverSessionStore(Lifecycle):
                 self._hold(self._ensure_read())
         return super().is_empty()
 
+    def respond(self, *, may_save: bool = True) -> CookieAnswer:
+        """End the request: save what it changed, and say what its response does with the cookie.
+
+        What `django_multisession.middleware` asks; Django's asks `modified` and calls `save()`.
+
+        Args:
+            may_save: Not so for a response of 500 and above, which saves nothing.
+
+        Raises:
+            SessionEnded: The request changed a session that was ended. A touch does not raise it.
+            StoreUnavailable: See save(); not where nothing was changed.
+            SessionConflict, SessionTooLarge, EntryNotSerializable: See save().
+        """
+        answer, is_changed = self._hold(self._plan(may_save=may_save))
+        if answer is CookieAnswer.SET:
+            try:
+                self.save()
+            except SessionEnded:
+                if is_changed:
+                    raise
+                return CookieAnswer.KEEP
+        return answer
+
+    async def arespond(self, *, may_save: bool = True) -> CookieAnswer:
+        """See respond()."""
+        answer, is_changed = await self._ahold(self._plan(may_save=may_save))
+        if answer is CookieAnswer.SET:
+            try:
+                await self.asave()
+            except SessionEnded:
+                if is_changed:
+                    raise
+                return CookieAnswer.KEEP
+        return answer
+
     @sensitive_variables("session_key")
     def exists(self, session_key: str | None) -> bool:
         """Is there a live, readable session *session_key*?"""
@@ -230,14 +255,6 @@ class DriverSessionStore(Lifecycle):
         await self._ahold(self._ensure_read())
         return self._deadlines()
 
-    def _deadlines(self) -> Deadlines:
-        if self._record is None:
-            return Deadlines(None, None)
-        now = self._now()
-        # A touch that is due will be made by this very request.
-        used_at = now if self._is_touch_due(self._record, now) else self._record.touched_at
-        return Deadlines(add_age(used_at, self._record.idle_age), self._record.hard_deadline_at)
-
     def get_expiry_age(self, **kwargs: Any) -> int:
         """Return the seconds until the session ends; see Django's documentation for *kwargs*."""
         if "expiry" not in kwargs:
@@ -261,31 +278,6 @@ class DriverSessionStore(Lifecycle):
         if "expiry" not in kwargs:
             kwargs["expiry"] = await self.aget(EXPIRY_ENTRY)
         return self._expiry_date(**kwargs)
-
-    def _expiry_age(self, *, expiry: Any, modification: datetime | None = None) -> int:
-        modification = modification or timezone.now()
-        return (self._expiry_date(expiry=expiry, modification=modification) - modification) // (
-            timedelta(seconds=1)
-        )
-
-    def _expiry_date(self, *, expiry: Any, modification: datetime | None = None) -> datetime:
-        modification = modification or timezone.now()
-        used_at = aware(modification)
-        ends_at = self._planned_life(expiry, used_at).ends_at(used_at)
-        if ends_at is None:
-            # Both timeouts are off: the session lives on, and its cookie has to have some length.
-            ends_at = used_at + timedelta(seconds=self.get_session_cookie_age())
-        if timezone.is_aware(modification):
-            return ends_at
-        return timezone.make_naive(ends_at, timezone.get_default_timezone())
-
-    def _planned_life(self, custom: Any, used_at: datetime) -> expiry.Life:
-        return expiry.life(
-            self._policy(),
-            custom_expiry(custom),
-            began_at=self._record.began_at if self._record and not self._is_login else used_at,
-            is_anonymous=merge.user_id(getattr(self, "_session_cache", {})) is None,
-        )
 
     # Keys
 

@@ -108,11 +108,21 @@ class Driver(Protocol):
         Each is compared again as it is deleted, so that a touch in between saves it.
 
         Returns:
-            How many went; 0 where the server expires records by itself.
+            How many went: fewer than *limit* only if none is left. 0 where nothing is left to a
+            purge, because the server expires every record by itself.
         """
 
     async def apurge_expired(self, now: datetime, limit: int) -> int:
         """See purge_expired()."""
+
+    def count_expired(self, now: datetime) -> int:
+        """Return how many records `purge_expired` would remove at *now*; removes none.
+
+        Not for requests: it may take a server as long as there are records to count.
+        """
+
+    async def acount_expired(self, now: datetime) -> int:
+        """See count_expired()."""
 
     def check(self) -> list[CheckMessage]:
         """Return what is wrong with the server or its configuration. Asks the server."""

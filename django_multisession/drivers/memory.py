@@ -115,14 +115,15 @@ class MemoryDriver:
     def purge_expired(self, now: datetime, limit: int) -> int:
         """See Driver.purge_expired()."""
         with self._lock:
-            expired = [
-                key
-                for key, slot in self._slots.items()
-                if isinstance(slot.stored, Record) and not slot.stored.is_live(now - EXPIRY_SLACK)
-            ][:limit]
+            expired = self._expired(now)[:limit]
             for key in expired:
                 del self._slots[key]
             return len(expired)
+
+    def count_expired(self, now: datetime) -> int:
+        """See Driver.count_expired()."""
+        with self._lock:
+            return len(self._expired(now))
 
     def check(self) -> list[CheckMessage]:
         """See Driver.check()."""
@@ -163,6 +164,10 @@ class MemoryDriver:
         """See purge_expired()."""
         return self.purge_expired(now, limit)
 
+    async def acount_expired(self, now: datetime) -> int:
+        """See count_expired()."""
+        return self.count_expired(now)
+
     async def aclose(self) -> None:
         """See close()."""
 
@@ -175,6 +180,13 @@ class MemoryDriver:
             return None
         self._slots.move_to_end(key)
         return slot.stored
+
+    def _expired(self, now: datetime) -> list[str]:
+        return [
+            key
+            for key, slot in self._slots.items()
+            if isinstance(slot.stored, Record) and not slot.stored.is_live(now - EXPIRY_SLACK)
+        ]
 
     def _keep(self, key: str, stored: Record | Retired, life: timedelta | None) -> None:
         gone_at = float("inf") if life is None else self._server_clock() + life.total_seconds()

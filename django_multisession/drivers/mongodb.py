@@ -20,6 +20,7 @@ from django_multisession.drivers.mongodb_connection import (
     Connection,
     ReturnDocument,
     UpdateOne,
+    time_limit,
 )
 from django_multisession.records import (
     EXPIRY_SLACK,
@@ -33,6 +34,8 @@ from django_multisession.records import (
 
 #: A command holds 16 MiB; so many keys are 80 kB, and gone well within the time limit.
 _PURGED_AT_ONCE = 1000
+#: No request waits for a count. MongoDB counts some million entries of an index in a second.
+_COUNTING_SECONDS = 60
 
 
 class MongoDBDriver:
@@ -117,28 +120,34 @@ class MongoDBDriver:
     def purge_expired(self, now: datetime, limit: int) -> int:
         """See Driver.purge_expired(); removes what the TTL monitor has not come to yet."""
         purged = 0
-        while purged < limit:
-            ids = self._connection.ask(_finding_expired(now, limit - purged))
-            removed = self._connection.ask(_removing_expired(now, ids)).deleted_count if ids else 0
-            purged += removed
-            if not removed:
-                break
+        # Until none is found: others (another purge, the TTL monitor) may remove what this one found.
+        while purged < limit and (
+            found := self._connection.ask(_finding_expired(now, limit - purged))
+        ):
+            purged += self._connection.ask(_removing_expired(now, found)).deleted_count
         return purged
 
     async def apurge_expired(self, now: datetime, limit: int) -> int:
         """See purge_expired()."""
         purged = 0
-        while purged < limit:
-            ids = await self._connection.aask(_finding_expired(now, limit - purged))
-            removed = (
-                (await self._connection.aask(_removing_expired(now, ids))).deleted_count
-                if ids
-                else 0
-            )
-            purged += removed
-            if not removed:
-                break
+        while purged < limit and (
+            found := await self._connection.aask(_finding_expired(now, limit - purged))
+        ):
+            removed = await self._connection.aask(_removing_expired(now, found))
+            purged += removed.deleted_count
         return purged
+
+    def count_expired(self, now: datetime) -> int:
+        """See Driver.count_expired(); retired records that are over count too."""
+        self._connection.ask(_pinging)
+        with time_limit(_COUNTING_SECONDS):
+            return int(self._connection.ask(_counting_expired(now)))
+
+    async def acount_expired(self, now: datetime) -> int:
+        """See count_expired()."""
+        await self._connection.aask(_pinging)
+        with time_limit(_COUNTING_SECONDS):
+            return int(await self._connection.aask(_counting_expired(now)))
 
     def check(self) -> list[CheckMessage]:
         """See Driver.check()."""
@@ -206,8 +215,21 @@ def _retiring(key: str) -> Command:
     return lambda sessions: sessions.update_one(selection, pipeline)
 
 
+def _expired(now: datetime) -> dict[str, Any]:
+    return {"expires_at": {"$lt": now - EXPIRY_SLACK}}
+
+
+def _pinging(sessions: Any) -> Any:
+    """Wait for an answer no longer than usual: a server that is down must not be waited for longer."""
+    return sessions.database.command("ping")
+
+
+def _counting_expired(now: datetime) -> Command:
+    return lambda sessions: sessions.count_documents(_expired(now))
+
+
 def _finding_expired(now: datetime, limit: int) -> Command:
-    selection = {"expires_at": {"$lt": now - EXPIRY_SLACK}}
+    selection = _expired(now)
     limit = min(limit, _PURGED_AT_ONCE)
 
     def find(sessions: Any) -> Any:
@@ -220,6 +242,7 @@ def _removing_expired(now: datetime, found: list[dict[str, Any]]) -> Command:
     selection = {
         "_id": {"$in": [document["_id"] for document in found]},
         # Once more: a touch in between saves a record.
-        "expires_at": {"$lt": now - EXPIRY_SLACK},
+        **_expired(now),
     }
-    return lambda sessions: sessions.delete_many(selection)
+    # By the keys: MongoDB would rather walk through all that has expired, again for every batch.
+    return lambda sessions: sessions.delete_many(selection, hint="_id_")

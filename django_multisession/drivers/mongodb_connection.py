@@ -22,6 +22,7 @@ try:
     from bson.codec_options import CodecOptions, DatetimeConversion
     from bson.errors import InvalidBSON
     from pymongo import ReturnDocument, UpdateOne
+    from pymongo import timeout as time_limit
     from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, PyMongoError
 except ImportError as error:
     raise ImproperlyConfigured(
@@ -39,6 +40,7 @@ __all__ = [
     # Imported by way of this module, which says what to install where PyMongo is missing.
     "ReturnDocument",
     "UpdateOne",
+    "time_limit",
 ]
 
 #: Runs one command on a collection of either kind; on an async one it returns an awaitable.

@@ -127,6 +127,14 @@ class RedisDriver:
         """See purge_expired()."""
         return self.purge_expired(now, limit)
 
+    def count_expired(self, now: datetime) -> int:  # noqa: ARG002  (as above)
+        """See Driver.count_expired()."""
+        return 0
+
+    async def acount_expired(self, now: datetime) -> int:
+        """See count_expired()."""
+        return self.count_expired(now)
+
     def check(self) -> list[checks.CheckMessage]:
         """See Driver.check()."""
         try:

@@ -142,6 +142,28 @@ class DriverContract(DriverWriteLaws):
         verbs.purge_expired(NOW + timedelta(days=36500), 100)
         assert verbs.get(key) == record
 
+    # count_expired
+
+    def test_count_tells_what_a_purge_would_remove(self, verbs: DriverVerbs) -> None:
+        past = NOW - timedelta(seconds=IDLE_AGE) - EXPIRY_SLACK
+        expired, within_slack, live = ([make_key() for _ in range(3)] for _ in range(3))
+        for keys, touched_at in [
+            (expired, past - timedelta(seconds=1)),
+            (within_slack, past + timedelta(seconds=1)),
+            (live, NOW),
+        ]:
+            for key in keys:
+                verbs.add(key, make_record(touched_at=touched_at))
+        counted = verbs.count_expired(NOW)
+        assert all(isinstance(verbs.get(key), Record) for key in (*expired, *within_slack, *live))
+        assert counted in (0, 3)
+        assert verbs.purge_expired(NOW, 100) == counted
+        assert verbs.count_expired(NOW) == 0
+
+    def test_endless_records_are_not_counted(self, verbs: DriverVerbs) -> None:
+        verbs.add(make_key(), make_record(idle_age=None, hard_deadline_at=None))
+        assert verbs.count_expired(NOW + timedelta(days=36500)) == 0
+
     # check and close
 
     def test_check_finds_nothing_wrong(self, driver: Driver) -> None:

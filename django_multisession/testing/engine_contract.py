@@ -22,11 +22,12 @@ from django_multisession.testing.engine_fixtures import (
 )
 from django_multisession.testing.engine_key_laws import EngineKeyLaws
 from django_multisession.testing.engine_overlap_laws import EngineOverlapLaws
+from django_multisession.testing.engine_response_laws import EngineResponseLaws
 from django_multisession.testing.engine_saving_laws import EngineSavingLaws
 
 
-class EngineContract(EngineSavingLaws, EngineKeyLaws, EngineOverlapLaws):
-    """Laws of saves, ends, keys, logins, overlaps, and records that were tampered with.
+class EngineContract(EngineSavingLaws, EngineKeyLaws, EngineOverlapLaws, EngineResponseLaws):
+    """Laws of saves, ends, keys, logins, overlaps, responses, and records tampered with.
 
     Subclasses provide the fixture `session_store`.
     """

@@ -64,6 +64,11 @@ class DriverVerbs:
         answer: int = self._call("purge_expired", now, limit)
         return answer
 
+    def count_expired(self, now: datetime) -> int:
+        """See Driver.count_expired()."""
+        answer: int = self._call("count_expired", now)
+        return answer
+
     def close(self) -> None:
         """See Driver.close()."""
         self._call("close")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,10 +12,14 @@ from django.test import override_settings
 
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines import _drivers
+from tests.unit.checked_site import found, ids, right_site
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
+__all__ = ["right_site"]
+
+REPOSITORY = Path(__file__).parents[2]
 PASSWORD = "hunter2"
 IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E001": {"MULTISESSION_IDLE_TIMEOUT": 0},
@@ -44,25 +50,26 @@ class OutspokenDriver(MemoryDriver):
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> OutspokenDriver:
-    """The driver of the memory engine, which is the engine of the tests' settings."""
+    """The driver of the site's engine."""
     driver = OutspokenDriver()
     monkeypatch.setitem(_drivers._drivers, "memory", driver)
     return driver
 
 
-def ours(*, deploy: bool = False) -> list[checks.CheckMessage]:
-    found = checks.run_checks(include_deployment_checks=deploy)
-    return [message for message in found if str(message.id).startswith("multisession.")]
+@pytest.fixture(autouse=True)
+def site(right_site: Settings) -> Settings:
+    return right_site
 
 
-def test_a_site_with_right_settings_gets_no_message() -> None:
-    assert ours() == []
+@pytest.mark.parametrize("is_deployment", [False, True])
+def test_a_site_with_right_settings_gets_no_message(is_deployment: bool) -> None:
+    assert found(deploy=is_deployment) == []
 
 
 @pytest.mark.parametrize("check_id", IDS_OF_WRONG_SETTINGS)
 def test_a_wrong_setting_is_an_error_with_an_id_and_a_hint(check_id: str) -> None:
     with override_settings(**IDS_OF_WRONG_SETTINGS[check_id]):
-        (message,) = ours()
+        (message,) = found()
     assert message.id == check_id
     assert message.level == checks.ERROR
     assert message.hint
@@ -72,35 +79,35 @@ def test_a_wrong_setting_is_an_error_with_an_id_and_a_hint(check_id: str) -> Non
 
 def test_all_wrong_settings_are_told_at_once() -> None:
     # E005 compares two settings that are right by themselves.
-    ids = set(IDS_OF_WRONG_SETTINGS) - {"multisession.E005"}
+    expected = set(IDS_OF_WRONG_SETTINGS) - {"multisession.E005"}
     wrong: dict[str, Any] = {}
-    for check_id in ids:
+    for check_id in expected:
         wrong |= IDS_OF_WRONG_SETTINGS[check_id]
     with override_settings(**wrong):
-        assert {message.id for message in ours(deploy=True)} == ids
+        assert set(ids(deploy=True)) == expected
 
 
 def test_no_message_shows_a_password() -> None:
     for settings_ in IDS_OF_WRONG_SETTINGS.values():
         with override_settings(**settings_):
-            assert PASSWORD not in repr(ours(deploy=True))
+            assert PASSWORD not in repr(found(deploy=True))
 
 
 def test_the_server_is_asked_at_deployment(driver: OutspokenDriver) -> None:
-    (message,) = ours(deploy=True)
+    (message,) = found(deploy=True)
     assert message.id == "multisession.W999"
     assert driver.times_asked == 1
 
 
 def test_the_server_is_not_asked_otherwise(driver: OutspokenDriver) -> None:
     # ``runserver`` and every management command check; a server that is down must not stop them.
-    assert ours() == []
+    assert found() == []
     assert driver.times_asked == 0
 
 
 def test_the_server_is_not_asked_with_wrong_settings(driver: OutspokenDriver) -> None:
     with override_settings(MULTISESSION_MAX_SIZE=0):
-        assert [message.id for message in ours(deploy=True)] == ["multisession.E008"]
+        assert ids(deploy=True) == ["multisession.E008"]
     assert driver.times_asked == 0
 
 
@@ -108,7 +115,7 @@ def test_the_server_of_another_engine_is_not_asked(
     driver: OutspokenDriver, settings: Settings
 ) -> None:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
-    assert ours(deploy=True) == []
+    assert ids(deploy=True) == ["multisession.W127"]
     assert driver.times_asked == 0
 
 
@@ -133,6 +140,7 @@ from django.core import checks
 settings.configure(
     SECRET_KEY="x",
     INSTALLED_APPS=["django_multisession"],
+    SESSION_COOKIE_SECURE=True,
     SESSION_ENGINE="django_multisession.engines.{engine}",
     MULTISESSION_{engine.upper()}={options!r},
 )
@@ -150,10 +158,58 @@ for message in checks.run_checks(include_deployment_checks={is_deployment}):
     )
 
 
+@pytest.mark.parametrize("is_deployment", [False, True])
+@pytest.mark.parametrize(
+    ("engine", "options", "warning"),
+    [
+        ("redis", {"URL": "redis://127.0.0.1:1"}, "W101"),
+        ("mongodb", {"URI": "mongodb://127.0.0.1:1"}, "W111"),
+        ("memory", {}, "W126"),
+    ],
+)
+def test_every_check_runs_without_a_secret_key(
+    engine: str, options: dict[str, Any], warning: str, is_deployment: bool
+) -> None:
+    # Where an image is built there is none, and no server either.
+    program = f"""
+import django
+from django.conf import settings
+from django.core import checks
+options = {{"MULTISESSION_{engine.upper()}": {options!r}}} if {options!r} else {{}}
+settings.configure(
+    INSTALLED_APPS=["django_multisession", "django.contrib.sessions"],
+    MIDDLEWARE=["django_multisession.middleware.SessionMiddleware"],
+    SESSION_COOKIE_NAME="__Host-sessionid",
+    SESSION_COOKIE_SECURE=True,
+    SESSION_ENGINE="django_multisession.engines.{engine}",
+    **options,
+)
+django.setup()
+for message in checks.run_checks(include_deployment_checks={is_deployment}):
+    if message.id.startswith("multisession."):
+        print(message.id)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout == (f"multisession.{warning}\n" if is_deployment else "")
+
+
+def test_every_id_is_looked_for_in_a_test() -> None:
+    reference = REPOSITORY / "docs" / "reference" / "checks.md"
+    documented = re.findall(
+        r"^\| `multisession\.(\w+)`", reference.read_text("utf-8"), re.MULTILINE
+    )
+    tests = "".join(path.read_text("utf-8") for path in (REPOSITORY / "tests").rglob("*.py"))
+    assert len(documented) > 30
+    assert [check_id for check_id in documented if check_id not in tests] == []
+
+
 def test_the_checks_are_those_of_the_security_tag() -> None:
     # ``check --tag security`` and nothing that a database command runs.
     with override_settings(MULTISESSION_MAX_SIZE=0):
-        found = checks.run_checks(tags=[checks.Tags.security])
+        security = checks.run_checks(tags=[checks.Tags.security])
         others = checks.run_checks(tags=[checks.Tags.models, checks.Tags.urls])
-    assert "multisession.E008" in {message.id for message in found}
+    assert "multisession.E008" in {message.id for message in security}
     assert "multisession.E008" not in {message.id for message in others}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_multisession import conf, keys, sealing
+from django_multisession.configuration import Problem
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -40,7 +43,7 @@ REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "ALIAS" or "URL"
 MONGODB_EXPECTED = 'MULTISESSION_MONGODB must be a dict with "URI"'
 
 
-def only_problem() -> conf.Problem:
+def only_problem() -> Problem:
     problems = conf.problems()
     assert len(problems) == 1, problems
     return problems[0]
@@ -314,6 +317,30 @@ def test_settings_can_be_checked_without_a_secret_key(settings: Settings) -> Non
     # Django lets ``check`` and ``makemigrations`` run without one, where an image is built.
     settings.SECRET_KEY = ""
     assert conf.problems() == []
+
+
+def test_every_setting_that_there_is_is_known_by_name() -> None:
+    # A check calls every other name that begins so a misspelling.
+    source = Path(conf.__file__).read_text(encoding="utf-8")
+    assert conf.site().our_settings == set(re.findall(r'"(MULTISESSION_[A-Z_]+[A-Z])"', source))
+
+
+def test_what_a_site_has_is_known_by_name(settings: Settings) -> None:
+    before = conf.site().given_settings
+    settings.MULTISESSION_MAX_SIZE = 0
+    settings.MULTISESSION_NONE_OF_OURS = 0
+    settings.SHOP_MULTISESSION_SIZE = 0
+    given = {"MULTISESSION_MAX_SIZE", "MULTISESSION_NONE_OF_OURS"}
+    assert conf.site().given_settings - before == given
+
+
+def test_what_the_checks_judge_has_defaults_for_what_is_wrong_and_no_keys() -> None:
+    with override_settings(**WRONG, SECRET_KEY=""):
+        config = conf.site().config
+    assert config.policy.absolute_timeout == timedelta(days=30)
+    assert config.policy.anonymous_timeout is None
+    assert config.max_size == conf.DEFAULT_MAX_SIZE
+    assert config.signing_keys == config.sealing_keys == ()
 
 
 def test_what_the_settings_say_is_read_once() -> None:

@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "touch": ("key", NOW, NOW),
     "delete": ("key",),
     "purge_expired": (NOW, 10),
+    "count_expired": (NOW,),
 }
 
 Runner = Callable[[Steps[Any], Driver], Any]

@@ -1,19 +1,11 @@
-"""Views with the machinery of Django and DRF around them: messages, tokens, a cache, an API."""
+"""Views with the machinery of Django around them: messages, tokens, a cache."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
 from django.views.decorators.csrf import csrf_protect
-from rest_framework.authentication import SessionAuthentication
-from rest_framework.permissions import IsAuthenticated
-from rest_framework.renderers import JSONRenderer
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 
 def token(request: HttpRequest) -> HttpResponse:
@@ -50,19 +42,3 @@ def say(request: HttpRequest) -> HttpResponse:
 def hear(request: HttpRequest) -> HttpResponse:
     """Show every message, once."""
     return JsonResponse({"answer": [str(message) for message in messages.get_messages(request)]})
-
-
-class WhoAmI(APIView):
-    """An endpoint for who is logged in at the site."""
-
-    authentication_classes = (SessionAuthentication,)
-    permission_classes = (IsAuthenticated,)
-    renderer_classes = (JSONRenderer,)
-
-    def get(self, request: Request) -> Response:
-        return Response({"answer": request.user.get_username()})
-
-    def post(self, request: Request) -> Response:
-        fields: Any = request.data
-        request.session["note"] = fields["note"]
-        return Response({"answer": request.session["note"]})

@@ -1,4 +1,4 @@
-"""Parts of Django, and DRF, that live on the session: tokens, messages, the cache."""
+"""Parts of Django that live on the session: tokens, messages, the cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
 from tests.web.conftest import MIDDLEWARE
-from tests.web.pages import log_in, log_out, put, read
+from tests.web.pages import log_in, put, read
 from tests.web.visits import Visit, page
 
 if TYPE_CHECKING:
@@ -106,9 +106,10 @@ def test_a_message_survives_a_login(browser: Browser, engine: Engine) -> None:
 
 
 @pytest.fixture
-def cached_site(settings: Settings) -> Iterator[None]:
+def cached_site(settings: Settings, session_middleware: str) -> Iterator[None]:
     settings.MIDDLEWARE = [
         "django.middleware.cache.UpdateCacheMiddleware",
+        session_middleware,
         *MIDDLEWARE,
         "django.middleware.cache.FetchFromCacheMiddleware",
     ]
@@ -163,24 +164,3 @@ def test_a_response_that_renewed_a_cookie_is_not_given_again(
         browser.visit(log_in("ada"))
         # Given again it would overwrite the cookie of the login.
         assert late.get(path).cookies == {}
-
-
-# DRF
-
-
-def test_an_api_knows_who_is_logged_in_at_the_site(browser: Browser, engine: Engine) -> None:
-    assert browser.get("/api/").status == 403
-    browser.visit(log_in("ada"))
-    assert browser.get("/api/").answer == "ada"
-    browser.visit(log_out)
-    assert browser.get("/api/").status == 403
-
-
-def test_an_api_takes_a_write_only_with_a_token(browser: Browser, engine: Engine) -> None:
-    browser.visit(log_in("ada"))
-    refused = browser.post("/api/", {"note": "hello"})
-    assert refused.status == 403
-    token = browser.get("/token/").body.decode()
-    taken = browser.post("/api/", {"note": "hello"}, **{"x-csrftoken": token})
-    assert taken.answer == "hello"
-    assert browser.visit(read).answer == {"note": "hello"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
 from django.urls import path
 
 from tests.web import shop, visits
@@ -16,6 +15,4 @@ urlpatterns = [
     path("abuy/", shop.abuy),
     path("say/", shop.say),
     path("hear/", shop.hear),
-    path("api/", shop.WhoAmI.as_view()),
-    path("admin/", admin.site.urls),
 ]

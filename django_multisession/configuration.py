@@ -1,0 +1,93 @@
+"""What the settings say, as frozen values; `conf` reads them, `settings_laws` judges them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from django_multisession.expiry import Policy
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """A wrong setting, or settings that contradict each other.
+
+    Attributes:
+        check_id: Id of the system check that reports it; its letter is the level.
+        message: The setting, what was expected and what was found.
+        hint: How to mend it: the line to write.
+    """
+
+    check_id: str
+    message: str
+    hint: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cookie:
+    """Django's ``SESSION_COOKIE_*``: what a cookie is set, and removed, with."""
+
+    name: str
+    path: str
+    domain: str | None
+    is_secure: bool
+    is_http_only: bool
+    same_site: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the settings say.
+
+    Attributes:
+        policy: The timeouts.
+        cycle_on_login: Do logins that Django gives no new key get one too?
+        on_outage: ``"error"`` or ``"anonymous"``: what a request sees while the server is down.
+        cookie: Its name and attributes.
+        cookie_age: ``SESSION_COOKIE_AGE``, in seconds.
+        expire_at_browser_close: ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
+        save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
+        max_size: Bytes a serialized session may have at most.
+        redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
+        mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
+        signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
+        sealing_keys: Seal payloads; derived likewise.
+    """
+
+    policy: Policy
+    cycle_on_login: bool
+    on_outage: str
+    cookie: Cookie
+    cookie_age: float
+    expire_at_browser_close: bool
+    save_every_request: bool
+    max_size: int
+    redis: Mapping[str, Any] = dataclasses.field(repr=False)
+    mongodb: Mapping[str, Any] = dataclasses.field(repr=False)
+    signing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
+    sealing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What the checks ask of the settings, besides those that a session reads.
+
+    Attributes:
+        config: What a session reads, with the default in place of what is wrong, and no keys:
+            there may be no ``SECRET_KEY`` yet.
+        engine: ``SESSION_ENGINE``.
+        serializer: ``SESSION_SERIALIZER``.
+        middleware: ``MIDDLEWARE``.
+        installed_apps: ``INSTALLED_APPS``, as they are spelled there.
+        our_settings: Names of the ``MULTISESSION_*`` settings that there are.
+        given_settings: Names of the ``MULTISESSION_*`` settings that the site has.
+    """
+
+    config: Config
+    engine: str
+    serializer: str
+    middleware: tuple[str, ...]
+    installed_apps: tuple[str, ...]
+    our_settings: frozenset[str]
+    given_settings: frozenset[str]

@@ -1,0 +1,232 @@
+"""``manage.py clearsessions``: removes expired sessions, in batches."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
+from typing import Any, Self
+
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.management.commands import clearsessions
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.management.base import CommandError, OutputWrapper
+from django.http import HttpResponse
+from django.utils import timezone
+from tqdm import tqdm
+
+from django_multisession import conversation
+from django_multisession.drivers.base import Driver
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.management import clearing
+from django_multisession.management.clearing import Limits, Tally
+from django_multisession.store import DriverSessionStore
+
+#: A log gets a line so often; a run that is over before gets none but the last.
+LINE_SECONDS = 60
+
+#: What a shell adds to the number of the signal that ended a program.
+_SIGNALLED = 128
+#: What only our engines can honour, by the names under which it is parsed.
+_OPTIONS = {
+    "batch_size": "--batch-size",
+    "max_seconds": "--max-seconds",
+    "dry_run": "--dry-run",
+    "as_json": "--json",
+}
+
+
+class Command(clearsessions.Command):
+    """Django's command of this name, with options where the engine is one of ours."""
+
+    help = (
+        "Remove expired sessions, in batches. Safe to interrupt, to run again, and to run on "
+        "several machines at once. Engines of other packages get what Django's command does, "
+        "without the options."
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """See BaseCommand.add_arguments()."""
+        # Without types: call_command() passes them by, and one wrong value gets one message.
+        parser.add_argument(
+            "--batch-size",
+            metavar="N",
+            help="Remove so many at once. Ctrl-C and --max-seconds act between batches. "
+            f"Default: {clearing.DEFAULT_BATCH_SIZE}.",
+        )
+        parser.add_argument(
+            "--max-seconds", metavar="S", help="Stop after the batch that passes this time."
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Count what would go, and remove nothing."
+        )
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            dest="as_json",
+            help="Print one JSON object instead of a sentence.",
+        )
+
+    def handle(self, **options: Any) -> None:
+        """See BaseCommand.handle()."""
+        store = _session_store()
+        if not issubclass(store, DriverSessionStore):
+            _refuse(options, store)
+            super().handle(**options)
+            return
+        limits = _limits(options)
+        driver = store.get_driver()
+        is_told, as_json = options["verbosity"] > 0, options["as_json"]
+        run = _counting(driver) if options["dry_run"] else self._clearing(driver, limits, is_told)
+        tally, failure = Tally(is_dry_run=options["dry_run"]), None
+        try:
+            for tally in run:  # noqa: B007  (the last one counts, also where the next one fails)
+                pass
+        except StoreUnavailable as error:
+            failure = error
+            tally = dataclasses.replace(tally, stopped_by=clearing.BY_OUTAGE)
+        by_itself = driver.has_native_expiry
+        said = clearing.described(tally, expires_by_itself=by_itself)
+        if as_json:
+            engine = store.__module__
+            self.stdout.write(clearing.as_json(tally, engine=engine, expires_by_itself=by_itself))
+        if failure is not None:
+            raise CommandError(f"{failure} {said}") from failure
+        if tally.stopped_by and tally.stopped_by in signal.Signals.__members__:
+            raise CommandError(said, returncode=_SIGNALLED + signal.Signals[tally.stopped_by])
+        if is_told and not as_json:
+            self.stdout.write(said)
+
+    def _clearing(self, driver: Driver, limits: Limits, is_told: bool) -> Iterator[Tally]:
+        """Remove what has expired, and tell of it meanwhile."""
+        elapsed = _stopwatch()
+        # Read once: what expires from here on is the next run's, or this one might never end.
+        now = timezone.now()
+        is_seen = is_told and self.stderr.isatty()
+        expired = conversation.hold(conversation.count_expired(now), driver) if is_seen else 0
+        with _StopSignals() as signals:
+            tallies = clearing.clear(
+                lambda limit: conversation.hold(conversation.purge_expired(now, limit), driver),
+                limits,
+                elapsed,
+                signals.first,
+            )
+            if is_seen:
+                tallies = _with_bar(tallies, self.stderr, expired)
+            elif is_told:
+                tallies = _with_lines(tallies, self.stderr)
+            yield from tallies
+
+
+class _StopSignals:
+    """Notes the first Ctrl-C or SIGTERM, for an end after the batch under way.
+
+    A second one acts as it would have without us.
+    """
+
+    def __init__(self) -> None:
+        self._first: str | None = None
+        self._previous: dict[int, Any] = {}
+
+    def first(self) -> str | None:
+        """Return the name of the signal that came, if one did."""
+        return self._first
+
+    def __enter__(self) -> Self:
+        # call_command() may run in any thread; only the main one gets signals.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # Ignored by whoever started us (nohup, a shell's background): it stays ignored.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._first = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        previous, self._previous = self._previous, {}
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Plain:
+    """Django's stream for errors, as a file that adds neither colours nor line ends."""
+
+    def __init__(self, stream: OutputWrapper) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        self._stream.write(text, str, "")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _session_store() -> type[SessionBase]:
+    """Return the store that requests get; `conf` alone reads settings, so Django's middleware is asked."""
+    return SessionMiddleware(lambda _request: HttpResponse()).SessionStore
+
+
+def _refuse(options: Mapping[str, Any], store: type[SessionBase]) -> None:
+    given = [
+        option
+        for name, option in _OPTIONS.items()
+        if options[name] is not None and options[name] is not False
+    ]
+    if given:
+        raise CommandError(
+            f"{' and '.join(given)} must be left out unless SESSION_ENGINE is an engine of "
+            f"django_multisession (got {store.__module__})."
+        )
+
+
+def _limits(options: Mapping[str, Any]) -> Limits:
+    limits = Limits()
+    try:
+        if options["batch_size"] is not None:
+            size = clearing.read_batch_size(options["batch_size"])
+            limits = dataclasses.replace(limits, batch_size=size)
+        if options["max_seconds"] is not None:
+            seconds = clearing.read_max_seconds(options["max_seconds"])
+            limits = dataclasses.replace(limits, max_seconds=seconds)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    return limits
+
+
+def _counting(driver: Driver) -> Iterator[Tally]:
+    elapsed = _stopwatch()
+    expired = conversation.hold(conversation.count_expired(timezone.now()), driver)
+    yield Tally(is_dry_run=True, expired=expired, seconds=elapsed(), is_complete=True)
+
+
+def _stopwatch() -> Callable[[], float]:
+    """Return what tells the seconds since now; never the time of day, which may be set back."""
+    started = time.monotonic()
+    return lambda: time.monotonic() - started
+
+
+def _with_bar(tallies: Iterator[Tally], stream: OutputWrapper, expired: int) -> Iterator[Tally]:
+    with tqdm(total=expired, unit=" sessions", file=_Plain(stream), leave=False) as bar:
+        for tally in tallies:
+            bar.update(tally.removed - bar.n)
+            yield tally
+
+
+def _with_lines(tallies: Iterator[Tally], stream: OutputWrapper) -> Iterator[Tally]:
+    told_at = 0.0
+    for tally in tallies:
+        is_over = tally.is_complete or tally.stopped_by is not None
+        if not is_over and tally.seconds - told_at >= LINE_SECONDS:
+            told_at = tally.seconds
+            stream.write(clearing.progress_line(tally))
+        yield tally

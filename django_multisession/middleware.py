@@ -1,0 +1,185 @@
+"""Django's session middleware, native in both worlds. Optional: the engines work under Django's own.
+
+What it does beyond Django's is told in docs/reference/middleware.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
+from django.core.handlers.wsgi import WSGIRequest, get_str_from_wsgi
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, parse_cookie
+from django.template import TemplateDoesNotExist, loader
+from django.utils.cache import patch_cache_control, patch_vary_headers
+
+from django_multisession.conf import config
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.responding import CookieAnswer
+from django_multisession.store import DriverSessionStore
+
+#: Seconds after which a client that met an outage may ask again (RFC 9110, section 10.2.3).
+RETRY_AFTER = 5
+OUTAGE_TEMPLATE = "503.html"
+
+SERVER_ERROR = 500
+SERVICE_UNAVAILABLE = 503
+
+LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+class SessionMiddleware(DjangoSessionMiddleware):
+    """Gives each request its session, and each response what becomes of the cookie.
+
+    It takes the place of `django.contrib.sessions.middleware.SessionMiddleware` in ``MIDDLEWARE``.
+    Sessions of engines that are not ours are left to Django's code.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Give the request its session, unread."""
+        sent = session_keys(request)
+        session: SessionBase = self.SessionStore(sent[0] if sent else None)
+        if isinstance(session, DriverSessionStore):
+            session.offer_keys(sent[1:])
+        request.session = session
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Do what `MiddlewareMixin` does, without its threads."""
+        self.process_request(request)
+        answer: Any = self.get_response(request)
+        return await self.aprocess_response(request, await answer)
+
+    def process_response(  # type: ignore[override]  # streaming responses pass here too
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Save what the request changed, and set, remove or leave the cookie.
+
+        Raises:
+            SessionEnded: The request changed a session that was ended; Django answers 400.
+        """
+        session = getattr(request, "session", None)
+        if not isinstance(session, DriverSessionStore):
+            return super().process_response(request, response)  # type: ignore[arg-type]  # as above
+        was_accessed = session.accessed
+        try:
+            answer = session.respond(may_save=response.status_code < SERVER_ERROR)
+        except StoreUnavailable:
+            return unavailable()
+        return finished(request, session, response, answer, was_accessed=was_accessed)
+
+    async def aprocess_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """See process_response()."""
+        session = getattr(request, "session", None)
+        if not isinstance(session, DriverSessionStore):
+            respond = sync_to_async(super().process_response)
+            return await respond(request, response)  # type: ignore[arg-type]  # as above
+        was_accessed = session.accessed
+        try:
+            answer = await session.arespond(may_save=response.status_code < SERVER_ERROR)
+        except StoreUnavailable:
+            return unavailable()
+        return finished(request, session, response, answer, was_accessed=was_accessed)
+
+    def process_exception(
+        self,
+        request: HttpRequest,  # noqa: ARG002  (Django's signature)
+        exception: Exception,
+    ) -> HttpResponse | None:
+        """Answer 503 where a view met an outage."""
+        return unavailable() if isinstance(exception, StoreUnavailable) else None
+
+
+def session_keys(request: HttpRequest) -> list[str]:
+    """Return what the client sent as session keys, in its order.
+
+    A browser sends every cookie of one name, the one with the longest path first; Django keeps the
+    last. And Django strips Unicode white space from names, so that a cookie which any subdomain
+    can set is taken for one named ``__Host-…`` (RFC 6265bis, section 4.1.3), which none can.
+    """
+    name = config().cookie.name
+    value = request.COOKIES.get(name)
+    if value is None:
+        return []
+    if isinstance(request, WSGIRequest):
+        header = get_str_from_wsgi(request.environ, "HTTP_COOKIE", "")
+    else:
+        header = request.META.get("HTTP_COOKIE", "")
+    if parse_cookie(header).get(name) != value:
+        # Code of this site put it there.
+        return [value]
+    pairs = (pair.strip(" \t") for pair in header.split(";"))
+    return [
+        parse_cookie(pair)[name] for pair in pairs if pair.partition("=")[0].rstrip(" \t") == name
+    ]
+
+
+def finished(
+    request: HttpRequest,
+    session: DriverSessionStore,
+    response: HttpResponseBase,
+    answer: CookieAnswer,
+    *,
+    was_accessed: bool,
+) -> HttpResponseBase:
+    """Return *response* with the cookie and the headers that *answer* asks for."""
+    if session.is_unreachable:
+        if response.status_code == SERVER_ERROR and config().on_outage == "error":
+            # A middleware below met the outage: Django made an error page of it.
+            return unavailable()
+        patch_cache_control(response, private=True, no_store=True)
+    sets_cookie = True
+    if answer is CookieAnswer.SET:
+        is_browser_length = session.get_expire_at_browser_close()
+        set_cookie(
+            response,
+            session.session_key or "",
+            None if is_browser_length else session.get_expiry_age(),
+        )
+    elif answer is CookieAnswer.REMOVE and config().cookie.name in request.COOKIES:
+        set_cookie(response, "", 0)
+    else:
+        sets_cookie = False
+    if sets_cookie:
+        # A shared cache that kept it would give one user's session to another (RFC 9111, 7.3).
+        patch_cache_control(response, private=True, no_store=True)
+    if sets_cookie or was_accessed:
+        patch_vary_headers(response, ("Cookie",))
+    return response
+
+
+def set_cookie(response: HttpResponseBase, value: str, max_age: int | None) -> None:
+    """Set the session's cookie, for *max_age* seconds, or until the browser closes.
+
+    One that is removed (0) has the same attributes: browsers match path, domain and ``Secure``.
+    """
+    cookie = config().cookie
+    response.set_cookie(
+        cookie.name,
+        value,
+        max_age=max_age,
+        expires=LONG_AGO if max_age == 0 else None,
+        path=cookie.path,
+        domain=cookie.domain,
+        secure=cookie.is_secure,
+        httponly=cookie.is_http_only,
+        samesite=cookie.same_site,  # type: ignore[arg-type]  # a check sees to it
+    )
+
+
+def unavailable() -> HttpResponse:
+    """Return the answer to whom an outage of the session's server keeps from being served."""
+    try:
+        # Without a request: a context processor would ask for the session again.
+        page, content_type = loader.get_template(OUTAGE_TEMPLATE).render(), None
+    except TemplateDoesNotExist:
+        page, content_type = "The service is unavailable. Please try again soon.\n", "text/plain"
+    return HttpResponse(
+        page,
+        content_type=content_type,
+        status=SERVICE_UNAVAILABLE,
+        headers={"Retry-After": str(RETRY_AFTER), "Cache-Control": "private, no-store"},
+    )

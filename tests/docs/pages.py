@@ -1,0 +1,138 @@
+"""The pages of the documentation, and the code blocks in them."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: The path of each page inside the repository.
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in PATHS}
+
+_FENCE = re.compile(r"^```(?P<language>[^\n`]+)?\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
+#: A block's first line may say which file it is or belongs to: ``# shop/views.py, at the end``.
+_FILE = re.compile(
+    r"^(?:#|\{#|//|<!--|;) (?P<path>/[\w./-]+|[\w./-]+\.\w+)(?P<where>, at the end)?\b"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A fenced block of code.
+
+    Attributes:
+        page: Path of its page inside the repository.
+        line: Where it begins there.
+        section: The heading above it.
+        language: What its fence says: ``python``, ``console``.
+        text: The code.
+    """
+
+    page: str
+    line: int
+    section: str
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    @property
+    def file(self) -> str:
+        """The file that the block's first line names; empty if it names none."""
+        found = _FILE.match(self.text)
+        return found["path"] if found else ""
+
+    @property
+    def is_appended(self) -> bool:
+        """Does the block go to the end of its file, and is not the whole of it?"""
+        found = _FILE.match(self.text)
+        return bool(found and found["where"])
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands of a ``console`` block."""
+        joined = self.text.replace("\\\n", "")
+        lines = [line.strip() for line in joined.splitlines()]
+        return [line for line in lines if line and not line.startswith("#")]
+
+    @property
+    def kind(self) -> str:
+        """What a ``python`` block is: ``settings``, ``views``, ``tests`` or other ``code``.
+
+        ``# settings.py`` and ``# views.py`` say it; without such a line it is seen."""
+        tree = ast.parse(self.text, filename=str(self))
+        defined = [
+            node
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        ]
+        if self.file in {"settings.py", "views.py"}:
+            return self.file.removesuffix(".py")
+        if self.file:
+            return "code"
+        if any(node.name.lower().startswith("test") for node in defined):
+            return "tests"
+        if not defined:
+            return "settings" if _assigns_settings_only(tree) else "code"
+        return "views" if all(map(_takes_a_request, defined)) else "code"
+
+
+def blocks_of(page: str) -> list[Block]:
+    """Return the blocks of *page*, in order."""
+    text = PAGES[page].read_text()
+    headings = [(found.start(), found[1]) for found in _HEADING.finditer(text)]
+    return [
+        Block(
+            page=page,
+            line=text.count("\n", 0, found.start()) + 1,
+            section=next((name for at, name in reversed(headings) if at < found.start()), ""),
+            language=(found["language"] or "").strip(),
+            text=found["text"],
+        )
+        for found in _FENCE.finditer(text)
+        # Sphinx's own: a table of contents.
+        if not (found["language"] or "").startswith("{")
+    ]
+
+
+def blocks(language: str = "", kind: str = "") -> list[Block]:
+    """Return every page's blocks in *language*, of *kind*."""
+    return [
+        block
+        for page in PAGES
+        for block in blocks_of(page)
+        if language in ("", block.language)
+        if not kind or (block.language == "python" and block.kind == kind)
+    ]
+
+
+def block_of(page: str, file: str) -> Block:
+    """Return the one block of *page* that says it is *file*."""
+    found = [block for block in blocks_of(page) if block.file == file]
+    assert len(found) == 1, f"{page} has {len(found)} blocks that are {file}"
+    return found[0]
+
+
+def _assigns_settings_only(tree: ast.Module) -> bool:
+    return all(
+        isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.Assign) and all(map(_is_setting, node.targets)))
+        for node in tree.body
+    )
+
+
+def _is_setting(target: ast.expr) -> bool:
+    while isinstance(target, ast.Subscript):
+        target = target.value
+    return isinstance(target, ast.Name) and target.id.isupper()
+
+
+def _takes_a_request(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and [
+        argument.arg for argument in node.args.args[:1]
+    ] == ["request"]

@@ -1,0 +1,78 @@
+"""The commands that the pages show are run, or it is said here why not."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from servers import RedisServer
+
+from tests.docs.pages import ROOT, Block, blocks
+from tests.docs.project import TESTING, run_in
+from tests.docs.test_production_settings import settings_shown
+from tests.docs.test_tutorial import PAGE as TUTORIAL
+
+#: Beginnings of commands that no test runs → why.
+NOT_RUN = {
+    "python3 -m venv .venv && ": ".ci/run runs the README's two, in a fresh clone",
+    "pip install ": "the environment has it; that the extra exists is tested",
+}
+
+#: What a site does besides, by Django's own checklist: Django 6.1 asks for a mail server.
+IN_PRODUCTION = """
+from mysite.settings import *
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}}
+"""
+SECRETS = "only-for-tests-" + "0123456789" * 4
+
+
+def commands() -> list[pytest.ParameterSet]:
+    return [
+        pytest.param(command, id=f"{block}:{command[:60]}")
+        for block in blocks("console")
+        if block.page not in {TUTORIAL, TESTING}
+        for command in block.commands
+    ]
+
+
+def runs(block: Block) -> bool:
+    return block.language == "console" and all(
+        command.startswith(("python manage.py ", *NOT_RUN)) for command in block.commands
+    )
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_shell_can_read_the_command(command: str) -> None:
+    subprocess.run(["bash", "-n", "-c", command], check=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    "command", [row for row in commands() if str(row.values[0]).startswith("python manage.py ")]
+)
+def test_the_command_shown_succeeds(command: str, project: Path, newest_redis: RedisServer) -> None:
+    settings = "mysite.test_settings"
+    if "--deploy" in command:
+        settings = "mysite.production"
+        (project / "mysite/production.py").write_text(IN_PRODUCTION + settings_shown().text)
+    variables = {"SECRET_KEY": f"production-{SECRETS}", "REDIS_URL": newest_redis.url}
+    run = run_in(project, "bash", "-c", command, DJANGO_SETTINGS_MODULE=settings, **variables)
+    assert run.returncode == 0, run.stdout + run.stderr
+    if " check" in command:
+        assert "no issues" in run.stdout, run.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [row for row in commands() if "pip install" in str(row.values[0])]
+)
+def test_the_extras_shown_exist(command: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    part = next(part for part in command.split(" && ") if "pip install" in part)
+    for word in shlex.split(part):
+        found = re.fullmatch(r"(.+)\[(.+)\]", word)
+        if found:
+            assert found[1] in {project["name"], "."}
+            assert set(found[2].split(",")) <= set(project["optional-dependencies"])

@@ -1,0 +1,119 @@
+"""The settings that the pages show are right: they pass the system checks."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.test import override_settings
+
+from django_multisession import conf
+from tests.docs.pages import PAGES, Block, blocks
+
+#: What `django-admin startproject` writes before them.
+STARTED: dict[str, Any] = {
+    "INSTALLED_APPS": [
+        "django.contrib.admin",
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "django.contrib.messages",
+        "django.contrib.staticfiles",
+    ],
+    "MIDDLEWARE": [
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    ],
+}
+#: What it writes that no page changes.
+SITE: dict[str, Any] = {
+    "ROOT_URLCONF": "tests.urls",
+    "STATIC_URL": "static/",
+    "TEMPLATES": [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                    "django.contrib.messages.context_processors.messages",
+                ],
+            },
+        },
+    ],
+}
+ENVIRONMENT = {"SECRET_KEY": "k" * 60, "REDIS_URL": "redis://127.0.0.1:6379/0"}
+MIDDLEWARES = {
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django_multisession.middleware.SessionMiddleware",
+}
+ENGINES = {"MULTISESSION_REDIS": "redis", "MULTISESSION_MONGODB": "mongodb"}
+
+
+def runs(block: Block) -> bool:
+    return block.language == "python" and block.kind == "settings"
+
+
+def execute(block: Block, before: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that hold after *block*, at the end of a file with *before*."""
+    shown = copy.deepcopy(before)
+    exec(block.text, shown)
+    return {name: value for name, value in shown.items() if name.isupper()}
+
+
+def configure_logging(shown: dict[str, Any]) -> None:
+    """Have another process take it: it raises at an unknown handler, level or class."""
+    script = "import json, logging.config; logging.config.dictConfig(json.loads(input()))"
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, input=json.dumps(shown), text=True, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in filter(runs, blocks())}))
+def test_the_settings_shown_pass_the_checks(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    settings = dict(STARTED)
+    for block in filter(runs, blocks()):
+        if block.page != page:
+            continue
+        before, settings = settings, execute(block, settings)
+        assert settings != before, f"{block} sets nothing"
+        named = {name: value for name, value in settings.items() if value != before.get(name)}
+        for name in ENGINES.keys() & named.keys() if "SESSION_ENGINE" not in named else ():
+            settings["SESSION_ENGINE"] = f"django_multisession.engines.{ENGINES[name]}"
+        if "django_multisession" not in settings["INSTALLED_APPS"]:
+            settings["INSTALLED_APPS"] = ["django_multisession", *settings["INSTALLED_APPS"]]
+        with override_settings(**SITE, **settings):
+            assert conf.problems() == [], block
+            found = [
+                message
+                for message in checks.run_checks()
+                if message.is_serious() or (message.id or "").startswith("multisession.")
+            ]
+            if "INSTALLED_APPS" in named or "MIDDLEWARE" in named:
+                assert found == [], block
+            assert [m for m in found if (m.id or "").startswith("multisession.E")] == [], block
+        if "LOGGING" in named:
+            configure_logging(named["LOGGING"])
+        assert len(MIDDLEWARES & set(settings["MIDDLEWARE"])) == 1, block
+
+
+def test_settings_are_shown() -> None:
+    """Whoever breaks what finds them must notice."""
+    assert {block.page for block in filter(runs, blocks())} >= {
+        "README.md",
+        "docs/howto/production-settings.md",
+        "docs/reference/settings.md",
+    }
+    assert set(PAGES) >= {"README.md"}

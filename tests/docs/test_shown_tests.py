@@ -1,0 +1,86 @@
+"""The tests that the pages show pass, and fail where what they test is broken."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, Block, blocks_of
+from tests.docs.project import TESTING, run_in
+
+WRITING = "docs/howto/write-a-driver.md"
+PYTEST = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly")
+
+
+def runs(block: Block) -> bool:
+    if block.page == WRITING:
+        return block.language == "python"
+    return block.page == TESTING and block.language in {"python", "console"}
+
+
+def passed(run: subprocess.CompletedProcess[str]) -> int:
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    count = re.search(r"(\d+) passed|Ran (\d+) tests", run.stdout + run.stderr)
+    assert count is not None
+    return int(count[1] or count[2])
+
+
+def test_a_driver_written_as_shown_holds_the_contracts(tmp_path: Path) -> None:
+    file = tmp_path / "test_shown.py"
+    file.write_text("\n\n".join(block.text for block in blocks_of(WRITING) if runs(block)))
+    run = run_in(
+        ROOT,
+        *(sys.executable, "-m", "pytest", *PYTEST, str(file)),
+        DJANGO_SETTINGS_MODULE="tests.settings",
+        HOME=str(tmp_path),
+    )
+    assert passed(run) > 200
+
+
+@pytest.fixture
+def tested_project(project: Path) -> Path:
+    """The tutorial's project with the test files of the page."""
+    for block in blocks_of(TESTING):
+        if block.language == "python":
+            (project / block.file).write_text(block.text)
+    return project
+
+
+def commands() -> list[str]:
+    return [
+        command
+        for block in blocks_of(TESTING)
+        if block.language == "console"
+        for command in block.commands
+    ]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_tests_shown_pass(command: str, tested_project: Path) -> None:
+    # Without the environment's settings: the command has to say which.
+    run = run_in(tested_project, *command.split(), DJANGO_SETTINGS_MODULE="mysite.settings")
+    assert passed(run) == sum(
+        block.text.count("def test_") for block in blocks_of(TESTING) if block.language == "python"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "instead", "failing"),
+    [
+        ('setdefault("cart", [])', 'get("cart", [])', "test_a_thing_is_put_into_the_cart"),
+        ('get("cart", [])', 'get("basket", [])', "test_a_cart_that_is_there_already_is_shown"),
+    ],
+)
+def test_the_tests_shown_notice_a_broken_site(
+    fault: str, instead: str, failing: str, tested_project: Path
+) -> None:
+    views = tested_project / "shop/views.py"
+    assert fault in views.read_text()
+    views.write_text(views.read_text().replace(fault, instead, 1))
+    run = run_in(tested_project, *commands()[-1].split())
+    assert run.returncode == 1
+    assert re.search(rf"^FAILED .*::{failing}\b", run.stdout, re.MULTILINE)

@@ -1,0 +1,159 @@
+"""The views that the pages show answer, behind our middleware."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.http import HttpResponse, JsonResponse
+from django.test import AsyncClient, Client
+from django.urls import path
+
+from django_multisession.engines.memory import SessionStore
+from tests.docs.pages import Block, block_of, blocks
+from tests.web.people import BACKEND, person
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Clock
+
+ASGI_PAGE = "docs/howto/use-under-asgi.md"
+MIDDLEWARE = [
+    "django_multisession.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+
+
+def runs(block: Block) -> bool:
+    if block.language != "python":
+        return False
+    return block.kind == "views" or (block.page, block.file) == (ASGI_PAGE, "consumers.py")
+
+
+@pytest.fixture
+def site(settings: Settings) -> types.ModuleType:
+    """A site without pages yet."""
+    urls = types.ModuleType("urls_of_a_page")
+    urls.urlpatterns = []  # type: ignore[attr-defined]  # a module made here
+    settings.ROOT_URLCONF = urls
+    settings.MIDDLEWARE = MIDDLEWARE
+    return urls
+
+
+def views_of(block: Block) -> dict[str, Any]:
+    # A page on something else need not show where its response comes from.
+    shown: dict[str, Any] = {"JsonResponse": JsonResponse, "HttpResponse": HttpResponse}
+    shown["__name__"] = "views_shown"
+    exec(block.text, shown)
+    return {
+        name: value
+        for name, value in shown.items()
+        if callable(value) and getattr(value, "__module__", None) == "views_shown"
+    }
+
+
+@pytest.mark.parametrize("block", blocks(kind="views"), ids=str)
+def test_the_views_shown_answer(block: Block, site: Any) -> None:
+    views = views_of(block)
+    assert views
+    site.urlpatterns = [path(f"{name}/", view) for name, view in views.items()]
+    for name in views:
+        response = Client().get(f"/{name}/")
+        assert response.status_code == 200
+
+        async def answer(name: str = name) -> int:
+            return (await AsyncClient().get(f"/{name}/")).status_code
+
+        assert asyncio.run(answer()) == 200
+
+
+def test_what_a_stream_saves_is_there_afterwards(site: Any) -> None:
+    block = next(block for block in blocks(kind="views") if "StreamingHttpResponse" in block.text)
+    site.urlpatterns = [path("", views_of(block)["export"])]
+
+    async def stream() -> str:
+        response: Any = await AsyncClient().get("/")
+        assert [chunk async for chunk in response] == [b"name\n"]
+        key: str = response.cookies["sessionid"].value
+        return key
+
+    session = SessionStore(asyncio.run(stream()))
+    assert (session["exports"], session["exported"]) == (1, True)
+
+
+class Socket:
+    """The client's end of the consumer that the page shows, opened with a session."""
+
+    def __init__(self, key: str | None) -> None:
+        shown: dict[str, Any] = {"__name__": "consumers"}
+        exec(block_of(ASGI_PAGE, "consumers.py").text, shown)
+        # Channels' middleware would put the session there.
+        consumer = shown["Orders"].as_asgi()
+        self._session = SessionStore(key)
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await consumer({**scope, "session": self._session}, receive, send)
+
+        self._client = WebsocketCommunicator(application, "/")
+
+    async def asks(self) -> dict[str, Any]:
+        """Connect, send one message and return what comes back."""
+        assert (await self._client.connect())[0]
+        await self._client.send_json_to({})
+        answer: dict[str, Any] = await self._client.receive_output()
+        if answer["type"] == "websocket.send":
+            await self._client.disconnect()
+        return answer
+
+
+def login_of_ada() -> str:
+    ada = person("ada")
+    session = SessionStore()
+    session[SESSION_KEY] = str(ada.pk)
+    session[BACKEND_SESSION_KEY] = BACKEND
+    session[HASH_SESSION_KEY] = ada.get_session_auth_hash()
+    session.save()
+    assert session.session_key is not None
+    return session.session_key
+
+
+@pytest.fixture
+def ada(settings: Settings) -> str:
+    settings.AUTHENTICATION_BACKENDS = [BACKEND]
+    return login_of_ada()
+
+
+def test_the_consumer_shown_answers_who_is_logged_in(ada: str) -> None:
+    assert asyncio.run(Socket(ada).asks())["text"] == '{"ok": true}'
+
+
+def test_the_consumer_shown_closes_on_who_is_not(ada: str) -> None:
+    SessionStore(ada).flush()
+    for key in (ada, None):
+        answer = asyncio.run(Socket(key).asks())
+        assert (answer["type"], answer["code"]) == ("websocket.close", 4401)
+
+
+def test_the_consumer_shown_keeps_its_session_alive(
+    ada: str, settings: Settings, clock: Clock
+) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = 3600
+    ada = login_of_ada()
+    for _ in range(3):
+        clock.advance(seconds=1800)
+        assert asyncio.run(Socket(ada).asks())["type"] == "websocket.send"
+
+
+def test_the_consumer_shown_takes_no_key_from_the_browser_while_the_secret_is_rotated(
+    ada: str, settings: Settings
+) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-secret-" + "y" * 50
+    for _ in range(2):
+        assert asyncio.run(Socket(ada).asks())["type"] == "websocket.send"
+    assert SessionStore().exists(ada)

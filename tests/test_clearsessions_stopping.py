@@ -1,0 +1,210 @@
+"""``manage.py clearsessions`` while it runs: what it tells, and what stops it."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from servers import MongoServer, free_port
+
+from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.engines._drivers import close_drivers
+from django_multisession.management.commands import clearsessions
+from tests import clearsessions_calls
+from tests.clearsessions_calls import Terminal, add_expired, clear, clear_json
+from tests.engine_fixtures import use_engine
+from tests.proxy import TCPProxy
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Clock, Running
+
+Put = Callable[..., MemoryDriver]
+
+
+@pytest.fixture
+def put(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """What makes a driver the engine's, with as many expired records as are asked for."""
+    settings.SESSION_ENGINE = "tests.clearsessions_calls"
+
+    def put(driver: MemoryDriver, expired: int = 0) -> MemoryDriver:
+        monkeypatch.setattr(clearsessions_calls, "driver", driver)
+        add_expired(driver, expired)
+        return driver
+
+    return put
+
+
+# Progress
+
+
+def test_a_terminal_gets_a_bar_that_knows_how_many_there_are(put: Put) -> None:
+    put(MemoryDriver(), expired=4)
+    out, err = clear("--batch-size=1", stderr=Terminal())
+    assert out.startswith("Removed 4 ")
+    assert "0/4" in err
+    # Neither colours nor lines: the bar rewrites its own.
+    assert "\x1b[31" not in err
+    assert err.endswith("\r")
+
+
+def test_a_log_gets_a_line_now_and_then_and_no_bar(
+    put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(MemoryDriver(), expired=3)
+    monkeypatch.setattr(clearsessions, "LINE_SECONDS", 0)
+    out, err = clear("--batch-size=1")
+    # Not for the last batch, of which the last line tells.
+    assert err == "".join(
+        f"{done} removed after 0 s.\n"
+        for done in ("1 expired session", "2 expired sessions", "3 expired sessions")
+    )
+    assert out.startswith("Removed 3 ")
+    assert out.count("\n") == 1
+
+
+def test_two_hundred_batches_are_one_line(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(MemoryDriver(), expired=200)
+    monkeypatch.setattr(clearsessions, "_stopwatch", lambda: lambda: 59.0)
+    out, err = clear("--batch-size=1")
+    assert out.startswith("Removed 200 expired sessions in 200 batches, 59.0 s. ")
+    assert out.count("\n") == 1
+    assert err == ""
+
+
+# Signals
+
+
+class Interrupted(MemoryDriver):
+    """A signal comes in the middle of the second batch."""
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        super().__init__()
+        self._numbers = numbers
+        self.batches = 0
+
+    def purge_expired(self, now: datetime, limit: int) -> int:
+        self.batches += 1
+        if self.batches == 2:
+            for number in self._numbers:
+                signal.raise_signal(number)
+        return super().purge_expired(now, limit)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_batch_under_way(put: Put, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    driver = put(Interrupted(number), expired=10)
+    with pytest.raises(CommandError) as caught:
+        clear("--batch-size=3")
+    assert caught.value.returncode == 128 + number
+    assert str(caught.value).startswith(
+        f"Stopped by {number.name}. Removed 6 expired sessions in 2 batches, "
+    )
+    assert len(driver) == 4
+    assert signal.getsignal(number) is before
+    assert clear_json()["removed"] == 4
+
+
+def test_a_second_signal_stops_at_once(put: Put) -> None:
+    driver = put(Interrupted(signal.SIGINT, signal.SIGINT), expired=10)
+    with pytest.raises(KeyboardInterrupt):
+        clear("--batch-size=3")
+    assert len(driver) == 7
+
+
+def test_a_signal_in_the_last_batch_finds_nothing_to_stop(put: Put) -> None:
+    put(Interrupted(signal.SIGINT), expired=4)
+    assert clear_json("--batch-size=3")["complete"] is True
+
+
+def test_a_signal_that_is_ignored_stays_ignored(put: Put) -> None:
+    put(Interrupted(signal.SIGINT), expired=10)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert clear_json("--batch-size=3")["complete"] is True
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_any_thread_may_run_it(put: Put) -> None:
+    put(MemoryDriver(), expired=3)
+    told = []
+    thread = threading.Thread(target=lambda: told.append(clear_json()))
+    thread.start()
+    thread.join()
+    assert [run["removed"] for run in told] == [3]
+
+
+# Outages
+
+
+def test_an_outage_tells_what_was_removed_until_then(
+    settings: Settings,
+    running_servers: Running,
+    mongodb_standalone: MongoServer,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clearsessions, "LINE_SECONDS", 0)
+    with TCPProxy(mongodb_standalone.host, mongodb_standalone.port) as proxy:
+        url = f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true"
+        engine = use_engine("mongodb-standalone", settings, running_servers, url=url)
+        for _ in range(5):
+            engine.SessionStore().save()
+        # Longer than any session lives by default.
+        clock.advance(timedelta(days=60))
+
+        class Log(io.StringIO):
+            """The connection is lost when the first batch is told of."""
+
+            def write(self, text: str) -> int:
+                proxy.refuse()
+                return super().write(text)
+
+        with pytest.raises(CommandError) as caught:
+            clear("--batch-size=2", stderr=Log())
+        assert str(caught.value).startswith("MongoDB did not answer (")
+        assert str(caught.value).endswith(
+            "). Removed at least 2 expired sessions until then; run the command again."
+        )
+        assert caught.value.returncode == 1
+        proxy.accept()
+        assert clear_json()["removed"] == 3
+        close_drivers()
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_an_outage_before_anything_is_told_too(
+    settings: Settings, options: tuple[str, ...]
+) -> None:
+    settings.MULTISESSION_MONGODB = {
+        "URI": f"mongodb://ada:secret@127.0.0.1:{free_port()}",
+        "timeoutMS": 100,
+        "serverSelectionTimeoutMS": 100,
+    }
+    settings.SESSION_ENGINE = "django_multisession.engines.mongodb"
+    close_drivers()
+    for stderr in (io.StringIO(), Terminal()):
+        stdout = io.StringIO()
+        with pytest.raises(CommandError) as caught:
+            call_command(clearsessions.Command(), *options, "--json", stdout=stdout, stderr=stderr)
+        assert str(caught.value) == (
+            "MongoDB did not answer (ServerSelectionTimeoutError). "
+            "Removed nothing until then; run the command again."
+        )
+        told = json.loads(stdout.getvalue())
+        assert (told["complete"], told["stopped_by"]) == (False, "outage")
+        assert told["dry_run"] is bool(options)
+        assert told["expired"] is None
+    close_drivers()

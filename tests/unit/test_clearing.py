@@ -1,0 +1,79 @@
+"""The loop of ``clearsessions`` and its words, without an engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_multisession.management import clearing
+from django_multisession.management.clearing import Limits, Tally
+
+
+def times_of(*times: float) -> Any:
+    return iter(times).__next__
+
+
+def test_the_time_limit_is_looked_at_after_each_batch() -> None:
+    tallies = list(
+        clearing.clear(
+            lambda limit: limit,
+            Limits(batch_size=10, max_seconds=5),
+            times_of(1, 4.9, 5, 6),
+            lambda: None,
+        )
+    )
+    assert [tally.removed for tally in tallies] == [10, 20, 30]
+    assert [tally.stopped_by for tally in tallies] == [None, None, "max_seconds"]
+
+
+def test_a_signal_goes_before_the_time_limit() -> None:
+    (tally,) = clearing.clear(
+        lambda limit: limit, Limits(max_seconds=0), lambda: 1.0, lambda: "SIGTERM"
+    )
+    assert tally.stopped_by == "SIGTERM"
+
+
+def test_a_run_ends_with_the_first_batch_that_is_not_full() -> None:
+    tallies = list(
+        clearing.clear(batches_of([10, 10, 0]), Limits(batch_size=10), lambda: 0.0, lambda: None)
+    )
+    assert tallies[-1] == Tally(removed=20, batches=2, is_complete=True)
+
+
+def batches_of(answers: list[int]) -> Any:
+    left = iter(answers)
+    return lambda _limit: next(left)
+
+
+@pytest.mark.parametrize(
+    ("tally", "by_itself", "said"),
+    [
+        (
+            Tally(removed=1, batches=1, is_complete=True),
+            False,
+            "Removed 1 expired session in 1 batch, 0.0 s.",
+        ),
+        (
+            Tally(removed=200000, batches=200, seconds=7.25, is_complete=True),
+            True,
+            (
+                "Removed 200,000 expired sessions in 200 batches, 7.2 s. "
+                "The session store removes them by itself; it had not come to these yet."
+            ),
+        ),
+        (Tally(is_complete=True), False, "There are no expired sessions to remove."),
+        (
+            Tally(is_dry_run=True, expired=1, is_complete=True),
+            False,
+            "Dry run: 1 expired session is to be removed, none was.",
+        ),
+        (
+            Tally(is_dry_run=True, expired=0, is_complete=True),
+            True,
+            "There are no expired sessions to remove. The session store removes them by itself.",
+        ),
+    ],
+)
+def test_what_is_said(tally: Tally, by_itself: bool, said: str) -> None:
+    assert clearing.described(tally, expires_by_itself=by_itself) == said

@@ -1,0 +1,256 @@
+"""Several cookies of one name, as browsers send them: one per path and domain, in no useful order."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from django.conf import settings as site_settings
+from django.http import HttpRequest
+
+from django_multisession.records import Record
+from django_multisession.session_state import MOST_OTHER_KEYS
+from tests.conftest import Clock
+from tests.engine_fixtures import Engine
+from tests.web.browser import Browser, Reply
+from tests.web.conftest import MIDDLEWARE, OURS
+from tests.web.pages import log_in, log_out, put, read, untouched, user
+from tests.web.visits import Body, page
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+FORGED = "f" * 40
+BAD = ["", "short", FORGED, "x" * 3000, "é" * 20]
+
+
+@pytest.fixture
+def session_middleware() -> str:
+    return OURS
+
+
+def bring(browser: Browser, body: Body, *keys: str | None, name: str | None = None) -> Reply:
+    """Ask for a page with several session cookies, in this order."""
+    name = name or site_settings.SESSION_COOKIE_NAME
+    line = "; ".join(f"{name}={key}" for key in keys)
+    return ask(browser, body, line)
+
+
+def ask(browser: Browser, body: Body, line: str) -> Reply:
+    with page(body) as named:
+        return browser.get(browser.path("visit", named), cookie=line)
+
+
+def key_of(browser: Browser, **entries: str) -> str:
+    """Return the key of a new session with *entries*."""
+    key = browser.stranger().visit(put(**entries)).new_key
+    assert key is not None
+    return key
+
+
+def storage_key_of(browser: Browser, key: str) -> str:
+    other = browser.stranger()
+    other.key = key
+    return other.storage_key
+
+
+# Which one
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_key_that_this_site_did_not_sign_is_passed_over(
+    browser: Browser, engine: Engine, bad: str
+) -> None:
+    live = key_of(browser, city="Rome")
+    for keys in [(bad, live), (live, bad)]:
+        reply = bring(browser, read, *keys)
+        assert (reply.status, reply.answer) == (200, {"city": "Rome"})
+        assert reply.cookies == {}
+
+
+def test_a_key_whose_session_is_forgotten_is_passed_over(
+    browser: Browser, engine: Engine, clock: Clock
+) -> None:
+    old = key_of(browser, city="Oslo")
+    clock.advance(seconds=site_settings.SESSION_COOKIE_AGE + 1)
+    live = key_of(browser, city="Rome")
+    for keys in [(old, live), (live, old)]:
+        reply = bring(browser, read, *keys)
+        assert reply.answer == {"city": "Rome"}
+        assert reply.cookies == {}
+
+
+def test_a_key_whose_session_was_ended_is_passed_over(browser: Browser, engine: Engine) -> None:
+    ended, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
+    engine.driver.delete(storage_key_of(browser, ended))
+    for keys in [(ended, live), (live, ended)]:
+        reply = bring(browser, read, *keys)
+        assert reply.answer == {"city": "Rome"}
+        assert reply.cookies == {}
+
+
+def test_of_two_live_sessions_the_first_is_taken(browser: Browser, engine: Engine) -> None:
+    rome, oslo = key_of(browser, city="Rome"), key_of(browser, city="Oslo")
+    assert bring(browser, read, rome, oslo).answer == {"city": "Rome"}
+    assert bring(browser, read, oslo, rome).answer == {"city": "Oslo"}
+
+
+def test_what_is_written_goes_to_the_session_that_was_read(
+    browser: Browser, engine: Engine
+) -> None:
+    ended, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
+    engine.driver.delete(storage_key_of(browser, ended))
+    assert bring(browser, put(tea="green"), ended, live).new_key == live
+    assert bring(browser, read, live).answer == {"city": "Rome", "tea": "green"}
+
+
+def test_two_keys_of_nothing_are_removed(browser: Browser, engine: Engine, clock: Clock) -> None:
+    old, older = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
+    clock.advance(seconds=site_settings.SESSION_COOKIE_AGE + 1)
+    reply = bring(browser, read, old, older)
+    assert reply.answer == {}
+    assert reply.deletes_the_cookie
+
+
+def test_an_ended_session_beside_a_forgotten_one_keeps_its_cookie_untouched(
+    browser: Browser, engine: Engine, clock: Clock
+) -> None:
+    forgotten = key_of(browser, city="Oslo")
+    clock.advance(seconds=site_settings.SESSION_COOKIE_AGE + 1)
+    ended = key_of(browser, city="Rome")
+    engine.driver.delete(storage_key_of(browser, ended))
+    for keys in [(ended, forgotten), (forgotten, ended)]:
+        reply = bring(browser, read, *keys)
+        assert (reply.answer, dict(reply.cookies)) == ({}, {})
+        assert bring(browser, put(city="Oslo"), *keys).status == 400
+
+
+def test_a_login_with_several_cookies_is_a_login(browser: Browser, engine: Engine) -> None:
+    ended, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
+    engine.driver.delete(storage_key_of(browser, ended))
+    new = bring(browser, log_in("ada"), FORGED, ended, live).new_key
+    assert new not in (None, ended, live)
+    assert bring(browser, user, live, new).answer == "ada"
+    assert bring(browser, read, live, new).answer == {"city": "Rome"}
+
+
+def test_a_login_under_a_new_key_is_not_put_under_one_that_was_offered(
+    browser: Browser, engine: Engine
+) -> None:
+    first, second = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
+    new = bring(browser, log_in("ada"), first, second).new_key
+    assert new not in (None, first, second)
+    assert bring(browser, read, second).answer == {"city": "Rome"}
+
+
+def test_a_logout_ends_every_session_that_the_client_brought(
+    browser: Browser, engine: Engine
+) -> None:
+    rome, oslo = key_of(browser, city="Rome"), key_of(browser, city="Oslo")
+    assert bring(browser, log_out, FORGED, rome, oslo).deletes_the_cookie
+    for key in (rome, oslo):
+        assert not isinstance(engine.driver.get(storage_key_of(browser, key)), Record)
+
+
+def test_a_page_that_does_not_touch_its_session_leaves_both_cookies(
+    browser: Browser, engine: Engine
+) -> None:
+    rome, oslo = key_of(browser, city="Rome"), key_of(browser, city="Oslo")
+    assert bring(browser, untouched, rome, oslo).cookies == {}
+
+
+def test_only_so_many_keys_are_looked_at(browser: Browser, engine: Engine) -> None:
+    live = key_of(browser, city="Rome")
+    looked_at = [FORGED] * MOST_OTHER_KEYS
+    assert bring(browser, read, *looked_at, live).answer == {"city": "Rome"}
+    assert bring(browser, read, *looked_at, FORGED, live).answer == {}
+
+
+def test_no_key_is_logged(
+    browser: Browser, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = key_of(browser, city="Rome")
+    with caplog.at_level(logging.DEBUG):
+        bring(browser, read, FORGED, "short", live)
+    refused = [line for line in caplog.messages if "refused" in line]
+    assert len(refused) == 2
+    assert not any(key in caplog.text for key in (FORGED, live))
+
+
+# Whose name is the cookie's
+
+
+NAME = "__Host-shop"
+#: What Python strips from a name, and browsers do not (RFC 6265bis, section 4.1.3, is the prefix's).
+SPACES = ["\u2000", "\u00a0", "\u3000", "\u0085", "\u2028", "\x0b", "\x0c", "\x1c", "\x1f"]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=ascii)
+@pytest.mark.parametrize("before_the_name", [True, False])
+def test_a_name_with_white_space_is_not_the_sessions(
+    browser: Browser, engine: Engine, settings: Settings, space: str, before_the_name: bool
+) -> None:
+    # Any neighbouring subdomain can set such a cookie; none can set __Host-shop itself.
+    settings.SESSION_COOKIE_NAME = NAME
+    settings.SESSION_COOKIE_SECURE = True
+    planted, own = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
+    name = f"{space}{NAME}" if before_the_name else f"{NAME}{space}"
+    name = name.encode().decode("latin-1")
+    assert ask(browser, read, f"{name}={planted}").answer == {}
+    for line in (f"{NAME}={own}; {name}={planted}", f"{name}={planted}; {NAME}={own}"):
+        assert ask(browser, read, line).answer == {"city": "Rome"}
+
+
+@pytest.mark.parametrize("line", ["{0}={1}", "{0} = {1}", "a=b;{0}={1};c", "\t{0}\t=\t{1} ; x"])
+def test_the_spaces_that_rfc_6265_drops_are_dropped(
+    browser: Browser, engine: Engine, line: str
+) -> None:
+    live = key_of(browser, city="Rome")
+    name = site_settings.SESSION_COOKIE_NAME
+    assert ask(browser, read, line.format(name, live)).answer == {"city": "Rome"}
+
+
+@pytest.mark.parametrize("quoted", ['"{0}"', "{0}"])
+def test_a_quoted_value_is_the_value(browser: Browser, engine: Engine, quoted: str) -> None:
+    live = key_of(browser, city="Rome")
+    assert bring(browser, read, quoted.format(live)).answer == {"city": "Rome"}
+    assert bring(browser, read, FORGED, quoted.format(live)).answer == {"city": "Rome"}
+
+
+def test_a_name_that_only_ends_like_the_sessions_is_another(
+    browser: Browser, engine: Engine
+) -> None:
+    live = key_of(browser, city="Rome")
+    reply = ask(browser, read, f"my{site_settings.SESSION_COOKIE_NAME}={live}")
+    assert (reply.answer, dict(reply.cookies)) == ({}, {})
+
+
+class KeyFromHeader:
+    """What sites do for clients without cookies."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response):  # type: ignore[no-untyped-def]
+        from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest):  # type: ignore[no-untyped-def]
+        if "X-Session" in request.headers:
+            request.COOKIES[site_settings.SESSION_COOKIE_NAME] = request.headers["X-Session"]
+        return self.get_response(request)
+
+
+def test_a_key_that_the_sites_own_code_put_among_the_cookies_counts(
+    browser: Browser, engine: Engine, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.KeyFromHeader", OURS, *MIDDLEWARE]
+    rome, oslo = key_of(browser, city="Rome"), key_of(browser, city="Oslo")
+    with page(read) as named:
+        path = browser.path("visit", named)
+        assert browser.get(path, **{"X-Session": rome}).answer == {"city": "Rome"}
+        line = f"{site_settings.SESSION_COOKIE_NAME}={oslo}"
+        assert browser.get(path, cookie=line, **{"X-Session": rome}).answer == {"city": "Rome"}
