@@ -147,7 +147,7 @@ class RedisDriver:
                     id="multisession.W101",
                 )
             ]
-        return [*_check_version(facts), *_check_eviction(facts)]
+        return [*_check_version(facts), *_check_eviction(facts), *_check_mode(facts)]
 
     def close(self) -> None:
         """See Driver.close()."""
@@ -261,5 +261,18 @@ def _check_eviction(facts: Mapping[str, Any]) -> list[checks.CheckMessage]:
             f"(got {policy}): with its memory full, it throws sessions away.",
             hint="Give sessions a Redis of their own, apart from caches, with noeviction.",
             id="multisession.W103",
+        )
+    ]
+
+
+def _check_mode(facts: Mapping[str, Any]) -> list[checks.CheckMessage]:
+    if facts.get("redis_mode") != "cluster":
+        return []
+    return [
+        checks.Error(
+            "The Redis of MULTISESSION_REDIS must be no Redis Cluster (got redis_mode cluster): "
+            "a new session key lies in another slot than the old one, so that logins fail.",
+            hint="Give sessions a Redis of their own; Sentinel makes it fail over.",
+            id="multisession.E104",
         )
     ]

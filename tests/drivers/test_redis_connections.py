@@ -274,3 +274,12 @@ def test_a_server_that_throws_sessions_away_is_a_warning(
     assert driver.check() == []
     configure(own_redis, "CONFIG", "SET", "maxmemory", "100mb")
     assert [message.id for message in driver.check()] == ["multisession.W103"]
+
+
+def test_a_redis_cluster_is_an_error(
+    newest_redis: RedisServer, connect: Connect, tmp_path: Path
+) -> None:
+    options = ("--cluster-enabled", "yes")
+    with RedisServer(newest_redis.binary, tmp_path / "cluster", *options) as server:
+        driver = connect(server)
+        assert [message.id for message in driver.check()] == ["multisession.E104"]
