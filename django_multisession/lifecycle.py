@@ -7,12 +7,19 @@ twice: sync and async.
 
 from __future__ import annotations
 
+import weakref
+from contextvars import ContextVar
+
 from django_multisession import conversation, keys
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.records import Retired
 from django_multisession.saving import Saving, SessionEnded, unread
 from django_multisession.session_state import Standing, verified_or_none
+
+#: The sessions of this thread or task that were given a new key. Code that ends "every session but
+#: mine" after a change of password (allauth does) ends the old key too, by a store of its own.
+_cycling: ContextVar[weakref.WeakSet[Lifecycle] | None] = ContextVar("cycling", default=None)
 
 
 class Lifecycle(Saving):
@@ -59,9 +66,11 @@ class Lifecycle(Saving):
         if key is None:
             return
         yield from conversation.delete(key)
-        if not is_own and key == self._record_key and self._is_moving():
-            # Only the old key was ended; the save adds under the new one.
-            self._forget_record(Standing.NEW)
+        for session in {self, *(_cycling.get() or ())}:
+            is_ended = is_own and session is self
+            if key == session._record_key and session._is_moving() and not is_ended:  # noqa: SLF001  (our own kind)
+                # Only the old key was ended; the save adds under the new one.
+                session._forget_record(Standing.NEW)  # noqa: SLF001  (as above)
 
     def _exists(self, session_key: str | None) -> Steps[bool]:
         verified = verified_or_none(session_key) if session_key else None
@@ -87,6 +96,9 @@ class Lifecycle(Saving):
         self._verified = keys.make(config().signing_keys)
         self._session_key = self._verified.session_key
         self.modified = True
+        if (cycling := _cycling.get()) is None:
+            _cycling.set(cycling := weakref.WeakSet())
+        cycling.add(self)
 
     def _note_login(self) -> None:
         """See that ``_auth_user_id`` is being set: the session begins anew, under a new key.

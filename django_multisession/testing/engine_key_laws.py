@@ -205,3 +205,22 @@ class EngineKeyLaws(EngineFixtures):
             with pytest.raises(UpdateError):
                 stale.save()
         assert stored(driver, session).user_id == "7"
+
+    def test_code_that_ends_every_session_but_its_own_keeps_one_with_a_new_key(
+        self, open_session: Open
+    ) -> None:
+        # As after a change of password; its list of keys has the old one.
+        session = saved(open_session, a=1)
+        old_key = session.key
+        session.cycle_key()
+        open_session().delete(old_key)
+        assert open_session(old_key).entries() == {}
+        session.save()
+        assert open_session(session.key).entries() == {"a": 1}
+
+    def test_code_that_ends_its_own_session_too_ends_it(self, open_session: Open) -> None:
+        session = saved(open_session, a=1)
+        session.cycle_key()
+        session.delete(session.key)
+        with pytest.raises(UpdateError):
+            session.save()
