@@ -1,0 +1,62 @@
+"""Requests that left with the cookie from before a log-in, and are answered after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import NewVisitor
+from tests.browser.gate import Gate
+from tests.browser.shops import Shop
+from tests.browser.visitor import Visitor
+
+OK, REFUSED = 200, 400
+
+SEND = """([path, method]) => {
+    const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+    const headers = method === "POST" ? { "X-CSRFToken": token } : {};
+    window.late = fetch(path, { method, headers }).then((answer) => answer.status);
+}"""
+
+
+def log_in_while_a_request_waits(visitor: Visitor, gate: Gate, method: str, path: str) -> int:
+    """Send the request from one tab, log in in another, let it go on; return its answer's status."""
+    visitor.open()
+    visitor.add("Notebook")
+    tab = visitor.open_tab()
+    gate.hold(path)
+    tab.evaluate(SEND, [path, method])
+    gate.wait_until_held()
+    visitor.log_in()
+    gate.release()
+    status: int = tab.evaluate("late")
+    return status
+
+
+@pytest.mark.parametrize("path", ["/read/", "/async/read/"])
+def test_a_late_response_logs_nobody_out(shop: Shop, path: str, new_visitor: NewVisitor) -> None:
+    with Gate(shop.url) as gate:
+        visitor = new_visitor(shop.behind(gate.url))
+
+        status = log_in_while_a_request_waits(visitor, gate, "GET", path)
+
+        assert status == OK
+        assert visitor.key is not None
+        visitor.open()
+        shown = visitor.shown()
+        assert (shown.user, shown.cart) == ("demo", {"Notebook": 1})
+        visitor.context.close()
+
+
+def test_a_late_change_is_refused_and_logs_nobody_out(shop: Shop, new_visitor: NewVisitor) -> None:
+    path = "/async/cart/add/ink/"
+    with Gate(shop.url) as gate:
+        visitor = new_visitor(shop.behind(gate.url))
+
+        status = log_in_while_a_request_waits(visitor, gate, "POST", path)
+
+        assert status == REFUSED
+        visitor.forgive(f"{REFUSED}: {path}", "console: ")
+        visitor.open()
+        shown = visitor.shown()
+        assert (shown.user, shown.cart) == ("demo", {"Notebook": 1})
+        visitor.context.close()
