@@ -91,7 +91,8 @@ class Traffic:
         recent: collections.deque[str] = collections.deque(maxlen=3)
         driver = SessionStore.get_driver()
         turn = 0
-        while not self._is_over.is_set():
+        # Between two pages a visitor thinks: the processor is for the runs.
+        while not self._is_over.wait(0.01):
             session = SessionStore()
             session["visits"] = 1
             session.save()

@@ -72,6 +72,16 @@ def test_a_log_gets_a_line_now_and_then_and_no_bar(
     assert out.count("\n") == 1
 
 
+def test_a_log_gets_no_more_than_a_line_a_minute(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(MemoryDriver(), expired=5)
+    times = iter([59.0, 60.0, 119.0, 121.0, 122.0, 123.0])
+    monkeypatch.setattr(clearsessions, "_stopwatch", lambda: lambda: next(times))
+    _, err = clear("--batch-size=1")
+    assert err == (
+        "2 expired sessions removed after 60 s.\n4 expired sessions removed after 121 s.\n"
+    )
+
+
 def test_two_hundred_batches_are_one_line(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put(MemoryDriver(), expired=200)
     monkeypatch.setattr(clearsessions, "_stopwatch", lambda: lambda: 59.0)

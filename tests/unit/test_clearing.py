@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -44,6 +45,11 @@ def test_a_run_ends_with_the_first_batch_that_is_not_full() -> None:
 def batches_of(answers: list[int]) -> Any:
     left = iter(answers)
     return lambda _limit: next(left)
+
+
+def test_seconds_are_told_to_the_millisecond() -> None:
+    told = clearing.as_json(Tally(seconds=2 / 3), engine="", expires_by_itself=True)
+    assert json.loads(told)["seconds"] == 0.667
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_known_key_does_cost_io(
 ) -> None:
     unreachable()
     browser.key = own_unknown_key(settings)
-    assert browser.visit(read).status == 500
+    assert browser.visit(read).status in (500, 503)
 
 
 @pytest.mark.parametrize("place", [0, 21, 22, 39])

@@ -45,7 +45,7 @@ def test_an_untouched_request_does_no_io(
     browser.visit(put(city="Rome"))
     unreachable()
     assert browser.visit(untouched).status == 200
-    assert browser.visit(read).status == 500, "the server was not away"
+    assert browser.visit(read).status in (500, 503), "the server was not away"
 
 
 def test_a_request_without_a_session_that_only_reads_does_no_io(

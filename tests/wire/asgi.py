@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from http.cookies import SimpleCookie
 from typing import Any
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.http import HttpResponseBase
+
+from tests.wire.outages import DEADLINE_SECONDS
 
 
 @dataclasses.dataclass(slots=True)
@@ -59,19 +64,6 @@ class ASGISite:
     ) -> Exchange:
         """Visit the async twin of *page* with the session key *key*."""
         exchange = exchange or Exchange()
-        headers = [(b"host", b"testserver")]
-        if key is not None:
-            headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={key}".encode()))
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "scheme": "http",
-            "method": "GET",
-            "path": f"/a{page}/",
-            "query_string": query.encode(),
-            "headers": headers,
-        }
         messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
         async def receive() -> Mapping[str, Any]:
@@ -80,5 +72,50 @@ class ASGISite:
             await exchange.has_client_gone.wait()
             return {"type": "http.disconnect"}
 
-        await self._application(scope, receive, exchange.send)
+        await self._application(_scope(page, query, key), receive, exchange.send)
         return exchange
+
+    async def read_until_well(self, key: str) -> None:
+        """Read the session *key* until it is there again.
+
+        PyMongo leaks a socket where its loop ends while it connects; now it is connected.
+        """
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            exchange = await self.get("read", key=key)
+            if exchange.status == 200 and exchange.shown["name"] is not None:
+                return
+            assert time.monotonic() < deadline
+
+    async def respond(
+        self, page: str, *, query: str = "", key: str | None = None
+    ) -> HttpResponseBase:
+        """See get(); but only the middleware and the view, without what Django does around them."""
+        request, _ = self._application.create_request(_scope(page, query, key), io.BytesIO())
+        assert request is not None
+        response: HttpResponseBase = await self._application.get_response_async(request)
+        return response
+
+
+def _scope(page: str, query: str, key: str | None) -> dict[str, Any]:
+    headers = [(b"host", b"testserver")]
+    if key is not None:
+        headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={key}".encode()))
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": "GET",
+        "path": f"/a{page}/",
+        "query_string": query.encode(),
+        "headers": headers,
+    }
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Give way to the other tasks of the loop until it is so."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)

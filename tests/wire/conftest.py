@@ -1,4 +1,4 @@
-"""A site with Django's stock middleware whose session server is behind a TCP proxy."""
+"""A site whose session server is behind a TCP proxy, under Django's session middleware and under ours."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from servers import MongoReplicaSet, MongoServer, Server
 from django_multisession.engines._drivers import close_drivers
 from tests.engine_fixtures import Engine, use_engine
 from tests.proxy import TCPProxy
+from tests.web.conftest import DJANGOS, OURS
 from tests.wire.outages import OwnServers
 from tests.wire.visitor import Visitor
 
@@ -27,16 +28,25 @@ if TYPE_CHECKING:
 
 Count = Callable[[], int]
 
-MIDDLEWARE = [
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-]
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+
+under_ours = pytest.mark.parametrize("session_middleware", [OURS], ids=["ours"])
+under_djangos = pytest.mark.parametrize("session_middleware", [DJANGOS], ids=["djangos"])
+#: For tests that make no request.
+under_none = pytest.mark.parametrize("session_middleware", [DJANGOS], ids=["no_site"])
+
+
+@pytest.fixture(params=[DJANGOS, OURS], ids=["djangos", "ours"])
+def session_middleware(request: pytest.FixtureRequest) -> str:
+    """Django's middleware and ours: whatever the engines promise holds under both."""
+    path: str = request.param
+    return path
 
 
 @pytest.fixture(autouse=True)
-def site(settings: Settings) -> None:
+def site(settings: Settings, session_middleware: str) -> None:
     settings.ROOT_URLCONF = "tests.wire.urls"
-    settings.MIDDLEWARE = MIDDLEWARE
+    settings.MIDDLEWARE = [session_middleware, AUTHENTICATION]
 
 
 @pytest.fixture
@@ -109,3 +119,13 @@ def url(engine_name: str, place: TCPProxy | Server) -> str:
         return f"redis://{address}/0"
     # Told who the other members are, a client would go to them, past the proxy.
     return f"mongodb://{address}/?directConnection=true"
+
+
+def shorten_waits(engine: Engine, settings: Settings) -> None:
+    """Let a request learn soon that nobody is there, and that somebody is; of Redis it learns at once."""
+    if engine.kind == "mongodb":
+        settings.MULTISESSION_MONGODB |= {
+            "serverSelectionTimeoutMS": 500,
+            "timeoutMS": 500,
+            "heartbeatFrequencyMS": 500,
+        }

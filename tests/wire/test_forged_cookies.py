@@ -13,10 +13,13 @@ import pytest
 from django_multisession.conf import config
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
+from tests.wire.conftest import under_none
 from tests.wire.forgeries import ALPHABET, RANDOM_LENGTH, forged_keys, signed
 
 FORGERIES = 100_000
 SEED = 20260101
+
+pytestmark = [under_none]
 
 
 class SecurityLog(logging.Handler):

@@ -1,12 +1,23 @@
-"""The pages of `views`, each under its name."""
+"""The pages of `views`, each under its name, and those whose body is a test's own."""
 
 from __future__ import annotations
 
 from django.urls import path
 
+from tests.web import visits
 from tests.wire import views
 
-PAGES = ("untouched", "read", "user", "write", "login", "logout", "flush")
+PAGES = (
+    "untouched",
+    "read",
+    "user",
+    "write",
+    "write_and_leave_it",
+    "login",
+    "login_and_leave_it",
+    "logout",
+    "flush",
+)
 
 urlpatterns = [
     *(
@@ -14,5 +25,6 @@ urlpatterns = [
         for page in PAGES
         for prefix in ("", "a")
     ),
-    path("awrite_and_leave_it/", views.awrite_and_leave_it),
+    path("visit/<name>/", visits.visit),
+    path("avisit/<name>/", visits.avisit),
 ]

@@ -1,6 +1,7 @@
 """Pages that use a session in one way each; sync, and below each its async twin.
 
-An async page saves what it changes by itself: Django's middleware would do it in a thread.
+A sync page leaves it to the middleware to save what it changes. An async one does so only if its
+name says it: Django's middleware would save in a thread.
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ async def awrite(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+write_and_leave_it = write
+
+
 async def awrite_and_leave_it(request: HttpRequest) -> HttpResponse:
-    """Change the session, and leave it to the middleware to save it."""
     await request.session.aset("name", request.GET["name"])
     return HttpResponse()
 
@@ -62,6 +65,14 @@ async def alogin(request: HttpRequest) -> HttpResponse:
     user = await User.objects.aget(username=request.GET["user"])
     await auth.alogin(request, user, BACKEND)
     await request.session.asave()
+    return HttpResponse()
+
+
+login_and_leave_it = login
+
+
+async def alogin_and_leave_it(request: HttpRequest) -> HttpResponse:
+    await auth.alogin(request, await User.objects.aget(username=request.GET["user"]), BACKEND)
     return HttpResponse()
 
 

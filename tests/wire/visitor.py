@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Self
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.test import AsyncClient, Client
 
-from tests.web.visits import run_at_once
+from tests.web.visits import Body, page, run_at_once
+from tests.wire.outages import DEADLINE_SECONDS
 
 #: Django's HttpResponse, and what its test clients add to it.
 Response = Any
 Scenario = Callable[..., Coroutine[Any, Any, None]]
+
+
+class _AsyncClient(AsyncClient):
+    """Sends no second, empty header for an empty jar: Django would join the two by a comma."""
+
+    def _base_scope(self, **request: Any) -> dict[str, Any]:
+        scope: dict[str, Any] = super()._base_scope(**request)  # type: ignore[misc]  # no stub
+        scope["headers"] = [header for header in scope["headers"] if header != (b"cookie", b"")]
+        return scope
 
 
 class Visitor:
@@ -27,7 +38,8 @@ class Visitor:
 
     def __init__(self, *, is_async: bool, key: str | None = None) -> None:
         self.is_async = is_async
-        self._client: Any = (AsyncClient if is_async else Client)(raise_request_exception=False)
+        client = _AsyncClient if is_async else Client
+        self._client: Any = client(raise_request_exception=False)
         if key is not None:
             self.key = key
 
@@ -51,11 +63,36 @@ class Visitor:
 
     async def get(self, page: str, **query: str) -> Response:
         """Visit *page*; under ASGI its async twin."""
+        return await self._get(page, query, {})
+
+    async def _get(
+        self, page: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Response:
         if self.is_async:
-            response: Response = await self._client.get(f"/a{page}/", query)
+            response: Response = await self._client.get(f"/a{page}/", query, headers=headers)
         else:
-            response = self._client.get(f"/{page}/", query)
+            response = self._client.get(f"/{page}/", query, headers=headers)
         return response
+
+    async def send(self, *session_keys: str, to: str, **query: str) -> Response:
+        """Visit the page *to* with several cookies of one name, and none from the jar."""
+        name = settings.SESSION_COOKIE_NAME
+        cookie = "; ".join(f"{name}={session_key}" for session_key in session_keys)
+        return await self.stranger()._get(to, query, {"Cookie": cookie})
+
+    async def open(self, body: Body) -> Response:
+        """Visit the page whose body is *body*."""
+        with page(body) as name:
+            return await self.get(f"visit/{name}")
+
+    async def read_until_well(self) -> Response:
+        """Read until the session is there again; how long a client takes to notice is its own affair."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            response = await self.get("read")
+            if response.status_code == 200 and response.json()["name"] is not None:
+                return response
+            assert time.monotonic() < deadline, response
 
     def run(self, scenario: Coroutine[Any, Any, None]) -> None:
         """Run *scenario*, with all its visits in one event loop under ASGI, and in none under WSGI.
