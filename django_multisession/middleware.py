@@ -5,6 +5,7 @@ What it does beyond Django's is told in docs/reference/middleware.md.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -66,7 +67,12 @@ class SessionMiddleware(DjangoSessionMiddleware):
         try:
             answer = session.respond(may_save=response.status_code < SERVER_ERROR)
         except StoreUnavailable:
+            discard(response)
             return unavailable()
+        except BaseException:
+            # Django answers by itself; or the client has gone, and nobody does.
+            discard(response)
+            raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
 
     async def aprocess_response(
@@ -81,7 +87,12 @@ class SessionMiddleware(DjangoSessionMiddleware):
         try:
             answer = await session.arespond(may_save=response.status_code < SERVER_ERROR)
         except StoreUnavailable:
+            discard(response)
             return unavailable()
+        except BaseException:
+            # Django answers by itself; or the client has gone, and nobody does.
+            discard(response)
+            raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
 
     def process_exception(
@@ -126,10 +137,12 @@ def finished(
     was_accessed: bool,
 ) -> HttpResponseBase:
     """Return *response* with the cookie and the headers that *answer* asks for."""
+    is_error_page = response.status_code == SERVER_ERROR and config().on_outage == "error"
+    if session.has_met_outage and is_error_page:
+        # A middleware below met the outage: Django made an error page of it.
+        discard(response)
+        return unavailable()
     if session.is_unreachable:
-        if response.status_code == SERVER_ERROR and config().on_outage == "error":
-            # A middleware below met the outage: Django made an error page of it.
-            return unavailable()
         patch_cache_control(response, private=True, no_store=True)
     sets_cookie = True
     if answer is CookieAnswer.SET:
@@ -168,6 +181,17 @@ def set_cookie(response: HttpResponseBase, value: str, max_age: int | None) -> N
         httponly=cookie.is_http_only,
         samesite=cookie.same_site,  # type: ignore[arg-type]  # a check sees to it
     )
+
+
+def discard(response: HttpResponseBase) -> None:
+    """Close what *response*, which another one replaces, has open: files, streams.
+
+    Not by ``response.close()``, which also tells Django that the request is over.
+    """
+    # There is no public name for them.
+    for close in getattr(response, "_resource_closers", ()):
+        with contextlib.suppress(Exception):
+            close()
 
 
 def unavailable() -> HttpResponse:

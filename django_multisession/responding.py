@@ -39,6 +39,9 @@ class Deadlines:
 class Responding(Lifecycle):
     """The steps and the answers of a request's end."""
 
+    #: Was code of this request told that the server did not answer?
+    has_met_outage = False
+
     @property
     def is_unreachable(self) -> bool:
         """Did the server not answer when the session was read?"""

@@ -34,10 +34,18 @@ class DriverSessionStore(Responding):
         raise NotImplementedError("subclasses of DriverSessionStore must provide get_driver()")
 
     def _hold(self, steps: Steps[Result]) -> Result:
-        return conversation.hold(steps, self.get_driver())
+        try:
+            return conversation.hold(steps, self.get_driver())
+        except StoreUnavailable:
+            self.has_met_outage = True
+            raise
 
     async def _ahold(self, steps: Steps[Result]) -> Result:
-        return await conversation.ahold(steps, self.get_driver())
+        try:
+            return await conversation.ahold(steps, self.get_driver())
+        except StoreUnavailable:
+            self.has_met_outage = True
+            raise
 
     # The life of a session
 
