@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,6 +31,12 @@ Kind = TypeVar("Kind", bound=Startable)
 
 REDIS = ("redis-6.2", "redis-7.0", "redis-8.2")
 MONGODB = ("mongodb-standalone", "mongodb-replica-set")
+
+
+def pytest_configure() -> None:
+    # A shell that starts us in the background ignores Ctrl-C, and every child would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def give_up(name: str, error: MissingServer) -> None:

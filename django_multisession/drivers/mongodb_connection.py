@@ -90,6 +90,10 @@ _RESEND = object()
 logger = logging.getLogger(__name__)
 
 
+#: As long as a client waits at most to be let go; the loop it belongs to is ending.
+CLOSE_SECONDS = 2
+
+
 class Connection:
     """Sends commands to a collection, through one client per process and one per event loop.
 
@@ -108,7 +112,7 @@ class Connection:
         self._lock = threading.Lock()
         self._async_sessions: ClientPerLoop[Any] = ClientPerLoop(
             lambda: self._open(pymongo.AsyncMongoClient),
-            lambda sessions: sessions.database.client.close(),
+            lambda sessions: _close(sessions.database.client),
         )
         # Taken by the first command that was answered, and kept: one attempt per process.
         self._index_turn = threading.Lock()
@@ -285,3 +289,9 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+
+async def _close(client: Any) -> None:
+    # It says goodbye to the server (endSessions), which without a limit may wait for ever.
+    with time_limit(CLOSE_SECONDS):
+        await client.close()
