@@ -125,7 +125,7 @@ def shorten_waits(engine: Engine, settings: Settings) -> None:
     """Let a request learn soon that nobody is there, and that somebody is; of Redis it learns at once."""
     if engine.kind == "mongodb":
         settings.MULTISESSION_MONGODB |= {
-            "serverSelectionTimeoutMS": 500,
-            "timeoutMS": 500,
+            "serverSelectionTimeoutMS": 1000,
+            "timeoutMS": 1000,
             "heartbeatFrequencyMS": 500,
         }

@@ -109,10 +109,10 @@ async def test_in_an_outage_pages_answer_as_configured_and_no_session_is_lost(
     settings: Settings,
 ) -> None:
     settings.MULTISESSION_ON_OUTAGE = on_outage
-    await visitor.get("write", name="first")
+    await visitor.begin("first")
     await visitor.get("login", user="ada")
     leaving = visitor.stranger()
-    await leaving.get("write", name="leaving")
+    await leaving.begin("leaving")
 
     with outage.begin(place):
         answers = {
@@ -169,7 +169,7 @@ async def test_in_an_outage_pages_answer_as_configured_and_no_session_is_lost(
 async def test_a_request_waits_once_for_a_server_that_hangs(
     outage: Outage, place: Place, visitor: Visitor, failed: int
 ) -> None:
-    await visitor.get("write", name="first")
+    await visitor.begin("first")
     with outage.begin(place):
         place.proxy.reset()
         assert (await visitor.get("read")).status_code == failed
@@ -186,7 +186,7 @@ async def test_a_request_waits_once_for_a_server_that_hangs(
 async def test_a_server_that_hangs_is_not_waited_for_without_end_by_default(
     outage: Outage, place: Place, visitor: Visitor, failed: int
 ) -> None:
-    await visitor.get("write", name="first")
+    await visitor.begin("first")
     with outage.begin(place):
         assert (await visitor.get("read")).status_code == failed
     assert (await visitor.read_until_well()).json() == {"name": "first"}
@@ -197,7 +197,7 @@ async def test_a_server_that_hangs_is_not_waited_for_without_end_by_default(
 async def test_a_request_tries_a_server_that_hangs_up_at_most_twice(
     outage: Outage, place: Place, visitor: Visitor, failed: int
 ) -> None:
-    await visitor.get("write", name="first")
+    await visitor.begin("first")
     with outage.begin(place):
         # Who connects is let in, and put out again: behind the proxy there is nobody.
         place.proxy.accept()
@@ -212,7 +212,7 @@ async def test_what_a_server_refuses_is_not_asked_again(
     outage: Outage, place: Place, visitor: Visitor, failed: int
 ) -> None:
     await visitor.get("write", name="warm")
-    await visitor.get("write", name="first")
+    await visitor.begin("first")
     with outage.begin(place):
         place.proxy.reset()
         assert (await visitor.get("write", name="second")).status_code == failed
@@ -229,9 +229,6 @@ class Regular:
     shown: set[str] = dataclasses.field(default_factory=set)
     cookies: set[str | None] = dataclasses.field(default_factory=set)
 
-    async def come_in(self) -> None:
-        assert (await self.visitor.get("write", name=self.name)).status_code == 200
-
     async def read_until(self, is_enough: Callable[[], bool]) -> None:
         while not is_enough():
             response = await self.visitor.get("read")
@@ -241,7 +238,7 @@ class Regular:
             self.statuses.append(response.status_code)
 
     async def come_and_read_until(self, is_enough: Callable[[], bool]) -> None:
-        await self.come_in()
+        await self.visitor.begin(self.name)
         await self.read_until(is_enough)
 
 
@@ -260,7 +257,8 @@ def test_a_server_that_stops_during_traffic_and_starts_again_costs_nobody_their_
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not all(all_have(one) for one in regulars):
             assert time.monotonic() < deadline
-            assert not any(run.done() for run in runs), [run.exception() for run in runs]
+            # Only of those: to be told an exception is to wait for it.
+            assert not [run.exception() for run in runs if run.done()]
             time.sleep(0.01)
 
     with ThreadPoolExecutor(len(regulars)) as threads:

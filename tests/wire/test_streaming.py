@@ -163,7 +163,7 @@ async def test_a_file_that_a_503_takes_the_place_of_is_closed(
         proxy.refuse()
         return FileResponse(file)
 
-    await visitor.get("write", name="first")
+    await visitor.begin("first")
     response = await visitor.open(send)
     assert (response.status_code, session_cookie(response)) == (503, None)
     assert file.closed
@@ -214,7 +214,7 @@ async def test_a_stream_that_a_503_takes_the_place_of_is_closed_unread(
         proxy.refuse()
         return StreamingHttpResponse(Chunks())
 
-    await visitor.get("write", name="first")
+    await visitor.begin("first")
     assert (await visitor.open(send)).status_code == 503
     assert events == ["closed"]
     proxy.accept()

@@ -85,6 +85,12 @@ class Visitor:
         with page(body) as name:
             return await self.get(f"visit/{name}")
 
+    async def begin(self, name: str) -> None:
+        """Begin a session, in as many tries as a busy machine needs to reach the server in time."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while (response := await self.get("write", name=name)).status_code != 200:
+            assert time.monotonic() < deadline, response
+
     async def read_until_well(self) -> Response:
         """Read until the session is there again; how long a client takes to notice is its own affair."""
         deadline = time.monotonic() + DEADLINE_SECONDS
