@@ -137,8 +137,7 @@ def finished(
     was_accessed: bool,
 ) -> HttpResponseBase:
     """Return *response* with the cookie and the headers that *answer* asks for."""
-    is_error_page = response.status_code == SERVER_ERROR and config().on_outage == "error"
-    if session.has_met_outage and is_error_page:
+    if session.has_met_outage and response.status_code == SERVER_ERROR:
         # A middleware below met the outage: Django made an error page of it.
         discard(response)
         return unavailable()
