@@ -7,8 +7,8 @@ checks gets `ImproperlyConfigured` at first use, with every problem in it at onc
 from __future__ import annotations
 
 import functools
-import types
-from collections.abc import Callable, Mapping, Sequence
+import importlib.util
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,22 +16,24 @@ from django.conf import global_settings, settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.encoding import force_bytes
+from django.utils.module_loading import import_string
 
 from django_multisession import codec, keys, sealing
 from django_multisession.configuration import Config, Cookie, Problem, Site
 from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_AGE, Policy
+from django_multisession.setting_reader import ENGINE_PREFIX, OURS, SettingReader
 
-#: How the names of our settings begin.
-OURS = "MULTISESSION_"
-
+# The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
+ON_INTERRUPTED_CHOICES = ("error", "ignore")
+ON_LATE_KEY_CHOICES = ("signal", "end")
 
 DEFAULT_MAX_SIZE = 1024 * 1024
 LEAST_MAX_SIZE = 1024
 #: A MongoDB document holds 16 MiB; the record's other fields need a little of it.
 GREATEST_MAX_SIZE = codec.INFLATED_LIMIT - 64 * 1024
 
-_NOT_GIVEN = object()
+DEFAULT_CYCLE_GRACE = timedelta(seconds=60)
 
 
 @functools.cache
@@ -58,17 +60,17 @@ def options_of(engine: str) -> Mapping[str, Any]:
 
 def problems() -> list[Problem]:
     """Return what is wrong with the ``MULTISESSION_*`` settings; empty if nothing is."""
-    reader = _Reader()
+    reader = SettingReader(settings)
     # Without a secret: Django lets checks run without one, where an image is built for example.
-    reader.read(())
+    _config(reader, ())
     return reader.problems
 
 
 def site() -> Site:
     """Return what the checks judge; needs no ``SECRET_KEY``, as checks may have none."""
-    reader = _Reader()
+    reader = SettingReader(settings)
     return Site(
-        config=reader.read(()),
+        config=_config(reader, ()),
         engine=settings.SESSION_ENGINE,
         serializer=settings.SESSION_SERIALIZER,
         middleware=tuple(settings.MIDDLEWARE),
@@ -80,186 +82,121 @@ def site() -> Site:
 
 def uses_engine(name: str) -> bool:
     """Is ``SESSION_ENGINE`` our engine *name*?"""
-    return bool(f"django_multisession.engines.{name}" == settings.SESSION_ENGINE)
+    return bool(ENGINE_PREFIX + name == settings.SESSION_ENGINE)
 
 
 def _read(secrets: Sequence[str | bytes]) -> Config:
-    reader = _Reader()
-    read = reader.read(secrets)
+    reader = SettingReader(settings)
+    read = _config(reader, secrets)
     if reader.problems:
         raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
     return read
 
 
-class _Reader:
-    """Reads every setting once, noting what is wrong and going on with the default."""
+def _config(reader: SettingReader, secrets: Sequence[str | bytes]) -> Config:
+    return Config(
+        policy=_policy(reader),
+        cycle_on_login=reader.value(
+            "MULTISESSION_CYCLE_ON_LOGIN",
+            "E006",
+            True,
+            "True or False",
+            lambda value: isinstance(value, bool),
+        ),
+        cycle_after=_cycle_after(reader),
+        cycle_grace=reader.period("MULTISESSION_CYCLE_GRACE", "E024", DEFAULT_CYCLE_GRACE),
+        on_late_key=reader.choice("MULTISESSION_ON_LATE_KEY", "E026", ON_LATE_KEY_CHOICES),
+        on_outage=reader.choice("MULTISESSION_ON_OUTAGE", "E007", ON_OUTAGE_CHOICES),
+        on_interrupted=reader.choice("MULTISESSION_ON_INTERRUPTED", "E027", ON_INTERRUPTED_CHOICES),
+        resolvers=reader.functions("MULTISESSION_RESOLVERS", "E028", import_string),
+        cookie=Cookie(
+            name=settings.SESSION_COOKIE_NAME,
+            path=settings.SESSION_COOKIE_PATH,
+            domain=settings.SESSION_COOKIE_DOMAIN,
+            is_secure=bool(settings.SESSION_COOKIE_SECURE),
+            is_http_only=bool(settings.SESSION_COOKIE_HTTPONLY),
+            same_site=settings.SESSION_COOKIE_SAMESITE or None,
+        ),
+        cookie_age=_cookie_age(),
+        expire_at_browser_close=settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
+        save_every_request=settings.SESSION_SAVE_EVERY_REQUEST,
+        max_size=reader.value(
+            "MULTISESSION_MAX_SIZE",
+            "E008",
+            DEFAULT_MAX_SIZE,
+            f"a number of bytes from {LEAST_MAX_SIZE} to {GREATEST_MAX_SIZE}",
+            lambda value: (
+                isinstance(value, int)
+                and not isinstance(value, bool)
+                and LEAST_MAX_SIZE <= value <= GREATEST_MAX_SIZE
+            ),
+        ),
+        redis=reader.options(
+            "MULTISESSION_REDIS",
+            "E009",
+            'a dict with either "ALIAS" or "URL"',
+            lambda value: ("ALIAS" in value) != ("URL" in value),
+        ),
+        mongodb=reader.options(
+            "MULTISESSION_MONGODB", "E010", 'a dict with "URI"', lambda value: "URI" in value
+        ),
+        signing_keys=tuple(keys.derive(force_bytes(secret)) for secret in secrets),
+        sealing_keys=tuple(sealing.derive(force_bytes(secret)) for secret in secrets),
+    )
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
-        #: Of the settings that there are.
-        self.names: set[str] = set()
 
-    def read(self, secrets: Sequence[str | bytes]) -> Config:
-        cookie_age = self._cookie_age()
-        idle = self._timeout("MULTISESSION_IDLE_TIMEOUT", "E001", timedelta(seconds=cookie_age))
-        absolute = self._timeout(
-            "MULTISESSION_ABSOLUTE_TIMEOUT",
-            "E002",
-            max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=cookie_age)),
-        )
-        anonymous = self._timeout("MULTISESSION_ANONYMOUS_TIMEOUT", "E003", None)
-        touch_interval = self._timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
-        if idle and touch_interval and touch_interval >= idle:
-            self._problem(
-                "E005",
-                "MULTISESSION_TOUCH_INTERVAL must be shorter than the idle timeout of "
-                f"{idle.total_seconds():g} seconds (got {touch_interval.total_seconds():g}).",
-                "Remove the setting: the default is a tenth of the idle timeout, at most a minute.",
-            )
-        return Config(
-            policy=Policy(
-                idle_timeout=idle,
-                absolute_timeout=absolute,
-                absolute_is_configured=hasattr(settings, "MULTISESSION_ABSOLUTE_TIMEOUT"),
-                anonymous_timeout=anonymous,
-                touch_interval=touch_interval,
-                idle_is_configured=hasattr(settings, "MULTISESSION_IDLE_TIMEOUT"),
-            ),
-            cycle_on_login=self._value(
-                "MULTISESSION_CYCLE_ON_LOGIN",
-                "E006",
-                True,
-                "True or False",
-                lambda value: isinstance(value, bool),
-            ),
-            on_outage=self._value(
-                "MULTISESSION_ON_OUTAGE",
-                "E007",
-                "error",
-                '"error" or "anonymous"',
-                lambda value: value in ON_OUTAGE_CHOICES,
-            ),
-            cookie=Cookie(
-                name=settings.SESSION_COOKIE_NAME,
-                path=settings.SESSION_COOKIE_PATH,
-                domain=settings.SESSION_COOKIE_DOMAIN,
-                is_secure=bool(settings.SESSION_COOKIE_SECURE),
-                is_http_only=bool(settings.SESSION_COOKIE_HTTPONLY),
-                same_site=settings.SESSION_COOKIE_SAMESITE or None,
-            ),
-            cookie_age=cookie_age,
-            expire_at_browser_close=settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
-            save_every_request=settings.SESSION_SAVE_EVERY_REQUEST,
-            max_size=self._value(
-                "MULTISESSION_MAX_SIZE",
-                "E008",
-                DEFAULT_MAX_SIZE,
-                f"a number of bytes from {LEAST_MAX_SIZE} to {GREATEST_MAX_SIZE}",
-                lambda value: (
-                    isinstance(value, int)
-                    and not isinstance(value, bool)
-                    and LEAST_MAX_SIZE <= value <= GREATEST_MAX_SIZE
-                ),
-            ),
-            redis=self._options(
-                "MULTISESSION_REDIS",
-                "E009",
-                'a dict with either "ALIAS" or "URL"',
-                lambda value: ("ALIAS" in value) != ("URL" in value),
-            ),
-            mongodb=self._options(
-                "MULTISESSION_MONGODB", "E010", 'a dict with "URI"', lambda value: "URI" in value
-            ),
-            signing_keys=tuple(keys.derive(force_bytes(secret)) for secret in secrets),
-            sealing_keys=tuple(sealing.derive(force_bytes(secret)) for secret in secrets),
-        )
-
-    def _cookie_age(self) -> float:
-        """Read Django's setting, which is the default of two of ours."""
-        age: Any = settings.SESSION_COOKIE_AGE
-        if isinstance(age, int | float) and not isinstance(age, bool) and 1 <= age <= LONGEST_AGE:
-            return float(age)
-        self._problem(
+def _policy(reader: SettingReader) -> Policy:
+    cookie_age = _cookie_age()
+    if cookie_age != settings.SESSION_COOKIE_AGE:
+        reader.problem(
             "E012",
-            f"SESSION_COOKIE_AGE must be a number of seconds, at least one (got {age!r}).",
+            "SESSION_COOKIE_AGE must be a number of seconds, at least one "
+            f"(got {settings.SESSION_COOKIE_AGE!r}).",
             "Django's default is two weeks, 1209600.",
         )
-        return float(global_settings.SESSION_COOKIE_AGE)
-
-    def _timeout(self, name: str, check_id: str, default: timedelta | None) -> timedelta | None:
-        value = self._given(name, default)
-        if value is None:
-            return None
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            try:
-                value = timedelta(seconds=value)
-            except (OverflowError, ValueError):
-                value = timedelta(0)
-        if isinstance(value, timedelta) and value >= timedelta(seconds=1):
-            return value
-        self._problem(
-            check_id,
-            f"{name} must be a timedelta or a number of seconds, at least one second, or None "
-            f"(got {getattr(settings, name)!r}).",
-            "Remove the setting for the default; timedelta comes from the datetime module.",
+    idle = reader.timeout("MULTISESSION_IDLE_TIMEOUT", "E001", timedelta(seconds=cookie_age))
+    absolute = reader.timeout(
+        "MULTISESSION_ABSOLUTE_TIMEOUT",
+        "E002",
+        max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=cookie_age)),
+    )
+    anonymous = reader.timeout("MULTISESSION_ANONYMOUS_TIMEOUT", "E003", None)
+    touch_interval = reader.timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
+    if idle and touch_interval and touch_interval >= idle:
+        reader.problem(
+            "E005",
+            "MULTISESSION_TOUCH_INTERVAL must be shorter than the idle timeout of "
+            f"{idle.total_seconds():g} seconds (got {touch_interval.total_seconds():g}).",
+            "Remove the setting: the default is a tenth of the idle timeout, at most a minute.",
         )
-        return default
+    return Policy(
+        idle_timeout=idle,
+        absolute_timeout=absolute,
+        absolute_is_configured=hasattr(settings, "MULTISESSION_ABSOLUTE_TIMEOUT"),
+        anonymous_timeout=anonymous,
+        touch_interval=touch_interval,
+        idle_is_configured=hasattr(settings, "MULTISESSION_IDLE_TIMEOUT"),
+    )
 
-    def _value(
-        self,
-        name: str,
-        check_id: str,
-        default: Any,
-        expected: str,
-        is_right: Callable[[Any], bool],
-    ) -> Any:
-        value = self._given(name, default)
-        if is_right(value):
-            return value
-        self._problem(
-            check_id,
-            f"{name} must be {expected} (got {value!r}).",
-            f"Remove the setting for the default, {default!r}.",
+
+def _cookie_age() -> float:
+    """Read Django's setting, which is the default of two of ours; Django's default if it is wrong."""
+    age: Any = settings.SESSION_COOKIE_AGE
+    if isinstance(age, int | float) and not isinstance(age, bool) and 1 <= age <= LONGEST_AGE:
+        return float(age)
+    return float(global_settings.SESSION_COOKIE_AGE)
+
+
+def _cycle_after(reader: SettingReader) -> timedelta | None:
+    cycle_after = reader.timeout("MULTISESSION_CYCLE_AFTER", "E023", None)
+    if cycle_after and importlib.util.find_spec("cryptography") is None:
+        reader.problem(
+            "E025",
+            "MULTISESSION_CYCLE_AFTER must be None without the library cryptography "
+            f"(got {cycle_after.total_seconds():g} seconds).",
+            "Install django-multisession[crypto] to use this setting.",
         )
-        return default
-
-    def _options(
-        self,
-        name: str,
-        check_id: str,
-        expected: str,
-        is_right: Callable[[dict[str, Any]], bool],
-    ) -> Mapping[str, Any]:
-        value = self._given(name, _NOT_GIVEN)
-        if value is _NOT_GIVEN:
-            if uses_engine(name.removeprefix(OURS).lower()):
-                self._problem(
-                    check_id,
-                    f"{name} must be {expected} (got nothing) for SESSION_ENGINE "
-                    f"{settings.SESSION_ENGINE!r}.",
-                    "docs/reference/settings.md shows one.",
-                )
-            return types.MappingProxyType({})
-        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            if is_right(value):
-                return types.MappingProxyType(dict(value))
-            found = f"a dict with {', '.join(sorted(value)) or 'nothing in it'}"
-        else:
-            found = type(value).__name__
-        # Its values may hold passwords: what was found is told by type and names.
-        self._problem(
-            check_id,
-            f"{name} must be {expected} (got {found}).",
-            "docs/reference/settings.md shows one.",
-        )
-        return types.MappingProxyType({})
-
-    def _given(self, name: str, default: Any) -> Any:
-        self.names.add(name)
-        return getattr(settings, name, default)
-
-    def _problem(self, check_id: str, message: str, hint: str) -> None:
-        self.problems.append(Problem(f"multisession.{check_id}", message, hint))
+    return cycle_after
 
 
 def _forget(*, setting: str, **_kwargs: Any) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from django_multisession.expiry import Policy
+from django_multisession.merge import Resolver
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +45,13 @@ class Config:
     Attributes:
         policy: The timeouts.
         cycle_on_login: Do logins that Django gives no new key get one too?
+        cycle_after: How old a key may get before its client gets a new one; None for any age.
+        cycle_grace: How long the old one is good after the client was seen with the new one.
+        on_late_key: ``"signal"`` or ``"end"``: what its use after that does.
         on_outage: ``"error"`` or ``"anonymous"``: what a request sees while the server is down.
+        on_interrupted: ``"error"`` or ``"ignore"``: what becomes of a request whose changes come
+            too late, because its session was ended.
+        resolvers: Name of an entry → what merges two requests' changes of it.
         cookie: Its name and attributes.
         cookie_age: ``SESSION_COOKIE_AGE``, in seconds.
         expire_at_browser_close: ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
@@ -57,7 +65,12 @@ class Config:
 
     policy: Policy
     cycle_on_login: bool
+    cycle_after: timedelta | None
+    cycle_grace: timedelta
+    on_late_key: str
     on_outage: str
+    on_interrupted: str
+    resolvers: Mapping[str, Resolver]
     cookie: Cookie
     cookie_age: float
     expire_at_browser_close: bool

@@ -7,9 +7,11 @@ verbs, `ahold` against their a-twins, so nothing is decided twice for sync and a
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Generator
-from datetime import datetime
+import time
+from collections.abc import Callable, Generator
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.utils.asyncio import async_unsafe
@@ -26,8 +28,22 @@ class Call:
     arguments: tuple[Any, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pause:
+    """Time to let others go first."""
+
+    seconds: float
+
+
 Result = TypeVar("Result")
-Steps = Generator[Call, Any, Result]
+Steps = Generator[Call | Pause, Any, Result]
+
+#: Hears what became of each call: None, or what the driver raised.
+Hear = Callable[[Exception | None], None]
+
+
+def _hear_nothing(_error: Exception | None) -> None:
+    """Who asks a driver outside of a session has nobody to tell."""
 
 
 def add(key: str, record: Record) -> Steps[bool]:
@@ -48,9 +64,16 @@ def replace(key: str, record: Record, expected: str, now: datetime) -> Steps[Ans
     return answer
 
 
-def move(old_key: str, new_key: str, record: Record, expected: str, now: datetime) -> Steps[Answer]:
+def move(
+    old_key: str,
+    new_key: str,
+    record: Record,
+    expected: str,
+    now: datetime,
+    forward: bytes = b"",
+) -> Steps[Answer]:
     """See Driver.move()."""
-    answer: Answer = yield Call("move", (old_key, new_key, record, expected, now))
+    answer: Answer = yield Call("move", (old_key, new_key, record, expected, now, forward))
     return answer
 
 
@@ -66,6 +89,11 @@ def delete(key: str) -> Steps[bool]:
     return answer
 
 
+def forget(key: str, life: timedelta) -> Steps[None]:
+    """See Driver.forget()."""
+    yield Call("forget", (key, life))
+
+
 def purge_expired(now: datetime, limit: int) -> Steps[int]:
     """See Driver.purge_expired()."""
     answer: int = yield Call("purge_expired", (now, limit))
@@ -78,7 +106,12 @@ def count_expired(now: datetime) -> Steps[int]:
     return answer
 
 
-def hold(steps: Steps[Result], driver: Driver) -> Result:
+def pause(seconds: float) -> Steps[None]:
+    """Wait for so many *seconds*; in async code other tasks go on."""
+    yield Pause(seconds)
+
+
+def hold(steps: Steps[Result], driver: Driver, hear: Hear = _hear_nothing) -> Result:
     """Run *steps* against the verbs of *driver*; what a verb raises is raised in *steps*."""
     try:
         call = next(steps)
@@ -86,28 +119,41 @@ def hold(steps: Steps[Result], driver: Driver) -> Result:
             try:
                 answer = _ask(driver, call)
             except Exception as error:  # noqa: BLE001  (the steps decide which they mean)
+                hear(error)
                 call = steps.throw(error)
             else:
+                hear(None)
                 call = steps.send(answer)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
 
 
 @async_unsafe("A session store cannot do I/O in an event loop; use its a-methods (aget, asave).")
-def _ask(driver: Driver, call: Call) -> Any:
+def _ask(driver: Driver, call: Call | Pause) -> Any:
+    if isinstance(call, Pause):
+        return time.sleep(call.seconds)
     return getattr(driver, call.verb)(*call.arguments)
 
 
-async def ahold(steps: Steps[Result], driver: Driver) -> Result:
+async def ahold(steps: Steps[Result], driver: Driver, hear: Hear = _hear_nothing) -> Result:
     """See hold()."""
     try:
         call = next(steps)
         while True:
             try:
-                answer = await getattr(driver, f"a{call.verb}")(*call.arguments)
+                answer = await _aask(driver, call)
             except Exception as error:  # noqa: BLE001  (the steps decide which they mean)
+                hear(error)
                 call = steps.throw(error)
             else:
+                hear(None)
                 call = steps.send(answer)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
+
+
+async def _aask(driver: Driver, call: Call | Pause) -> Any:
+    """See _ask()."""
+    if isinstance(call, Pause):
+        return await asyncio.sleep(call.seconds)
+    return await getattr(driver, f"a{call.verb}")(*call.arguments)

@@ -10,7 +10,7 @@
     └── BadPayload           also a ValueError; never leaves the store
 
 Django's own ``UpdateError`` (an ended session was to be saved) and ``CreateError`` stay Django's.
-`django_multisession.saving.SessionEnded` is Django's ``UpdateError`` and ``SessionInterrupted`` in
+`django_multisession.interruption.SessionEnded` is Django's ``UpdateError`` and ``SessionInterrupted`` in
 one, and stands where Django may be imported.
 
 No message holds a session key, a cookie or a payload (CVE-2023-20866).

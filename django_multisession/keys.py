@@ -41,6 +41,11 @@ class Verified:
     storage_key: str
     by_fallback: bool = False
 
+    @property
+    def random_part(self) -> str:
+        """The secret in it."""
+        return self.session_key[:_RANDOM_LENGTH]
+
 
 def derive(secret: bytes) -> bytes:
     """Derive from *secret* (``SECRET_KEY``) the key that signs session keys and nothing else."""
@@ -49,7 +54,7 @@ def derive(secret: bytes) -> bytes:
 
 def make(signing_keys: Sequence[bytes]) -> Verified:
     """Make a new session key, signed with the first of *signing_keys*."""
-    return _signed(secrets.token_urlsafe(_RANDOM_LENGTH)[:_RANDOM_LENGTH], signing_keys)
+    return sign(secrets.token_urlsafe(_RANDOM_LENGTH)[:_RANDOM_LENGTH], signing_keys)
 
 
 def verify(session_key: str, signing_keys: Sequence[bytes]) -> Verified | None:
@@ -64,13 +69,12 @@ def verify(session_key: str, signing_keys: Sequence[bytes]) -> Verified | None:
     random_part, tag = session_key[:_RANDOM_LENGTH], session_key[_RANDOM_LENGTH:]
     for index, signing_key in enumerate(signing_keys):
         if hmac.compare_digest(tag, _tag(random_part, signing_key)):
-            return _signed(random_part, signing_keys, by_fallback=index > 0)
+            return sign(random_part, signing_keys, by_fallback=index > 0)
     return None
 
 
-def _signed(
-    random_part: str, signing_keys: Sequence[bytes], *, by_fallback: bool = False
-) -> Verified:
+def sign(random_part: str, signing_keys: Sequence[bytes], *, by_fallback: bool = False) -> Verified:
+    """Return the session key of *random_part*, signed with the first of *signing_keys*."""
     return Verified(
         session_key=random_part + _tag(random_part, signing_keys[0]),
         storage_key=hashlib.sha256(random_part.encode()).hexdigest(),

@@ -1,7 +1,7 @@
 """The life of one session in one request: the steps of each verb, without I/O.
 
-Four modules, each a step on the one before: `session_state` (what is known), `reading`, `saving`,
-and here what begins and ends sessions and gives them keys. `store` gives the steps Django's names,
+Five modules, each a step on the one before: `session_state` (what is known), `reading`,
+`composing`, `saving`, and here what begins and ends sessions and gives them keys. `store` gives the steps Django's names,
 twice: sync and async.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 import weakref
 from contextvars import ContextVar
 
-from django_multisession import conversation, keys
+from django_multisession import keys
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
+from django_multisession.reading import Opened
 from django_multisession.records import Retired
-from django_multisession.saving import Saving, SessionEnded, unread
-from django_multisession.session_state import Standing, verified_or_none
+from django_multisession.saving import Saving, unread
+from django_multisession.session_state import Standing
 
 #: The sessions of this thread or task that were given a new key. Code that ends "every session but
 #: mine" after a change of password (allauth does) ends the old key too, by a store of its own.
@@ -30,13 +31,14 @@ class Lifecycle(Saving):
     def _create(self) -> Steps[None]:
         own = self._own_key()
         if self._standing is Standing.UNREAD and own is not None:
-            stored = yield from conversation.get(own.storage_key)
-            if isinstance(stored, Retired):
+            if self._other_keys:
+                yield from self._ensure_read()
+            elif isinstance((yield from self._find(own)), Retired):
                 self._forget_record(Standing.ENDED)
         # A request that came with an ended session may not put another one in its place: its
         # cookie would overwrite that of a login elsewhere.
         if self._standing is Standing.ENDED:
-            raise SessionEnded
+            raise self._interrupted()
         if self._standing is Standing.UNREACHABLE:
             raise unread()
         left_behind = self._left_behind()
@@ -48,42 +50,37 @@ class Lifecycle(Saving):
         key = self._stored_key()
         self.clear()
         if key is not None:
-            yield from conversation.delete(key)
+            yield from self._end(key, reason="flushed")
         # Every cookie of the name: one that is left would be the session of the next request.
         while (other := self._take_next_key()) is not None:
-            yield from conversation.delete(other.storage_key)
+            yield from self._end(other, reason="flushed")
         self._session_key = None
         self._is_login = False
         self._forget_record(Standing.NEW)
 
     def _delete(self, session_key: str | None) -> Steps[None]:
         is_own = session_key is None or session_key == self.session_key
-        if session_key is None or is_own:
-            key = self._stored_key()
-        else:
-            verified = verified_or_none(session_key)
-            key = verified.storage_key if verified else None
+        if is_own and self._standing is Standing.UNREAD and self._other_keys:
+            yield from self._ensure_read()
+        key = self._stored_key() if session_key is None or is_own else self._verify(session_key)
         if key is None:
             return
-        yield from conversation.delete(key)
+        yield from self._end(key, reason="deleted")
         for session in {self, *(_cycling.get() or ())}:
-            is_ended = is_own and session is self
-            if key == session._record_key and session._is_moving() and not is_ended:  # noqa: SLF001  (our own kind)
-                # Only the old key was ended; the save adds under the new one.
-                session._forget_record(Standing.NEW)  # noqa: SLF001  (as above)
+            if not (is_own and session is self):
+                session._lose_old_key(key)  # noqa: SLF001  (our own kind)
 
     def _exists(self, session_key: str | None) -> Steps[bool]:
-        verified = verified_or_none(session_key) if session_key else None
+        verified = self._verify(session_key) if session_key else None
         if verified is None:
             return False
         # A key that waits for its save answers as if it were saved.
         if self._standing in (Standing.NEW, Standing.STORED) and self._is_moving():
-            if verified.storage_key == self._record_key:
+            if self._kept is not None and verified.storage_key == self._kept.key.storage_key:
                 return False
             if verified == self._own_key():
                 return True
-        stored = yield from conversation.get(verified.storage_key)
-        return self._open(verified.storage_key, stored, self._now()) is not None
+        return isinstance((yield from self._find(verified)), Opened)
 
     # New keys
 
@@ -96,9 +93,14 @@ class Lifecycle(Saving):
         self._verified = keys.make(config().signing_keys)
         self._session_key = self._verified.session_key
         self.modified = True
-        if (cycling := _cycling.get()) is None:
-            _cycling.set(cycling := weakref.WeakSet())
-        cycling.add(self)
+        # A new set: tasks share the one that their parent had.
+        _cycling.set(weakref.WeakSet({self, *(_cycling.get() or ())}))
+
+    def _lose_old_key(self, key: keys.Verified) -> None:
+        """Note that *key* was ended: if a new one waits for its save, that adds and does not move."""
+        is_kept = self._kept is not None and self._kept.key.storage_key == key.storage_key
+        if is_kept and self._is_moving():
+            self._forget_record(Standing.NEW)
 
     def _note_login(self) -> None:
         """See that ``_auth_user_id`` is being set: the session begins anew, under a new key.

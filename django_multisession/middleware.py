@@ -6,10 +6,10 @@ What it does beyond Django's is told in docs/reference/middleware.md.
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.handlers.wsgi import WSGIRequest, get_str_from_wsgi
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, parse_cookie
@@ -20,6 +20,8 @@ from django_multisession.conf import config
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.responding import CookieAnswer
 from django_multisession.store import DriverSessionStore
+
+logger = logging.getLogger("django_multisession")
 
 #: Seconds after which a client that met an outage may ask again (RFC 9110, section 10.2.3).
 RETRY_AFTER = 5
@@ -40,17 +42,35 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         """Give the request its session, unread."""
+        if not issubclass(self.SessionStore, DriverSessionStore):
+            super().process_request(request)
+            return
         sent = session_keys(request)
-        session: SessionBase = self.SessionStore(sent[0] if sent else None)
-        if isinstance(session, DriverSessionStore):
-            session.offer_keys(sent[1:])
+        session = self.SessionStore(sent[0] if sent else None)
+        session.offer_keys(sent[1:])
         request.session = session
 
+    def __call__(self, request: HttpRequest) -> Any:
+        """Do what `MiddlewareMixin` does; an outage that an error page meets is a 503 too."""
+        if self.async_mode:
+            return self.__acall__(request)
+        # A subclass may answer by itself.
+        response: Any = self.process_request(request)  # type: ignore[func-returns-value]  # as above
+        try:
+            response = response or self.get_response(request)
+        except StoreUnavailable:
+            # Django's answer to an error, the site's handler500, asked for the session.
+            response = unavailable()
+        return self.process_response(request, response)
+
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        """Do what `MiddlewareMixin` does, without its threads."""
-        self.process_request(request)
-        answer: Any = self.get_response(request)
-        return await self.aprocess_response(request, await answer)
+        """See __call__(); without the threads of `MiddlewareMixin`."""
+        response: Any = self.process_request(request)  # type: ignore[func-returns-value]  # as above
+        try:
+            response = response or await self.get_response(request)  # type: ignore[misc]  # async here
+        except StoreUnavailable:
+            response = unavailable()
+        return await self.aprocess_response(request, response)
 
     def process_response(  # type: ignore[override]  # streaming responses pass here too
         self, request: HttpRequest, response: HttpResponseBase
@@ -122,7 +142,8 @@ def session_keys(request: HttpRequest) -> list[str]:
     if parse_cookie(header).get(name) != value:
         # Code of this site put it there.
         return [value]
-    pairs = (pair.strip(" \t") for pair in header.split(";"))
+    # One without a name ("Set-Cookie: sessionid" makes it) is nobody's.
+    pairs = (pair.strip(" \t") for pair in header.split(";") if "=" in pair)
     return [
         parse_cookie(pair)[name] for pair in pairs if pair.partition("=")[0].rstrip(" \t") == name
     ]
@@ -146,11 +167,9 @@ def finished(
     sets_cookie = True
     if answer is CookieAnswer.SET:
         is_browser_length = session.get_expire_at_browser_close()
-        set_cookie(
-            response,
-            session.session_key or "",
-            None if is_browser_length else session.get_expiry_age(),
-        )
+        # An age below zero, by set_expiry() with a date long past, is no date of a cookie.
+        age = None if is_browser_length else max(0, session.get_expiry_age())
+        set_cookie(response, session.session_key or "", age)
     elif answer is CookieAnswer.REMOVE and config().cookie.name in request.COOKIES:
         set_cookie(response, "", 0)
     else:
@@ -198,7 +217,10 @@ def unavailable() -> HttpResponse:
     try:
         # Without a request: a context processor would ask for the session again.
         page, content_type = loader.get_template(OUTAGE_TEMPLATE).render(), None
-    except TemplateDoesNotExist:
+    except Exception as error:
+        # Most sites have none. One that is broken must not turn the outage into another error.
+        if not isinstance(error, TemplateDoesNotExist):
+            logger.exception("%s cannot be rendered.", OUTAGE_TEMPLATE)
         page, content_type = "The service is unavailable. Please try again soon.\n", "text/plain"
     return HttpResponse(
         page,

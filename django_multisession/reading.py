@@ -7,14 +7,14 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django_multisession import codec, conversation, keys, sealing
+from django_multisession import codec, conversation, cycling, keys, sealing, signals
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.drivers.base import log_unreadable
 from django_multisession.entries import Entries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.records import EXPIRY_SLACK, Record, Retired, Stored
-from django_multisession.session_state import SessionState, Standing
+from django_multisession.session_state import Kept, SessionState, Standing
 
 logger = logging.getLogger("django_multisession")
 
@@ -23,10 +23,10 @@ logger = logging.getLogger("django_multisession")
 class Opened:
     """A record that was found live and unsealed."""
 
-    record: Record
-    serialized: bytes = dataclasses.field(repr=False)
+    kept: Kept
     entries: dict[str, Any] = dataclasses.field(repr=False)
-    by_fallback: bool
+    #: How many keys led here, from one to the next, after the one that was looked for.
+    hops: int = 0
 
 
 class Reading(SessionState):
@@ -40,9 +40,8 @@ class Reading(SessionState):
         if not hasattr(self, "_session_cache"):
             return (yield from self._read())
         key = self._stored_key()
-        stored = (yield from conversation.get(key)) if key else None
-        opened = self._open(key, stored, self._now()) if key else None
-        return self._new_entries(opened.entries if opened else None)
+        opened = (yield from self._find(key)) if key else None
+        return self._new_entries(opened.entries if isinstance(opened, Opened) else None)
 
     def _ensure_read(self) -> Steps[None]:
         """Read the record unless that was done; entries that are there already stay."""
@@ -61,70 +60,143 @@ class Reading(SessionState):
         # Of several keys that the client sent, the first that leads to a live session.
         candidates = [own, *self._other_keys] if own else []
         for position, key in enumerate(candidates):
+            failure = None
             try:
-                stored = yield from conversation.get(key.storage_key)
-            except StoreUnavailable:
-                self._forget_record(Standing.UNREACHABLE)
-                if config().on_outage != "anonymous":
-                    raise
-                return self._new_entries()
+                found = yield from self._find(key)
+                if isinstance(found, Opened) and not self._is_timely(found):
+                    yield from self._meet_late_key(key, found)
+                    found = None
+            except StoreUnavailable as error:
+                failure = error
             if hasattr(self, "_session_cache") and not was_filled:
                 # Another coroutine of this request was first; what it did since must not be lost.
                 return self._entries()
-            now = self._now()
-            opened = self._open(key.storage_key, stored, now)
-            if opened is not None:
+            if failure is not None:
+                self._forget_record(Standing.UNREACHABLE)
+                if config().on_outage != "anonymous":
+                    raise failure
+                return self._new_entries()
+            if isinstance(found, Opened):
                 self._other_keys = candidates[position + 1 :]
-                return (yield from self._take_up(key, opened, now))
-            is_ended = is_ended or isinstance(stored, Retired)
+                return (yield from self._take_up(found))
+            is_ended = is_ended or isinstance(found, Retired)
         self._forget_record(Standing.ENDED if is_ended else Standing.NEW)
         if not is_ended:
             self._session_key = None
         return self._new_entries()
 
-    def _take_up(self, own: keys.Verified, opened: Opened, now: datetime) -> Steps[Entries]:
+    def _take_up(self, opened: Opened) -> Steps[Entries]:
         """Make *opened* this session's record and return its entries."""
-        self._verified, self._session_key = own, own.session_key
-        self._adopt(own.storage_key, opened.record, opened.serialized)
-        self._seal_is_old = opened.by_fallback
+        key, record, now = opened.kept.key, opened.kept.record, self._now()
+        self._verified, self._session_key = key, key.session_key
+        self._is_forwarded = opened.hops > 0
+        self._adopt(opened.kept)
         # Under Django's middleware a touch at the response renews the cookie. A browser-length one
         # has nothing to renew, so it is touched here.
-        if self._is_touch_due(opened.record, now) and self._is_browser_length(opened.entries):
-            yield from self._touch(opened.record, now, now)
+        if self._is_touch_due(record, now) and self._is_browser_length(opened.entries):
+            yield from self._touch(opened.kept, now, now)
         return self._new_entries(opened.entries)
 
-    def _open(self, key: str, stored: Stored, now: datetime) -> Opened | None:
+    # Keys that lead to others
+
+    def _find(self, key: keys.Verified) -> Steps[Opened | Retired | None]:
+        """Return what is behind *key*, or behind the key that took its place in a periodic cycle."""
+        hops = 0
+        stored = yield from conversation.get(key.storage_key)
+        while isinstance(stored, Retired) and stored.forward and hops < cycling.MOST_HOPS:
+            successor = cycling.follow(key, stored.forward, config().signing_keys)
+            if successor is None:
+                log_unreadable(key.storage_key, "it leads nowhere")
+                return None
+            key, hops = successor, hops + 1
+            stored = yield from conversation.get(key.storage_key)
+        if isinstance(stored, Retired):
+            return stored
+        opened = self._open(key, stored, self._now())
+        return dataclasses.replace(opened, hops=hops) if opened else None
+
+    def _is_timely(self, found: Opened) -> bool:
+        """May a client that came with the key that led to *found* still do so?"""
+        if found.hops == 0:
+            return True
+        grace = config().cycle_grace
+        return found.hops == 1 and cycling.is_in_grace(grace, found.kept.record, self._now())
+
+    def _meet_late_key(self, late: keys.Verified, found: Opened) -> Steps[None]:
+        """Somebody has an old key whose client got the next one long ago: tell, or end the session.
+
+        A thief, or a client that restored old cookies; the site decides which it believes.
+        """
+        current = found.kept.key
+        is_ended = config().on_late_key == "end"
+        self._note(
+            signals.late_key_used,
+            storage_key=late.storage_key,
+            current_storage_key=current.storage_key,
+            is_ended=is_ended,
+        )
+        if is_ended:
+            yield from self._end(current, reason="late_key")
+
+    def _end(self, key: keys.Verified, reason: str) -> Steps[None]:
+        """End the session behind *key*, also where a periodic cycle gave it another one meanwhile."""
+        for _ in range(cycling.MOST_HOPS):
+            if (yield from conversation.delete(key.storage_key)):
+                self._note(signals.session_ended, storage_key=key.storage_key, reason=reason)
+                return
+            stored = yield from conversation.get(key.storage_key)
+            if not (isinstance(stored, Retired) and stored.forward):
+                return
+            successor = cycling.follow(key, stored.forward, config().signing_keys)
+            if successor is None:
+                return
+            key = successor
+
+    # One record
+
+    def _open(self, key: keys.Verified, stored: Stored, now: datetime) -> Opened | None:
         """Return the live record *stored* under *key* with its entries, or None: no session."""
-        if not isinstance(stored, Record) or not stored.is_live(now):
+        if not isinstance(stored, Record):
             return None
         if _is_used_in_the_future(stored, now):
-            log_unreadable(key, "it was last used too far in the future")
+            log_unreadable(key.storage_key, "it was last used too far in the future")
             return None
         conf = config()
         try:
             body, by_fallback = sealing.unseal(
-                stored.payload, sealing.Binding.of(key, stored), conf.sealing_keys
+                stored.payload, sealing.Binding.of(key.storage_key, stored), conf.sealing_keys
             )
             serialized = codec.decompress(body)
             entries = codec.deserialize(serialized, self.serializer())
         except BadPayload as problem:
-            log_unreadable(key, problem)
+            log_unreadable(key.storage_key, problem)
             return None
         # Timeouts that were shortened since the record was written hold at once.
-        ends_at = self._life(entries, stored.began_at).ends_at(stored.touched_at)
-        if ends_at is not None and ends_at <= now:
+        life = self._life(entries, stored.began_at)
+        ends_at = life.ends_at(stored.touched_at)
+        if (ends_at is not None and ends_at <= now) or not stored.is_live(now):
+            hard_deadlines = (life.hard_deadline_at, stored.hard_deadline_at)
+            is_absolute = any(moment is not None and moment <= now for moment in hard_deadlines)
+            self._note(
+                signals.session_expired,
+                storage_key=key.storage_key,
+                user_id=stored.user_id,
+                reason="absolute" if is_absolute else "idle",
+            )
             return None
-        return Opened(stored, serialized, entries, by_fallback)
+        return Opened(Kept(key, stored, serialized, by_fallback), entries)
 
-    def _touch(self, record: Record, used_at: datetime, now: datetime) -> Steps[bool]:
+    def _touch(self, kept: Kept, used_at: datetime, now: datetime) -> Steps[bool]:
         """Note a use at *used_at*; tell whether the session is still there."""
         try:
-            is_there = yield from conversation.touch(self._record_key or "", used_at, now)
+            is_there = yield from conversation.touch(kept.key.storage_key, used_at, now)
         except StoreUnavailable:
             # What was read is good; a use that could not be noted is not worth an error page.
             logger.warning("The use of a session could not be noted: the server did not answer.")
             return True
-        self._record = dataclasses.replace(record, touched_at=max(record.touched_at, used_at))
+        touched_at = max(kept.record.touched_at, used_at)
+        touched = dataclasses.replace(kept.record, touched_at=touched_at)
+        self._kept = dataclasses.replace(kept, record=touched)
         return is_there
 
 

@@ -32,6 +32,9 @@ class Record:
         revisions: Random tokens of the last writes, newest first, at most `REVISIONS_KEPT`.
         created_at: When the session was first stored.
         began_at: Login or creation, whichever came last; the absolute timeout counts from here.
+        keyed_at: When the client got the session's key: creation, login, or its first request with
+            a key that a periodic cycle gave. Until that request: the cycle.
+        old_key: Storage key of the retired record that leads here, until that request; else None.
         touched_at: Last use.
         idle_age: Seconds without use after which the session ends, or None for never.
         hard_deadline_at: When the session ends whatever happens, or None for never.
@@ -44,10 +47,12 @@ class Record:
     revisions: tuple[str, ...]
     created_at: datetime
     began_at: datetime
+    keyed_at: datetime
     touched_at: datetime
     idle_age: int | None
     hard_deadline_at: datetime | None
     user_id: str | None = None
+    old_key: str | None = None
 
     @property
     def revision(self) -> str:
@@ -75,9 +80,12 @@ class Retired:
     Attributes:
         revision: Revision of the record that a `move` stored in its place; empty after a `delete`.
             A move that was sent again because its answer was lost finds itself here.
+        forward: The new key, encrypted for who has the old one; empty where nobody may follow. It
+            is kept for as long as the session that was moved.
     """
 
     revision: str = ""
+    forward: bytes = dataclasses.field(default=b"", repr=False)
 
 
 #: What is stored under a key.
@@ -170,6 +178,11 @@ def from_milliseconds(milliseconds: int) -> datetime:
 def truncate(moment: datetime) -> datetime:
     """Return *moment* in UTC and cut to whole milliseconds, as every time in a record is."""
     return from_milliseconds(to_milliseconds(moment))
+
+
+def retired_life(record: Record, now: datetime, forward: bytes) -> timedelta | None:
+    """Return how long from *now* what a `move` to *record* leaves behind shall be kept."""
+    return server_life(record, now) if forward else RETIRED_TIMEOUT
 
 
 def server_life(record: Record, now: datetime) -> timedelta | None:

@@ -5,19 +5,31 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import weakref
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
-from django_multisession import expiry, merge
+from django_multisession import expiry, merge, signals
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
+from django_multisession.custom_expiry import aware, custom_expiry
+from django_multisession.events import OutageWatch
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.interruption import SessionEnded
 from django_multisession.lifecycle import Lifecycle
 from django_multisession.records import add_age
-from django_multisession.saving import SessionEnded, unread
-from django_multisession.session_state import Standing, aware, custom_expiry
+from django_multisession.saving import unread
+from django_multisession.session_state import Standing
+
+#: One for each engine of this process.
+_watches: weakref.WeakKeyDictionary[type, OutageWatch] = weakref.WeakKeyDictionary()
+
+
+def _watch_of(store: type) -> OutageWatch:
+    watch = _watches.get(store)
+    return watch if watch is not None else _watches.setdefault(store, OutageWatch())
 
 
 class CookieAnswer(enum.Enum):
@@ -57,17 +69,37 @@ class Responding(Lifecycle):
                 yield from self._ensure_read()
             is_changed = self._is_changed()
         if is_changed and self._standing is Standing.ENDED:
-            raise SessionEnded
+            error = self._interrupted()
+            if not self._is_excused(error, is_changed=True):
+                raise error
         if is_changed and self._standing is Standing.UNREACHABLE:
             raise unread()
         answer = CookieAnswer.KEEP
         # The cookie of an ended session may have been replaced by a login elsewhere.
         if self._standing not in (Standing.ENDED, Standing.UNREACHABLE):
-            if self.is_empty():
+            # What had to be read was read.
+            if super().is_empty():
                 answer = CookieAnswer.REMOVE
             elif is_saved_always or (may_save and self.modified):
                 answer = CookieAnswer.SET
         return answer, is_changed
+
+    def _is_excused(self, error: Exception, *, is_changed: bool) -> bool:
+        """May the response go out, without a cookie, although its save met *error*?"""
+        if not is_changed:
+            # A touch, a new signature: what the request read is good.
+            return isinstance(error, SessionEnded | StoreUnavailable)
+        return isinstance(error, SessionEnded) and config().on_interrupted == "ignore"
+
+    def _hear(self, error: Exception | None) -> None:
+        """Hear what became of a call to the server: the first that fails begins an outage."""
+        watch = _watch_of(type(self))
+        if error is None:
+            duration = watch.note_answer(self._now)
+            if duration is not None:
+                self._note(signals.outage_ended, duration=duration)
+        elif isinstance(error, StoreUnavailable) and watch.note_failure(self._now()):
+            self._note(signals.outage_began, reason=str(error))
 
     def _is_changed(self) -> bool:
         """Did the request itself change the session, and has not saved that yet?"""
@@ -76,17 +108,17 @@ class Responding(Lifecycle):
         is_filled = hasattr(self, "_session_cache")
         if is_filled and self._entries().has_nested_change():
             return True
-        if self._standing is not Standing.STORED:
+        if self._kept is None:
             return self._modified_flag
         return is_filled and self._modified_flag and (self._is_moving() or self._has_changed())
 
     def _deadlines(self) -> Deadlines:
-        if self._record is None:
+        if self._kept is None:
             return Deadlines(None, None)
-        now = self._now()
+        record, now = self._kept.record, self._now()
         # A touch that is due will be made by this very request.
-        used_at = now if self._is_touch_due(self._record, now) else self._record.touched_at
-        return Deadlines(add_age(used_at, self._record.idle_age), self._record.hard_deadline_at)
+        used_at = now if self._is_touch_due(record, now) else record.touched_at
+        return Deadlines(add_age(used_at, record.idle_age), record.hard_deadline_at)
 
     def _expiry_age(self, *, expiry: Any, modification: datetime | None = None) -> int:
         modification = modification or timezone.now()
@@ -109,6 +141,6 @@ class Responding(Lifecycle):
         return expiry.life(
             self._policy(),
             custom_expiry(custom),
-            began_at=self._record.began_at if self._record and not self._is_login else used_at,
+            began_at=self._kept.record.began_at if self._kept and not self._is_login else used_at,
             is_anonymous=merge.user_id(getattr(self, "_session_cache", {})) is None,
         )

@@ -3,56 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.contrib.sessions.backends.base import CreateError, UpdateError
-from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.backends.base import CreateError
 
-from django_multisession import codec, conversation, keys, merge, sealing
+from django_multisession import conversation, cycling, keys, merge, signals
+from django_multisession.composing import Composing
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.exceptions import SessionConflict, StoreUnavailable
-from django_multisession.reading import Opened, Reading
-from django_multisession.records import Outcome, Record, new_revision
-from django_multisession.session_state import Standing
+from django_multisession.interruption import SessionEnded
+from django_multisession.merge import Merge
+from django_multisession.reading import Opened
+from django_multisession.records import Answer, Outcome
+from django_multisession.session_state import Kept, Standing
 
 #: How often a save that met another save is tried again before it gives up.
-SAVE_TRIES = 8
+SAVE_TRIES = 16
+#: How long it lets others go first, in seconds: at most so long the second time, twice as long the
+#: third, and so on. At once the first time: most conflicts are between two requests.
+FIRST_PAUSE = 0.004
+LONGEST_PAUSE = 0.1
 #: A new key is never taken (132 random bits); a server that says so again and again is broken.
 CREATE_TRIES = 3
 #: As long as a response is under way anyway. A session that was saved longer ago is looked up once
 #: more before its cookie is set.
 RESPONSE_TIME = timedelta(seconds=1)
 
-
-class SessionEnded(UpdateError, SessionInterrupted):  # noqa: N818  (named as its Django parents are)
-    """The session was ended or moved elsewhere before this request could save it.
-
-    Django's middleware turns an `UpdateError` into a 400; raised in a view it is a 400 by itself,
-    because `SessionInterrupted` is a `BadRequest`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The request's session was ended before the request completed. "
-            "The user may have logged out or in elsewhere, for example."
-        )
+_random = secrets.SystemRandom()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Composed:
-    """A record that is about to be stored. Its repr, which error pages show, holds no entries."""
-
-    record: Record
-    serialized: bytes = dataclasses.field(repr=False)
-
-
-class Saving(Reading):
+class Saving(Composing):
     """The steps that write."""
 
     def _save(self, must_create: bool) -> Steps[None]:
         if self._standing is Standing.ENDED:
-            raise SessionEnded
+            raise self._interrupted()
         if must_create and self._standing is Standing.UNREACHABLE:
             raise unread()
         if must_create or self._own_key() is None:
@@ -61,7 +49,7 @@ class Saving(Reading):
         yield from self._ensure_read()
         match self._standing:
             case Standing.ENDED:
-                raise SessionEnded
+                raise self._interrupted()
             case Standing.UNREACHABLE:
                 # The server may be back, but what it holds was not read: nothing to save upon.
                 if self._modified_flag or self._entries().has_nested_change():
@@ -71,28 +59,32 @@ class Saving(Reading):
             case _:
                 yield from self._add()
 
-    def _left_behind(self) -> str | None:
+    def _left_behind(self) -> keys.Verified | None:
         """Return the key of a record that was to move, and will not.
 
         It ends with the next `_add`: Django's ``cycle_key()`` would have ended it at once.
         """
-        return self._record_key if self._is_moving() else None
+        return self._kept.key if self._kept is not None and self._is_moving() else None
 
-    def _add(self, *, must_create: bool = False, left_behind: str | None = None) -> Steps[None]:
+    def _add(
+        self, *, must_create: bool = False, left_behind: keys.Verified | None = None
+    ) -> Steps[None]:
         """Store a new record, under the key that was given already or a new one."""
         if not hasattr(self, "_session_cache"):
             self._session_cache = self._new_entries()
         own = self._own_key()
         for _ in range(CREATE_TRIES):
-            key = own or keys.make(config().signing_keys)
-            composed = self._compose(key.storage_key, None, self._now())
+            composed = self._compose(own or keys.make(config().signing_keys), None, self._now())
+            key = composed.key
             if (yield from conversation.add(key.storage_key, composed.record)):
                 self._verified = key
                 self._session_key = key.session_key
-                self._finish_write(key.storage_key, composed)
+                self._finish_write(composed)
                 self._is_key_untold = True
+                user_id = composed.record.user_id
+                self._note(signals.session_created, storage_key=key.storage_key, user_id=user_id)
                 if left_behind is not None:
-                    yield from conversation.delete(left_behind)
+                    yield from self._end(left_behind, reason="deleted")
                 return
             if must_create and own is not None:
                 raise CreateError
@@ -100,47 +92,110 @@ class Saving(Reading):
         raise StoreUnavailable(f"The server called {CREATE_TRIES} new session keys taken.")
 
     def _update(self) -> Steps[None]:
-        """Write over the stored record what changed, or touch it."""
-        for _ in range(SAVE_TRIES):
+        """Write over the stored record what changed, move it to a new key, or touch it."""
+        merges: list[Merge] = []
+        for tries in range(SAVE_TRIES):
+            yield from _let_others_go_first(tries)
             now = self._now()
-            base, base_key, own = self._record, self._record_key, self._own_key()
+            base, own = self._kept, self._own_key()
             assert base is not None  # noqa: S101  (what STORED means; for mypy)
-            assert base_key is not None  # noqa: S101  (as above)
             assert own is not None  # noqa: S101  (as above)
-            if not (self._is_moving() or self._seal_is_old or self._has_changed(now)):
+            is_periodic = self._is_cycle_due(base.record, now)
+            is_to_write = is_periodic or self._is_moving() or self._is_first_seen(base)
+            if not (is_to_write or base.by_fallback or self._has_changed(now)):
                 yield from self._confirm(base, now)
                 return
-            composed = self._compose(own.storage_key, base, now)
-            if self._is_moving():
-                answer = yield from conversation.move(
-                    base_key, own.storage_key, composed.record, base.revision, now
-                )
-            else:
-                answer = yield from conversation.replace(
-                    base_key, composed.record, base.revision, now
-                )
+            key = keys.make(config().signing_keys) if is_periodic else own
+            composed = self._compose(key, base, now)
+            answer = yield from self._write(base, composed, now, is_periodic=is_periodic)
             if answer.outcome is Outcome.SAVED:
-                self._is_key_untold = self._is_key_untold or self._is_moving()
-                self._finish_write(own.storage_key, composed)
+                yield from self._finish_update(base, composed, merges, is_periodic=is_periodic)
                 return
+            if self._kept is not None and self._kept is not base:
+                # Another coroutine of this request was first.
+                continue
             if answer.outcome is Outcome.MISSING:
-                yield from self._meet_end()
-                return
-            self._meet_conflict(base_key, answer.stored)
+                found = yield from self._find(base.key)
+                if not isinstance(found, Opened):
+                    yield from self._meet_end()
+                    return
+                # A periodic cycle moved it. The client came while the old key was good.
+                self._is_forwarded = True
+                if not self._is_moving():
+                    self._verified, self._session_key = found.kept.key, found.kept.key.session_key
+            else:
+                found = self._open(base.key, answer.stored, self._now())
+            merges.append(self._merge(found))
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
 
-    def _confirm(self, record: Record, now: datetime) -> Steps[None]:
+    def _write(
+        self, base: Kept, composed: Kept, now: datetime, *, is_periodic: bool
+    ) -> Steps[Answer]:
+        old_key, new_key, expected = base.key, composed.key, base.record.revision
+        if old_key.storage_key == new_key.storage_key:
+            return (
+                yield from conversation.replace(old_key.storage_key, composed.record, expected, now)
+            )
+        # A key that was asked for, a login's above all, leaves no way from the old one.
+        forward = cycling.forward(old_key, new_key) if is_periodic else b""
+        return (
+            yield from conversation.move(
+                old_key.storage_key, new_key.storage_key, composed.record, expected, now, forward
+            )
+        )
+
+    def _finish_update(
+        self, base: Kept, composed: Kept, merges: list[Merge], *, is_periodic: bool
+    ) -> Steps[None]:
+        was_login = self._is_login
+        is_moved = base.key.storage_key != composed.key.storage_key
+        self._finish_write(composed)
+        self._verified, self._session_key = composed.key, composed.key.session_key
+        self._is_key_untold = self._is_key_untold or is_moved
+        storage_key = composed.key.storage_key
+        if is_moved:
+            # Until it comes with the new key, the client is one that came with the old one.
+            self._is_forwarded = is_periodic
+            self._note(
+                signals.session_cycled,
+                storage_key=storage_key,
+                old_storage_key=base.key.storage_key,
+                user_id=composed.record.user_id,
+                reason="periodic" if is_periodic else "login" if was_login else "requested",
+            )
+        if merges:
+            self._note(
+                signals.session_merged,
+                storage_key=storage_key,
+                resolved_entries=_names(merge.resolved for merge in merges),
+                lost_entries=_names(merge.lost for merge in merges),
+            )
+        if base.record.old_key is not None and composed.record.old_key is None:
+            # From here on it is kept only to notice who comes with it.
+            conf = config()
+            life = conf.cycle_grace + (conf.cycle_after or timedelta(0))
+            yield from conversation.forget(base.record.old_key, life)
+
+    def _confirm(self, base: Kept, now: datetime) -> Steps[None]:
         """See that a session that did not change is still there, before its cookie is set again.
 
         The cookie of one that was ended meanwhile would overwrite that of a login elsewhere.
         """
+        record = base.record
         is_fresh = self._is_key_untold or now - record.touched_at < RESPONSE_TIME
         if self._has_written and is_fresh and not self._is_touch_due(record, now):
             return
         used_at = now if self.counts_as_use else record.touched_at
-        if not (yield from self._touch(record, used_at, now)):
+        if (yield from self._touch(base, used_at, now)):
+            return
+        found = yield from self._find(base.key)
+        if not isinstance(found, Opened):
             self._forget_record(Standing.ENDED)
             raise SessionEnded
+        # A periodic cycle moved it; the merge takes over what is there now.
+        self._merge(found)
+        self._is_forwarded = True
+        self._verified, self._session_key = found.kept.key, found.kept.key.session_key
 
     def _meet_end(self) -> Steps[None]:
         """The record was ended: interrupt this request, unless it is a login of its own.
@@ -149,74 +204,17 @@ class Saving(Reading):
         what it set itself, and nothing of what was ended.
         """
         if not (self._is_moving() and self._is_login):
-            self._forget_record(Standing.ENDED)
-            raise SessionEnded
+            raise self._interrupted()
         mine = self._entries()
-        before = codec.deserialize(self._base, self.serializer())
-        changed = merge.changed_entries(before, mine, self._fingerprint)
+        changed = merge.changed_entries(self._before(), mine, self._fingerprint)
         self._session_cache = self._new_entries(changed | merge.auth_entries(mine))
         self._forget_record(Standing.NEW)
         # Not under the key it has: a move whose answer was lost may have stored it there.
         self._session_key = None
         yield from self._add()
 
-    def _meet_conflict(self, key: str, stored: Record | None) -> None:
-        """Take another save's record as the one to write over, and its entries but for ours.
-
-        Not so where that save changed whose session it is.
-        """
-        opened = self._open(key, stored, self._now())
-        if opened is None or not (self._is_login or self._has_same_owner(opened)):
-            self._forget_record(Standing.ENDED)
-            raise SessionEnded
-        mine = self._entries()
-        if not self._is_cleared:
-            before = codec.deserialize(self._base, self.serializer())
-            ours = merge.merged(before, opened.entries, mine, self._fingerprint)
-            if self._is_login:
-                ours |= merge.auth_entries(mine)
-            # In place: somebody may hold the dict.
-            dict.clear(mine)
-            dict.update(mine, ours)
-        self._record, self._base = opened.record, opened.serialized
-        self._seal_is_old = opened.by_fallback
-
-    def _has_same_owner(self, theirs: Opened) -> bool:
-        before = merge.auth_entries(codec.deserialize(self._base, self.serializer()))
-        after = merge.auth_entries(theirs.entries)
-        return (
-            self._record is not None
-            and self._record.began_at == theirs.record.began_at
-            and merge.are_same(before, after, self._fingerprint)
-        )
-
-    def _compose(self, key: str, base: Record | None, now: datetime) -> Composed:
-        """Make the record to store under *key* over *base*."""
-        conf = config()
-        entries = self._entries()
-        serialized = codec.serialize(entries, self.serializer())
-        # Only what grew under it: a limit that was lowered leaves stored sessions in use.
-        if serialized != self._base:
-            codec.require_size(serialized, entries, self.serializer(), conf.max_size)
-        began_at = now if base is None or self._is_login else base.began_at
-        life = self._life(entries, began_at)
-        record = Record(
-            payload=b"",
-            revisions=new_revision(base.revisions if base else ()),
-            created_at=base.created_at if base else now,
-            began_at=began_at,
-            touched_at=_touched_at(base, now, is_use=self.counts_as_use),
-            idle_age=life.idle_age,
-            hard_deadline_at=life.hard_deadline_at,
-            user_id=merge.user_id(entries),
-        )
-        payload = sealing.seal(
-            codec.compress(serialized), sealing.Binding.of(key, record), conf.sealing_keys
-        )
-        return Composed(dataclasses.replace(record, payload=payload), serialized)
-
-    def _finish_write(self, key: str, composed: Composed) -> None:
-        self._adopt(key, composed.record, composed.serialized)
+    def _finish_write(self, composed: Kept) -> None:
+        self._adopt(composed)
         self._has_written = True
         self._is_login = self._is_cleared = False
         if self._verified is not None:
@@ -224,11 +222,15 @@ class Saving(Reading):
         self._entries().rebase()
 
 
-def _touched_at(base: Record | None, now: datetime, *, is_use: bool) -> datetime:
-    """Return the last use to store; the clocks of two processes must not move it back."""
-    if base is None:
-        return now
-    return max(base.touched_at, now) if is_use else base.touched_at
+def _let_others_go_first(tries: int) -> Steps[None]:
+    """Wait, longer each time and at random: who met each other once must not do so again."""
+    if tries > 1:
+        longest = min(FIRST_PAUSE * 2 ** (tries - 2), LONGEST_PAUSE)
+        yield from conversation.pause(_random.uniform(0, longest))
+
+
+def _names(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))
 
 
 def unread() -> StoreUnavailable:

@@ -5,24 +5,22 @@ Nothing here does I/O; `lifecycle` holds the steps that do.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.dispatch import Signal
 from django.utils import timezone
 
-from django_multisession import codec, expiry, keys, merge
+from django_multisession import codec, cycling, events, expiry, keys, merge, signals
 from django_multisession.conf import config
-from django_multisession.drivers.base import security_logger
+from django_multisession.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.entries import Entries
+from django_multisession.events import Event
 from django_multisession.records import Record, truncate
-
-EXPIRY_ENTRY = "_session_expiry"
 
 #: Shorter values are no session keys to Django.
 SHORTEST_KEY = 8
@@ -39,6 +37,23 @@ class Standing(enum.Enum):
     STORED = "it was read or written"
     ENDED = "it was ended or moved; nothing may bring it back"
     UNREACHABLE = "the server did not answer"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kept:
+    """A record as it was last read or written. Its repr, which error pages show, holds no entries.
+
+    Attributes:
+        key: The key it lies under. While a new one waits for its save, that is the old one.
+        record: What the server holds.
+        serialized: Its entries.
+        by_fallback: Was it sealed with another secret than the current one?
+    """
+
+    key: keys.Verified
+    record: Record
+    serialized: bytes = dataclasses.field(repr=False)
+    by_fallback: bool = False
 
 
 class SessionState(SessionBase):
@@ -59,16 +74,14 @@ class SessionState(SessionBase):
         self._is_malformed = False
         self._verified: keys.Verified | None = None
         self._other_keys: list[keys.Verified] = []
-        # The record as last read or written, the storage key it lies under, and its entries as
-        # serialized. While a new key waits for its save, the record lies under the old one.
-        self._record: Record | None = None
-        self._record_key: str | None = None
-        self._base = b""
+        self._kept: Kept | None = None
+        self._events: list[Event] = []
         self._modified_flag = False
         self._is_discarded = False
         self._has_written = False
         self._is_key_untold = False
-        self._seal_is_old = False
+        # Did the client come with the key before this one, which led here?
+        self._is_forwarded = False
         self._is_login = False
         self._is_cleared = False
         super().__init__(session_key)
@@ -80,16 +93,20 @@ class SessionState(SessionBase):
         """Must the response save this session or renew its cookie?"""
         if self._is_discarded:
             return False
-        if self._standing is not Standing.STORED or self._record is None:
+        if self._kept is None:
             return self._modified_flag
         if not hasattr(self, "_session_cache"):
             return False
+        record, now = self._kept.record, self._now()
         return (
             self._has_written
             or self._needs_new_signature()
             or (self._modified_flag and (self._is_moving() or self._has_changed()))
             or self._entries().has_nested_change()
-            or (self._is_touch_due(self._record, self._now()) and not self._is_browser_length())
+            or (self._is_touch_due(record, now) and not self._is_browser_length())
+            # The client is to be told its new key, or was seen with it, or is to get one.
+            or record.old_key is not None
+            or self._is_cycle_due(record, now)
         )
 
     @modified.setter
@@ -123,13 +140,13 @@ class SessionState(SessionBase):
         """Verify the session key, at its first use; one that is not ours is dropped."""
         if self._is_malformed:
             self._is_malformed = False
-            log_forged()
+            self._note(signals.forged_key_refused)
             return self._take_next_key()
         session_key = self.session_key
         if session_key is None:
             return None
         if self._verified is None or self._verified.session_key != session_key:
-            self._verified = verified_or_none(session_key)
+            self._verified = self._verify(session_key)
             self._session_key = self._verified.session_key if self._verified else None
         return self._verified or self._take_next_key()
 
@@ -139,8 +156,13 @@ class SessionState(SessionBase):
         A browser sends every cookie of one name: one per path and domain, some long forgotten,
         some planted by a neighbouring subdomain.
         """
-        verified = (verified_or_none(key) for key in session_keys[:MOST_OTHER_KEYS])
-        self._other_keys = [key for key in verified if key is not None]
+        # Each once, and forged ones do not count: they cost no look-up, and whoever plants them
+        # must not keep the good one from being looked at.
+        given = dict.fromkeys(key for key in session_keys if key != self.session_key)
+        verified = [keys.verify(key, config().signing_keys) for key in given]
+        if None in verified:
+            self._note(signals.forged_key_refused)
+        self._other_keys = [key for key in verified if key is not None][:MOST_OTHER_KEYS]
         if self._is_malformed:
             # Django would take a session without a key for a new one, and not read it.
             self._own_key()
@@ -153,49 +175,69 @@ class SessionState(SessionBase):
         self._session_key = self._verified.session_key
         return self._verified
 
-    def _stored_key(self) -> str | None:
-        """Return the storage key under which this session's record lies, if there may be one."""
-        if self._standing is Standing.STORED:
-            return self._record_key
+    def _verify(self, session_key: str) -> keys.Verified | None:
+        """Verify *session_key* with the site's secrets; None, and an event, if it is not ours."""
+        verified = keys.verify(session_key, config().signing_keys)
+        if verified is None:
+            self._note(signals.forged_key_refused)
+        return verified
+
+    def _stored_key(self) -> keys.Verified | None:
+        """Return the key under which this session's record lies, if there may be one."""
+        if self._kept is not None:
+            return self._kept.key
         if self._standing in (Standing.NEW, Standing.ENDED):
             return None
-        own = self._own_key()
-        return own.storage_key if own else None
+        return self._own_key()
 
     def _is_moving(self) -> bool:
         own = self._own_key()
-        return own is not None and own.storage_key != self._record_key
+        if own is None:
+            return False
+        return self._kept is None or own.storage_key != self._kept.key.storage_key
+
+    def _is_cycle_due(self, record: Record, now: datetime) -> bool:
+        if self._is_forwarded or not self.counts_as_use or self._is_moving():
+            return False
+        conf = config()
+        return cycling.is_due(conf.cycle_after, conf.cycle_grace, record, now)
 
     # State
 
-    def _adopt(self, key: str, record: Record, serialized: bytes) -> None:
+    def _adopt(self, kept: Kept) -> None:
         self._standing = Standing.STORED
-        self._record, self._record_key, self._base = record, key, serialized
-        self._seal_is_old = False
+        self._kept = kept
 
     def _forget_record(self, standing: Standing) -> None:
         self._standing = standing
-        self._record = self._record_key = None
-        self._base = b""
-        self._has_written = self._is_key_untold = self._seal_is_old = False
+        self._kept = None
+        self._has_written = self._is_key_untold = self._is_forwarded = False
+
+    def _note(self, signal: Signal, **arguments: Any) -> None:
+        """Note what happened; who listens is told when the verb is over."""
+        event = Event(signal, arguments)
+        events.log(event)
+        if signal.has_listeners(type(self)):
+            self._events.append(event)
 
     def _needs_new_signature(self) -> bool:
         """Did only a fallback of SECRET_KEY verify the key or the record?"""
         own = self._own_key()
-        return self._seal_is_old or (own is not None and own.by_fallback)
+        is_old = self._kept is not None and self._kept.by_fallback
+        return is_old or (own is not None and own.by_fallback)
 
     def _has_changed(self, now: datetime | None = None) -> bool:
         """Would a save store something else than what is stored?"""
-        assert self._record is not None  # noqa: S101  (asked of stored sessions only; for mypy)
+        assert self._kept is not None  # noqa: S101  (asked of stored sessions only; for mypy)
         entries = self._entries()
         try:
             serialized = codec.serialize(entries, self.serializer())
         except Exception:  # noqa: BLE001  (whatever it is, the save shall tell)
             return True
-        if self._is_login or serialized != self._base:
+        if self._is_login or serialized != self._kept.serialized:
             return True
-        life = self._life(entries, self._record.began_at)
-        return now is not None and life != expiry.Life.of(self._record)
+        life = self._life(entries, self._kept.record.began_at)
+        return now is not None and life != expiry.Life.of(self._kept.record)
 
     def _is_touch_due(self, record: Record, now: datetime) -> bool:
         return self.counts_as_use and expiry.is_touch_due(self._policy(), record, now)
@@ -240,41 +282,3 @@ class SessionState(SessionBase):
 
     def _now(self) -> datetime:
         return truncate(aware(timezone.now()))
-
-
-def aware(moment: datetime) -> datetime:
-    """Return *moment* as Django means it where ``USE_TZ`` is off: in the default time zone.
-
-    Not in the current one: ``timezone.activate()`` must not move our clock.
-    """
-    if timezone.is_aware(moment):
-        return moment
-    return timezone.make_aware(moment, timezone.get_default_timezone())
-
-
-def custom_expiry(value: object) -> expiry.Custom:
-    """Return what ``set_expiry()`` left in a session; what it cannot have left counts as nothing."""
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return aware(datetime.fromisoformat(value))
-    if isinstance(value, datetime):
-        return aware(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        # Away from 0, which means something else.
-        return math.ceil(value) if value > 0 else math.floor(value)
-    return value if isinstance(value, int) else None
-
-
-def verified_or_none(session_key: str) -> keys.Verified | None:
-    """Verify *session_key* with the site's secrets; None, and one log line, if it is not ours."""
-    verified = keys.verify(session_key, config().signing_keys)
-    if verified is None:
-        log_forged()
-    return verified
-
-
-def log_forged() -> None:
-    """Write the one line that a forged key gets, without the key."""
-    security_logger.warning("A session key that this site did not sign was refused.")

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from django_multisession.configuration import Cookie, Problem, Site
 from django_multisession.expiry import Policy
+from django_multisession.setting_reader import OURS
 
 DJANGOS_APP = "django.contrib.sessions"
 DJANGOS_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -42,13 +43,12 @@ class _Demand:
 
 def unknown_settings(our_settings: Collection[str], given: Collection[str]) -> list[Problem]:
     """Report the ``MULTISESSION_*`` settings that there are none of: misspelled, or of old."""
-    prefix = "MULTISESSION_"
     return [
         Problem(
             "multisession.E014",
-            f"A setting whose name begins with {prefix} must be one of django_multisession's "
+            f"A setting whose name begins with {OURS} must be one of django_multisession's "
             f"(got {name}): others have no effect.",
-            _rename(name, prefix, our_settings),
+            _rename(name, our_settings),
         )
         for name in sorted(set(given) - set(our_settings))
     ]
@@ -224,12 +224,12 @@ def _endless(policy: Policy) -> Iterator[Problem]:
 _JSON_LINE = 'SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"'
 
 
-def _rename(name: str, prefix: str, our_settings: Collection[str]) -> str:
+def _rename(name: str, our_settings: Collection[str]) -> str:
     # Without the prefix, which would make them all alike.
-    rests = [ours.removeprefix(prefix) for ours in our_settings]
-    found = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1)
+    rests = [ours.removeprefix(OURS) for ours in our_settings]
+    found = difflib.get_close_matches(name.removeprefix(OURS), rests, n=1)
     if found:
-        return f"Rename it to {prefix}{found[0]}."
+        return f"Rename it to {OURS}{found[0]}."
     return f"Remove it. There are {', '.join(sorted(our_settings))}."
 
 

@@ -11,41 +11,22 @@ from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import conversation, keys, merge
 from django_multisession.conf import config
-from django_multisession.conversation import Result, Steps
-from django_multisession.drivers.base import Driver
+from django_multisession.conversation import Steps
+from django_multisession.custom_expiry import EXPIRY_ENTRY
 from django_multisession.entries import Entries
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.responding import CookieAnswer, Deadlines, Responding
-from django_multisession.saving import SessionEnded
-from django_multisession.session_state import EXPIRY_ENTRY
+from django_multisession.interruption import SessionEnded
+from django_multisession.responding import CookieAnswer, Deadlines
+from django_multisession.running import Running
 
 _NOT_GIVEN = object()
 
-#: How many records one call of a driver's `purge_expired` removes.
+#: How many records one batch of a purge removes; `clearsessions` may be told another number.
 PURGE_BATCH = 1000
 
 
-class DriverSessionStore(Responding):
+class DriverSessionStore(Running):
     """A session whose record a driver keeps. Engines subclass it and say which driver."""
-
-    @classmethod
-    def get_driver(cls) -> Driver:
-        """Return the driver that keeps this engine's records."""
-        raise NotImplementedError("subclasses of DriverSessionStore must provide get_driver()")
-
-    def _hold(self, steps: Steps[Result]) -> Result:
-        try:
-            return conversation.hold(steps, self.get_driver())
-        except StoreUnavailable:
-            self.has_met_outage = True
-            raise
-
-    async def _ahold(self, steps: Steps[Result]) -> Result:
-        try:
-            return await conversation.ahold(steps, self.get_driver())
-        except StoreUnavailable:
-            self.has_met_outage = True
-            raise
 
     # The life of a session
 
@@ -136,7 +117,9 @@ class DriverSessionStore(Responding):
             # What cannot be read is not known to be empty.
             with contextlib.suppress(StoreUnavailable, SynchronousOnlyOperation):
                 self._hold(self._ensure_read())
-        return super().is_empty()
+        is_empty = super().is_empty()
+        self._tell()
+        return is_empty
 
     def respond(self, *, may_save: bool = True) -> CookieAnswer:
         """End the request: save what it changed, and say what its response does with the cookie.
@@ -147,7 +130,8 @@ class DriverSessionStore(Responding):
             may_save: Not so for a response of 500 and above, which saves nothing.
 
         Raises:
-            SessionEnded: The request changed a session that was ended. A touch does not raise it.
+            SessionEnded: The request changed a session that was ended, and
+                ``MULTISESSION_ON_INTERRUPTED`` is ``"error"``. A touch does not raise it.
             StoreUnavailable: See save(); not where nothing was changed.
             SessionConflict, SessionTooLarge, EntryNotSerializable: See save().
         """
@@ -155,8 +139,8 @@ class DriverSessionStore(Responding):
         if answer is CookieAnswer.SET:
             try:
                 self.save()
-            except SessionEnded:
-                if is_changed:
+            except (SessionEnded, StoreUnavailable) as error:
+                if not self._is_excused(error, is_changed=is_changed):
                     raise
                 return CookieAnswer.KEEP
         return answer
@@ -167,8 +151,8 @@ class DriverSessionStore(Responding):
         if answer is CookieAnswer.SET:
             try:
                 await self.asave()
-            except SessionEnded:
-                if is_changed:
+            except (SessionEnded, StoreUnavailable) as error:
+                if not self._is_excused(error, is_changed=is_changed):
                     raise
                 return CookieAnswer.KEEP
         return answer
@@ -186,12 +170,14 @@ class DriverSessionStore(Responding):
     @classmethod
     def clear_expired(cls) -> None:
         """Remove expired sessions, in batches, where the server does not do it by itself."""
-        conversation.hold(cls()._purge(), cls.get_driver())  # noqa: SLF001  (our own)
+        session = cls()
+        session._hold(session._purge())
 
     @classmethod
     async def aclear_expired(cls) -> None:
         """See clear_expired()."""
-        await conversation.ahold(cls()._purge(), cls.get_driver())  # noqa: SLF001  (our own)
+        session = cls()
+        await session._ahold(session._purge())
 
     def _purge(self) -> Steps[None]:
         now = self._now()

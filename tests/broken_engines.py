@@ -82,7 +82,13 @@ class _CopyingDriver(MemoryDriver):
     """Leaves the old session where it was."""
 
     def move(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         self.add(new_key, record)
         return SAVED

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from django.core.management import call_command
 
 from django_multisession.drivers.base import Driver
@@ -16,6 +19,11 @@ from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.management.commands import clearsessions
 from django_multisession.store import DriverSessionStore
 from tests.drivers.mongodb_driving import record
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+Put = Callable[..., MemoryDriver]
 
 driver: Driver = MemoryDriver()
 
@@ -43,7 +51,16 @@ def clear_json(*options: str) -> dict[str, Any]:
     return told
 
 
-def add_expired(driver: Driver, number: int) -> None:
-    """Add *number* records that are over in any year to come."""
-    for index in range(number):
-        driver.add(f"key-{index}", record())
+@pytest.fixture
+def put(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """What makes a driver the engine's, with as many expired records as are asked for."""
+    settings.SESSION_ENGINE = __name__
+
+    def put(driver: MemoryDriver, expired: int = 0) -> MemoryDriver:
+        monkeypatch.setattr(sys.modules[__name__], "driver", driver)
+        for index in range(expired):
+            # Over in any year to come.
+            driver.add(f"key-{index}", record())
+        return driver
+
+    return put

@@ -20,7 +20,7 @@ import pymongo
 
 from django_multisession.drivers import mongodb_documents
 from django_multisession.drivers.mongodb_connection import INDEXES
-from django_multisession.records import Record, new_revision
+from django_multisession.testing.driver_fixtures import make_record
 
 SETTINGS = "CLEARSESSIONS_SETTINGS"
 WAITS = "CLEARSESSIONS_WAITS"
@@ -91,9 +91,8 @@ def fill(
 def _documents(name: str, number: int, used_at: datetime) -> Iterator[Document]:
     for index in range(number):
         touched_at = used_at - timedelta(seconds=index)
-        record = Record(
+        record = make_record(
             payload=b"\x01" + b"sealed" * 30,
-            revisions=new_revision(),
             created_at=touched_at,
             began_at=touched_at,
             touched_at=touched_at,

@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,15 @@ from servers import MongoServer, free_port
 
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.mongodb import SessionStore
-from tests.clearsessions_process import PATIENCE_SECONDS, Document, end, fill, start
+from tests.clearsessions_process import (
+    PATIENCE_SECONDS,
+    SETTINGS,
+    WAITS,
+    Document,
+    end,
+    fill,
+    start,
+)
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -167,15 +176,23 @@ def test_an_interrupted_run_ends_its_batch_says_what_it_removed_and_can_be_run_a
     assert sessions.count_documents({}) == 5
 
 
-def test_a_terminal_gets_a_progress_bar_and_a_program_pure_json(
+def test_a_terminal_gets_a_bar_that_moves_with_every_batch_and_a_program_pure_json(
     site: dict[str, Any], sessions: Sessions
 ) -> None:
     fill(sessions, expired=500)
     ours, theirs = pty.openpty()
+    environment = {
+        **os.environ,
+        SETTINGS: json.dumps(site),
+        WAITS: "",
+        # tqdm draws ten times a second otherwise, and a fast machine is done by then.
+        "TQDM_MININTERVAL": "0",
+    }
+    options = ["clearsessions", "--json", "--batch-size=100"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "tests.clearsessions_process", "clearsessions", "--json"],
+        [sys.executable, "-m", "tests.clearsessions_process", *options],
         cwd=Path(__file__).parents[1],
-        env={**os.environ, "CLEARSESSIONS_SETTINGS": json.dumps(site), "CLEARSESSIONS_WAITS": ""},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=theirs,
         text=True,
@@ -192,7 +209,8 @@ def test_a_terminal_gets_a_progress_bar_and_a_program_pure_json(
     out, _ = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 0
     assert json.loads(out)["removed"] == 500
-    assert b"500/500" in seen or b"0/500" in seen
+    drawn = {int(removed) for removed in re.findall(rb" (\d+)/500 \[", seen)}
+    assert drawn == {0, 100, 200, 300, 400, 500}
 
 
 def test_a_log_gets_one_line_for_many_batches(site: dict[str, Any], sessions: Sessions) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import signal
 import threading
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,9 @@ from servers import MongoServer, free_port
 
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines._drivers import close_drivers
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management.commands import clearsessions
-from tests import clearsessions_calls
-from tests.clearsessions_calls import Terminal, add_expired, clear, clear_json
+from tests.clearsessions_calls import Put, Terminal, clear, clear_json, put
 from tests.engine_fixtures import use_engine
 from tests.proxy import TCPProxy
 
@@ -28,20 +27,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Clock, Running
 
-Put = Callable[..., MemoryDriver]
-
-
-@pytest.fixture
-def put(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Put:
-    """What makes a driver the engine's, with as many expired records as are asked for."""
-    settings.SESSION_ENGINE = "tests.clearsessions_calls"
-
-    def put(driver: MemoryDriver, expired: int = 0) -> MemoryDriver:
-        monkeypatch.setattr(clearsessions_calls, "driver", driver)
-        add_expired(driver, expired)
-        return driver
-
-    return put
+__all__ = ["put"]
 
 
 # Progress
@@ -55,6 +41,28 @@ def test_a_terminal_gets_a_bar_that_knows_how_many_there_are(put: Put) -> None:
     # Neither colours nor lines: the bar rewrites its own.
     assert "\x1b[31" not in err
     assert err.endswith("\r")
+
+
+class Uncountable(MemoryDriver):
+    """A collection so big that its server gives up counting."""
+
+    def count_expired(self, now: datetime) -> int:
+        raise StoreUnavailable("MongoDB did not answer (NetworkTimeout).")
+
+
+def test_a_count_that_fails_costs_the_bar_its_total_and_the_run_nothing(put: Put) -> None:
+    driver = put(Uncountable(), expired=4)
+    out, err = clear("--batch-size=3", stderr=Terminal())
+    assert out.startswith("Removed 4 expired sessions in 2 batches, ")
+    assert len(driver) == 0
+    assert "\r0 sessions [" in err
+    assert "/4" not in err
+
+
+def test_a_dry_run_whose_count_fails_is_an_outage(put: Put) -> None:
+    put(Uncountable(), expired=4)
+    with pytest.raises(CommandError, match=r"^MongoDB did not answer \(NetworkTimeout\)\. "):
+        clear("--dry-run", stderr=Terminal())
 
 
 def test_a_log_gets_a_line_now_and_then_and_no_bar(
@@ -85,10 +93,10 @@ def test_a_log_gets_no_more_than_a_line_a_minute(put: Put, monkeypatch: pytest.M
 def test_two_hundred_batches_are_one_line(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put(MemoryDriver(), expired=200)
     monkeypatch.setattr(clearsessions, "_stopwatch", lambda: lambda: 59.0)
-    out, err = clear("--batch-size=1")
-    assert out.startswith("Removed 200 expired sessions in 200 batches, 59.0 s. ")
-    assert out.count("\n") == 1
-    assert err == ""
+    assert clear("--batch-size=1") == (
+        "Removed 200 expired sessions in 200 batches, 59.0 s.\n",
+        "",
+    )
 
 
 # Signals

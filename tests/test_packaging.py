@@ -202,6 +202,7 @@ def test_the_sdist_has_what_builds_tests_and_documents_the_package_and_nothing_e
 ) -> None:
     packed = in_sdist(distributions)
     assert {path.parts[0] for path in packed} == {
+        ".ci",
         ".gitignore",  # hatchling puts it in
         "LICENSE",
         "PKG-INFO",

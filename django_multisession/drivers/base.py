@@ -8,7 +8,7 @@ its I/O natively, and is one round trip where the server can.
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from django.core.checks import CheckMessage
@@ -63,17 +63,30 @@ class Driver(Protocol):
         """See replace()."""
 
     def move(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """Do as `replace` under *old_key*, but store *record* under *new_key* and retire *old_key*.
 
         Atomic where the server can change two records at once. Where it cannot: add the new one,
         retire the old one on the same conditions, and on a conflict or a missing one delete the
-        new one; nobody has been told its key. The retired record remembers *record*'s revision.
+        new one; nobody has been told its key. The retired record remembers *record*'s revision and
+        *forward*, and is kept for `retired_life(record, now, forward)`.
         """
 
     async def amove(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """See move()."""
 
@@ -101,6 +114,16 @@ class Driver(Protocol):
 
     async def adelete(self, key: str) -> bool:
         """See delete()."""
+
+    def forget(self, key: str, life: timedelta) -> None:
+        """Let a retired record go after *life* from now, if it would stay longer.
+
+        For those that lead on to another key: once the client has that, they are kept only to
+        notice who comes with the old one. Anything else under *key* stays as it is.
+        """
+
+    async def aforget(self, key: str, life: timedelta) -> None:
+        """See forget()."""
 
     def purge_expired(self, now: datetime, limit: int) -> int:
         """Remove at most *limit* records that expired more than `EXPIRY_SLACK` before *now*.

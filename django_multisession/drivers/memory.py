@@ -22,6 +22,7 @@ from django_multisession.records import (
     Stored,
     answer_of_move,
     answer_of_replace,
+    retired_life,
     server_life,
 )
 
@@ -41,7 +42,8 @@ class MemoryDriver:
     server: it measures how long records are kept, never whether they are expired.
     """
 
-    has_native_expiry = True
+    # Expired ones are dropped when they are next read, and until then they are kept.
+    has_native_expiry = False
 
     def __init__(
         self,
@@ -81,7 +83,13 @@ class MemoryDriver:
             return answer_of_replace(stored, record, now)
 
     def move(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """See Driver.move()."""
         with self._lock:
@@ -90,7 +98,8 @@ class MemoryDriver:
                 if self._find(new_key) is not None:
                     return MISSING
                 self._keep(new_key, record, server_life(record, now))
-                self._keep(old_key, Retired(record.revision), RETIRED_TIMEOUT)
+                retired = Retired(record.revision, forward)
+                self._keep(old_key, retired, retired_life(record, now, forward))
                 return SAVED
             return answer_of_move(stored, record, now)
 
@@ -111,6 +120,14 @@ class MemoryDriver:
                 return False
             self._keep(key, Retired(), RETIRED_TIMEOUT)
             return True
+
+    def forget(self, key: str, life: timedelta) -> None:
+        """See Driver.forget()."""
+        with self._lock:
+            stored = self._find(key)
+            gone_at = self._server_clock() + life.total_seconds()
+            if isinstance(stored, Retired) and gone_at < self._slots[key].gone_at:
+                self._slots[key] = _Slot(stored, gone_at)
 
     def purge_expired(self, now: datetime, limit: int) -> int:
         """See Driver.purge_expired()."""
@@ -147,10 +164,16 @@ class MemoryDriver:
         return self.replace(key, record, expected, now)
 
     async def amove(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """See move()."""
-        return self.move(old_key, new_key, record, expected, now)
+        return self.move(old_key, new_key, record, expected, now, forward)
 
     async def atouch(self, key: str, touched_at: datetime, now: datetime) -> bool:
         """See touch()."""
@@ -159,6 +182,10 @@ class MemoryDriver:
     async def adelete(self, key: str) -> bool:
         """See delete()."""
         return self.delete(key)
+
+    async def aforget(self, key: str, life: timedelta) -> None:
+        """See forget()."""
+        self.forget(key, life)
 
     async def apurge_expired(self, now: datetime, limit: int) -> int:
         """See purge_expired()."""

@@ -7,7 +7,7 @@ document, changed by a pipeline that checks before it writes (`mongodb_documents
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.checks import CheckMessage
@@ -30,6 +30,7 @@ from django_multisession.records import (
     Stored,
     answer_of_move,
     answer_of_replace,
+    retired_life,
 )
 
 #: A command holds 16 MiB; so many keys are 80 kB, and gone well within the time limit.
@@ -79,10 +80,16 @@ class MongoDBDriver:
         return answer_of_replace(documents.read(key, found), record, now)
 
     def move(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """See Driver.move(); one command, and two more where it is refused."""
-        result = self._connection.ask(_moving(old_key, new_key, record, expected, now))
+        result = self._connection.ask(_moving(old_key, new_key, record, expected, now, forward))
         if _has_moved(result):
             return SAVED
         # Where the new key was taken, what is there is not this move's to delete.
@@ -91,10 +98,17 @@ class MongoDBDriver:
         return answer_of_move(self.get(old_key), record, now)
 
     async def amove(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """See move()."""
-        result = await self._connection.aask(_moving(old_key, new_key, record, expected, now))
+        moving = _moving(old_key, new_key, record, expected, now, forward)
+        result = await self._connection.aask(moving)
         if _has_moved(result):
             return SAVED
         if result is not None:
@@ -116,6 +130,14 @@ class MongoDBDriver:
     async def adelete(self, key: str) -> bool:
         """See delete()."""
         return bool((await self._connection.aask(_retiring(key))).matched_count)
+
+    def forget(self, key: str, life: timedelta) -> None:
+        """See Driver.forget()."""
+        self._connection.ask(_forgetting(key, life))
+
+    async def aforget(self, key: str, life: timedelta) -> None:
+        """See forget()."""
+        await self._connection.aask(_forgetting(key, life))
 
     def purge_expired(self, now: datetime, limit: int) -> int:
         """See Driver.purge_expired(); removes what the TTL monitor has not come to yet."""
@@ -182,14 +204,19 @@ def _replacing(key: str, record: Record, expected: str, now: datetime) -> Comman
     )
 
 
-def _moving(old_key: str, new_key: str, record: Record, expected: str, now: datetime) -> Command:
+def _moving(
+    old_key: str, new_key: str, record: Record, expected: str, now: datetime, forward: bytes
+) -> Command:
     is_movable = documents.is_movable(expected, now, record.revision)
     added = UpdateOne(
         {"_id": new_key, "revisions": record.revision},
         documents.added(new_key, record, now),
         upsert=True,
     )
-    retired = UpdateOne({"_id": old_key, "$expr": is_movable}, documents.retired(record.revision))
+    retired = UpdateOne(
+        {"_id": old_key, "$expr": is_movable},
+        documents.retired(record.revision, forward, retired_life(record, now, forward)),
+    )
     # In this order: whoever has been told neither key loses nothing if the server dies between.
     return lambda sessions: sessions.bulk_write([added, retired], ordered=True)
 
@@ -211,7 +238,13 @@ def _touching(key: str, touched_at: datetime, now: datetime) -> Command:
 
 def _retiring(key: str) -> Command:
     selection = {"_id": key, "$expr": documents.is_not_retired()}
-    pipeline = documents.retired("")
+    pipeline = documents.retired()
+    return lambda sessions: sessions.update_one(selection, pipeline)
+
+
+def _forgetting(key: str, life: timedelta) -> Command:
+    selection = {"_id": key, "$expr": documents.is_retired()}
+    pipeline = documents.forgotten(life)
     return lambda sessions: sessions.update_one(selection, pipeline)
 
 

@@ -2,11 +2,11 @@
 
 A record is one document::
 
-    {_id: <storage key>, payload, revisions, created_at, began_at, touched_at, idle_age,
-     hard_deadline_at, user_id, expires_at, collect_at}
+    {_id: <storage key>, payload, revisions, created_at, began_at, keyed_at, touched_at, idle_age,
+     hard_deadline_at, user_id, old_key, expires_at, collect_at}
 
-and a retired one ``{_id, retired: <revision>, expires_at, collect_at}``. ``expires_at`` is by the
-site's clock, for purging; a retired record "expires" as it is retired. ``collect_at`` is by the
+and a retired one ``{_id, retired: <revision>, forward, expires_at, collect_at}``. ``expires_at`` is
+by the site's clock, for purging; a retired record "expires" a minute before it may go. ``collect_at`` is by the
 server's, for its TTL monitor: a site's clock may lie years away (driven clocks in tests).
 
 Every condition is an aggregation expression over typed fields: whatever stands in the store, no
@@ -37,7 +37,7 @@ _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 _LAST_MOMENT = datetime.max.replace(tzinfo=UTC, microsecond=999000)
 _MILLISECOND = timedelta(milliseconds=1)
 
-_DATES = ("created_at", "began_at", "touched_at")
+_DATES = ("created_at", "began_at", "keyed_at", "touched_at")
 
 
 class _Unreadable(Exception):  # noqa: N818  (never leaves this module)
@@ -51,10 +51,12 @@ def fields(record: Record) -> dict[str, Any]:
         "revisions": list(record.revisions),
         "created_at": record.created_at,
         "began_at": record.began_at,
+        "keyed_at": record.keyed_at,
         "touched_at": record.touched_at,
         "idle_age": record.idle_age,
         "hard_deadline_at": record.hard_deadline_at,
         "user_id": record.user_id,
+        "old_key": record.old_key,
         "expires_at": record.expires_at,
     }
 
@@ -72,7 +74,7 @@ def read(key: str, document: Mapping[str, Any] | None) -> Stored:
 
 def _read(document: Mapping[str, Any]) -> Record | Retired:
     if "retired" in document:
-        return Retired(_field(document, "retired", str))
+        return Retired(_field(document, "retired", str), bytes(_field(document, "forward", bytes)))
     revisions = _field(document, "revisions", list)
     if not revisions or not all(isinstance(revision, str) for revision in revisions):
         raise _Unreadable("revisions holds something else than strings")
@@ -84,6 +86,7 @@ def _read(document: Mapping[str, Any]) -> Record | Retired:
         idle_age=None if idle_age is None else int(idle_age),
         hard_deadline_at=_field(document, "hard_deadline_at", datetime, type(None)),
         user_id=_field(document, "user_id", str, type(None)),
+        old_key=_field(document, "old_key", str, type(None)),
         **{name: _field(document, name, datetime) for name in _DATES},
     )
 
@@ -131,18 +134,33 @@ def touched(touched_at: datetime) -> list[Expression]:
     ]
 
 
-def retired(revision: str) -> list[Expression]:
-    """Leave of a document only the fact that it was ended, or moved by the write *revision*."""
+def retired(
+    revision: str = "", forward: bytes = b"", life: timedelta | None = RETIRED_TIMEOUT
+) -> list[Expression]:
+    """Leave of a document, for *life*, only that it was ended, or moved by the write *revision*."""
     return [
         {
             "$replaceWith": {
                 "_id": "$_id",
                 "retired": {"$literal": revision},
-                "expires_at": "$$NOW",
-                "collect_at": _from_now(RETIRED_TIMEOUT),
+                "forward": {"$literal": forward},
+                **_going_after(life),
             }
         }
     ]
+
+
+def forgotten(life: timedelta) -> list[Expression]:
+    """Let a document go after *life*, if it would stay longer."""
+    sooner = _going_after(life)
+    # As in `_EXPIRES_AT`, null means for ever and is passed over.
+    return [{"$set": {name: {"$min": [f"${name}", sooner[name]]} for name in sooner}}]
+
+
+def _going_after(life: timedelta | None) -> Expression:
+    if life is None:
+        return {"expires_at": None, "collect_at": None}
+    return {"expires_at": _from_now(life - EXPIRY_SLACK), "collect_at": _from_now(life)}
 
 
 def is_live(now: datetime) -> Expression:
@@ -161,15 +179,29 @@ def is_movable(expected: str, now: datetime, revision: str) -> Expression:
     return {"$or": [is_current(expected, now), {"$eq": ["$retired", {"$literal": revision}]}]}
 
 
+def is_retired() -> Expression:
+    """Say whether a document is a retired record."""
+    return {"$eq": [_type("retired"), "string"]}
+
+
 def is_not_retired() -> Expression:
-    """Say whether a document is anything but a retired record."""
-    return {"$ne": [_type("retired"), "string"]}
+    """Say whether a document is anything else."""
+    return {"$not": [is_retired()]}
 
 
 def without_own_payload(revision: str) -> Expression:
     """Return a projection that brings no payload back to the write *revision* that sent it."""
     is_own = {"$in": [{"$literal": revision}, _REVISIONS]}
-    names = ("retired", "revisions", *_DATES, "idle_age", "hard_deadline_at", "user_id")
+    names = (
+        "retired",
+        "forward",
+        "revisions",
+        *_DATES,
+        "idle_age",
+        "hard_deadline_at",
+        "user_id",
+        "old_key",
+    )
     payload = {"$cond": [is_own, {"$literal": b""}, "$payload"]}
     return {"payload": payload, **dict.fromkeys(names, 1)}
 
@@ -260,5 +292,6 @@ _IS_READABLE: Expression = {
         _is_one_of("idle_age", "int", "long", "null"),
         {"$or": [{"$eq": [_type("hard_deadline_at"), "null"]}, _is_date("hard_deadline_at")]},
         _is_one_of("user_id", "string", "null"),
+        _is_one_of("old_key", "string", "null"),
     ]
 }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core import checks
@@ -13,26 +12,34 @@ from django.core.exceptions import ImproperlyConfigured
 from django_multisession.drivers import redis_scripts as scripts
 from django_multisession.drivers.loops import ClientPerLoop
 from django_multisession.drivers.redis_calls import Call, answered
+from django_multisession.drivers.redis_checks import judged, unanswered
 from django_multisession.drivers.redis_connections import (
     RedisError,
     aclose_client,
     close_client,
     connections,
 )
-from django_multisession.drivers.redis_records import decoded, encoded, fields_of, life_of
+from django_multisession.drivers.redis_records import (
+    decoded,
+    encoded,
+    fields_of,
+    life_of,
+    milliseconds_of,
+)
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.records import (
+    RETIRED_TIMEOUT,
     Answer,
     Record,
     Retired,
     Stored,
     answer_of_move,
     answer_of_replace,
+    retired_life,
     to_milliseconds,
 )
 
 DEFAULT_PREFIX = "multisession:"
-OLDEST_VERSION = (6, 2)
 
 #: Answer of a script that wrote what it was given.
 _WRITTEN = 1
@@ -90,17 +97,29 @@ class RedisDriver:
         return _answer_of_replace(key, reply, record, now)
 
     def move(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """See Driver.move()."""
-        reply = self._send(self._moving(old_key, new_key, record, expected, now))
+        reply = self._send(self._moving(old_key, new_key, record, expected, now, forward))
         return _answer_of_move(old_key, reply, record, now)
 
     async def amove(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """See move()."""
-        reply = await self._asend(self._moving(old_key, new_key, record, expected, now))
+        reply = await self._asend(self._moving(old_key, new_key, record, expected, now, forward))
         return _answer_of_move(old_key, reply, record, now)
 
     def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
@@ -118,6 +137,14 @@ class RedisDriver:
     async def adelete(self, key: str) -> bool:
         """See delete()."""
         return bool(await self._asend(self._deleting(key)) == _WRITTEN)
+
+    def forget(self, key: str, life: timedelta) -> None:
+        """See Driver.forget()."""
+        self._send(self._forgetting(key, life))
+
+    async def aforget(self, key: str, life: timedelta) -> None:
+        """See forget()."""
+        await self._asend(self._forgetting(key, life))
 
     def purge_expired(self, now: datetime, limit: int) -> int:  # noqa: ARG002  (Redis expires by itself)
         """See Driver.purge_expired()."""
@@ -140,14 +167,8 @@ class RedisDriver:
         try:
             facts = self._send(Call("INFO"))
         except StoreUnavailable as error:
-            return [
-                checks.Warning(
-                    f"MULTISESSION_REDIS must name a Redis that answers: {error}",
-                    hint="Is it running? Are its address, user and password right?",
-                    id="multisession.W101",
-                )
-            ]
-        return [*_check_version(facts), *_check_eviction(facts), *_check_mode(facts)]
+            return [unanswered(error)]
+        return judged(facts)
 
     def close(self) -> None:
         """See Driver.close()."""
@@ -198,7 +219,13 @@ class RedisDriver:
         )
 
     def _moving(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes,
     ) -> Call:
         return self._script(
             scripts.MOVE,
@@ -207,6 +234,8 @@ class RedisDriver:
             to_milliseconds(now),
             life_of(record, now),
             encoded(record.revision),
+            forward,
+            milliseconds_of(retired_life(record, now, forward)),
             *fields_of(record),
         )
 
@@ -214,7 +243,10 @@ class RedisDriver:
         return self._script(scripts.TOUCH, [key], to_milliseconds(touched_at), to_milliseconds(now))
 
     def _deleting(self, key: str) -> Call:
-        return self._script(scripts.DELETE, [key])
+        return self._script(scripts.DELETE, [key], milliseconds_of(RETIRED_TIMEOUT))
+
+    def _forgetting(self, key: str, life: timedelta) -> Call:
+        return self._script(scripts.FORGET, [key], milliseconds_of(life))
 
     def _script(self, script: scripts.Script, keys: list[str], *values: bytes | int | str) -> Call:
         return Call.of_script(script, [self._prefix + key for key in keys], *values)
@@ -235,44 +267,3 @@ def _answer_of_replace(key: str, reply: Any, record: Record, now: datetime) -> A
 def _answer_of_move(old_key: str, reply: Any, record: Record, now: datetime) -> Answer:
     stored = Retired(record.revision) if reply == _WRITTEN else decoded(old_key, reply)
     return answer_of_move(stored, record, now)
-
-
-def _check_version(facts: Mapping[str, Any]) -> list[checks.CheckMessage]:
-    version = str(facts.get("redis_version", ""))
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-    if numbers >= OLDEST_VERSION:
-        return []
-    return [
-        checks.Error(
-            f"MULTISESSION_REDIS must name a Redis of version 6.2 or later (got {version!r}).",
-            hint="Upgrade the server.",
-            id="multisession.E102",
-        )
-    ]
-
-
-def _check_eviction(facts: Mapping[str, Any]) -> list[checks.CheckMessage]:
-    policy = str(facts.get("maxmemory_policy", ""))
-    if not facts.get("maxmemory") or not policy.startswith(("allkeys-", "volatile-")):
-        return []
-    return [
-        checks.Warning(
-            "The Redis of MULTISESSION_REDIS must have maxmemory-policy noeviction "
-            f"(got {policy}): with its memory full, it throws sessions away.",
-            hint="Give sessions a Redis of their own, apart from caches, with noeviction.",
-            id="multisession.W103",
-        )
-    ]
-
-
-def _check_mode(facts: Mapping[str, Any]) -> list[checks.CheckMessage]:
-    if facts.get("redis_mode") != "cluster":
-        return []
-    return [
-        checks.Error(
-            "The Redis of MULTISESSION_REDIS must be no Redis Cluster (got redis_mode cluster): "
-            "a new session key lies in another slot than the old one, so that logins fail.",
-            hint="Give sessions a Redis of their own; Sentinel makes it fail over.",
-            id="multisession.E104",
-        )
-    ]

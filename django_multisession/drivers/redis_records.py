@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django_multisession.drivers.base import log_unreadable
@@ -26,7 +26,11 @@ _NUMBER = re.compile(rb"-?[0-9]+")
 
 def life_of(record: Record, now: datetime) -> int | str:
     """Return the milliseconds for which Redis shall keep *record*, or nothing for ever."""
-    life = server_life(record, now)
+    return milliseconds_of(server_life(record, now))
+
+
+def milliseconds_of(life: timedelta | None) -> int | str:
+    """Return the milliseconds of *life*, or nothing for ever."""
     return "" if life is None else int(life.total_seconds() * 1000)
 
 
@@ -37,6 +41,7 @@ def fields_of(record: Record) -> list[bytes | int | str]:
         "revisions": encoded(" ".join(record.revisions)),
         "created_at": to_milliseconds(record.created_at),
         "began_at": to_milliseconds(record.began_at),
+        "keyed_at": to_milliseconds(record.keyed_at),
         "touched_at": to_milliseconds(record.touched_at),
     }
     if record.idle_age is not None:
@@ -45,6 +50,8 @@ def fields_of(record: Record) -> list[bytes | int | str]:
         fields["hard_deadline_at"] = to_milliseconds(record.hard_deadline_at)
     if record.user_id is not None:
         fields["user_id"] = encoded(record.user_id)
+    if record.old_key is not None:
+        fields["old_key"] = encoded(record.old_key)
     return [part for field in fields.items() for part in field]
 
 
@@ -56,18 +63,20 @@ def decoded(key: str, reply: Any) -> Stored:
         return None
     try:
         if b"retired" in fields:
-            return Retired(_text(fields, b"retired"))
+            return Retired(_text(fields, b"retired"), fields.get(b"forward", b""))
         return Record(
             payload=_field(fields, b"payload"),
             revisions=_revisions(fields),
             created_at=_moment(fields, b"created_at"),
             began_at=_moment(fields, b"began_at"),
+            keyed_at=_moment(fields, b"keyed_at"),
             touched_at=_moment(fields, b"touched_at"),
             idle_age=_number(fields, b"idle_age") if b"idle_age" in fields else None,
             hard_deadline_at=(
                 _moment(fields, b"hard_deadline_at") if b"hard_deadline_at" in fields else None
             ),
             user_id=_text(fields, b"user_id") if b"user_id" in fields else None,
+            old_key=_text(fields, b"old_key") if b"old_key" in fields else None,
         )
     except ValueError as error:
         log_unreadable(key, error)

@@ -2,7 +2,7 @@
 
 A record is a hash: one field for each attribute of `Record` that is not None, times as whole
 milliseconds since 1970, revisions joined by spaces. A retired record is a hash whose field
-``retired`` holds the revision of the move, or nothing.
+``retired`` holds the revision of the move, or nothing, and ``forward`` what leads to the new key.
 
 The scripts refuse to write over what `redis.RedisDriver` cannot read; both judge by the same rules.
 They answer 1 where they wrote and bring what is stored where they did not, so that
@@ -16,10 +16,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from django_multisession.records import EXPIRY_SLACK, RETIRED_TIMEOUT
+from django_multisession.records import EXPIRY_SLACK
 
 _EXPIRY_SLACK_MS = int(EXPIRY_SLACK.total_seconds() * 1000)
-_RETIRED_TIMEOUT_MS = int(RETIRED_TIMEOUT.total_seconds() * 1000)
 
 #: Longest text that is read as a number: far more digits than any age or time in the calendar has.
 NUMBER_LENGTH = 32
@@ -55,18 +54,18 @@ local function store(key, life, first)
   redis.call('HSET', key, unpack(ARGV, first))
   local given = {}
   for i = first, #ARGV, 2 do given[ARGV[i]] = true end
-  for _, name in ipairs({'idle_age', 'hard_deadline_at', 'user_id'}) do
+  for _, name in ipairs({'idle_age', 'hard_deadline_at', 'user_id', 'old_key'}) do
     if not given[name] then redis.call('HDEL', key, name) end
   end
   if life == '' then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, life) end
 end
 """
 
-_RETIRE = f"""
-local function retire(key, revision)
+_RETIRE = """
+local function retire(key, life, ...)
   redis.call('DEL', key)
-  redis.call('HSET', key, 'retired', revision)
-  redis.call('PEXPIRE', key, {_RETIRED_TIMEOUT_MS})
+  redis.call('HSET', key, ...)
+  if life == '' then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, life) end
 end
 """
 
@@ -109,14 +108,14 @@ end
 
 local function live_record(key, now)
   local stored = redis.call('HMGET', key, 'revisions', 'created_at', 'began_at', 'touched_at',
-    'idle_age', 'hard_deadline_at', 'user_id', 'retired')
+    'idle_age', 'hard_deadline_at', 'user_id', 'retired', 'keyed_at', 'old_key')
   local revisions, touched_at = stored[1], moment(stored[4])
   local idle_age, hard_deadline_at = number(stored[5]), moment(stored[6])
   if stored[8] or redis.call('HEXISTS', key, 'payload') == 0
     or not revisions or (' ' .. revisions .. ' '):find('  ', 1, true) or not is_utf8(revisions)
-    or not moment(stored[2]) or not moment(stored[3]) or not touched_at
+    or not moment(stored[2]) or not moment(stored[3]) or not touched_at or not moment(stored[9])
     or (stored[5] and not idle_age) or (stored[6] and not hard_deadline_at)
-    or (stored[7] and not is_utf8(stored[7]))
+    or (stored[7] and not is_utf8(stored[7])) or (stored[10] and not is_utf8(stored[10]))
   then return nil end
   local ends = ends_at(touched_at, idle_age, hard_deadline_at)
   if ends and now >= ends then return nil end
@@ -151,7 +150,8 @@ return redis.call('HGETALL', KEYS[1])
 """,
 )
 
-#: KEYS: old, new. ARGV: expected revision, now, life, new revision, fields. Answers as REPLACE.
+#: KEYS: old, new. ARGV: expected revision, now, life, new revision, forward or nothing, how long
+#: the old one is kept, fields. Answers as REPLACE.
 MOVE = _script(
     _STORE,
     _RETIRE,
@@ -159,8 +159,12 @@ MOVE = _script(
     """
 local record = live_record(KEYS[1], tonumber(ARGV[2]))
 if record and record.revision == ARGV[1] then
-  store(KEYS[2], ARGV[3], 5)
-  retire(KEYS[1], ARGV[4])
+  store(KEYS[2], ARGV[3], 7)
+  if ARGV[5] == '' then
+    retire(KEYS[1], ARGV[6], 'retired', ARGV[4])
+  else
+    retire(KEYS[1], ARGV[6], 'retired', ARGV[4], 'forward', ARGV[5])
+  end
   return 1
 end
 return redis.call('HGETALL', KEYS[1])
@@ -183,7 +187,8 @@ return 1
 """,
 )
 
-#: KEYS: record. Answers 1 if a record was there, readable or not, else 0.
+#: KEYS: record. ARGV: how long the fact is kept. Answers 1 if a record was there, readable or not,
+#: else 0.
 DELETE = _script(
     _RETIRE,
     """
@@ -191,7 +196,19 @@ local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' or (kind == 'hash' and redis.call('HEXISTS', KEYS[1], 'retired') == 1) then
   return 0
 end
-retire(KEYS[1], '')
+retire(KEYS[1], ARGV[1], 'retired', '')
 return 1
 """,
+)
+
+#: KEYS: record. ARGV: milliseconds. Answers nothing.
+FORGET = _script(
+    """
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HEXISTS', KEYS[1], 'retired') == 0 then
+  return 0
+end
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 or left > tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return 0
+"""
 )

@@ -10,8 +10,6 @@ import json
 import math
 from collections.abc import Callable, Iterator
 
-DEFAULT_BATCH_SIZE = 1000
-
 BY_TIME = "max_seconds"
 BY_OUTAGE = "outage"
 
@@ -25,7 +23,7 @@ class Limits:
         max_seconds: Ends after the batch that passes it; None for no limit.
     """
 
-    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_size: int
     max_seconds: float | None = None
 
 

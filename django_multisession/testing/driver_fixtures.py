@@ -31,6 +31,7 @@ def make_record(**changes: Any) -> Record:
         revisions=new_revision(),
         created_at=NOW - timedelta(hours=3),
         began_at=NOW - timedelta(hours=2),
+        keyed_at=NOW - timedelta(hours=1),
         touched_at=NOW,
         idle_age=IDLE_AGE,
         hard_deadline_at=NOW + timedelta(days=30),

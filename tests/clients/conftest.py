@@ -12,27 +12,13 @@ import pytest
 
 from tests.clients.sockets import SocketSite
 from tests.engine_fixtures import Engine
+from tests.started_project import TEMPLATES
 from tests.web.browser import Browser, Reply
 from tests.web.conftest import count_stored, engine, session_middleware, site, unreachable
 from tests.web.visits import run_at_once
 
 if TYPE_CHECKING:
     from pytest_django import Settings
-
-#: What startproject writes.
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
-]
 
 __all__ = ["count_stored", "engine", "session_middleware", "site", "unreachable"]
 

@@ -22,6 +22,7 @@ from tests.engine_fixtures import Engine
 ROOT = Path(__file__).parents[2]
 SETTINGS = "--settings=tests.django_suites.settings"
 MIXIN = "tests.django_suites.session_mixin"
+OUR_MIDDLEWARE = "tests.django_suites.our_middleware"
 SUITES = (
     "auth_tests",
     "sessions_tests",
@@ -35,6 +36,9 @@ SUITES = (
 MIXIN_TESTS = 65
 #: Django 5.2 has 2035 that pass on SQLite and without bcrypt and argon2; later ones have more.
 LEAST_PASSED = 2000
+
+#: Of Django's 12, with and without HttpOnly.
+LEAST_PASSED_ON_OUR_MIDDLEWARE = 9 + 11
 
 MIXIN_SECONDS = 120
 #: One of Django's tests runs PBKDF2 six times at full strength: a minute on a busy machine.
@@ -118,6 +122,14 @@ def test_every_test_of_djangos_session_mixin_passes(suites: Suites) -> None:
         "-W", "error", "-m", "django", "test", SETTINGS, MIXIN, seconds=MIXIN_SECONDS
     )
     assert passed(output) >= MIXIN_TESTS
+
+
+@pytest.mark.parametrize("engine", ["memory", "redis-8.2", "mongodb-standalone"], indirect=True)
+def test_djangos_tests_of_its_middleware_pass_on_ours_but_for_the_named(suites: Suites) -> None:
+    output = suites.run(
+        "-W", "error", "-m", "django", "test", SETTINGS, OUR_MIDDLEWARE, seconds=MIXIN_SECONDS
+    )
+    assert passed(output) >= LEAST_PASSED_ON_OUR_MIDDLEWARE
 
 
 @pytest.mark.timeout(SUITES_SECONDS + 100)

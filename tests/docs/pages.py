@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = ROOT / "docs"
+PATHS = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 #: The path of each page inside the repository.
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in PATHS}
 
@@ -116,6 +117,43 @@ def block_of(page: str, file: str) -> Block:
     found = [block for block in blocks_of(page) if block.file == file]
     assert len(found) == 1, f"{page} has {len(found)} blocks that are {file}"
     return found[0]
+
+
+def text_of(page: str) -> str:
+    """Return *page*, a path below ``docs``."""
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def section_of(page: str, *headings: str) -> str:
+    """Return what stands in *page* under a heading, or one inside of another, up to the next."""
+    text = text_of(page)
+    for heading in headings:
+        level = heading.partition(" ")[0]
+        found = re.search(
+            rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)",
+            text,
+            re.DOTALL | re.MULTILINE,
+        )
+        assert found is not None, heading
+        text = found[1]
+    return text
+
+
+def rows_of(text: str, table: int = 0) -> list[list[str]]:
+    """Return the cells of a table, without its head."""
+    tables = re.findall(r"^\|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    split = re.compile(r"(?<!\\)\|")
+    return [
+        [cell.strip().replace("\\|", "|") for cell in split.split(line.strip()[1:-1])]
+        for line in tables[table].splitlines()
+    ]
+
+
+def code(cell: str) -> str:
+    """Return what *cell* has between its first backquotes."""
+    found = re.search(r"`([^`]*)`", cell)
+    assert found is not None, cell
+    return found[1]
 
 
 def _assigns_settings_only(tree: ast.Module) -> bool:

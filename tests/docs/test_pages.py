@@ -116,17 +116,19 @@ def test_every_setting_named_anywhere_exists() -> None:
         assert unknown == set(), page
 
 
-def test_every_check_is_in_the_reference() -> None:
-    sources = (ROOT / "django_multisession").rglob("*.py")
+def test_every_check_is_in_the_reference_and_no_page_names_another() -> None:
     known = {
         number
-        for source in sources
+        for source in (ROOT / "django_multisession").rglob("*.py")
         for number in re.findall(r'"(?:multisession\.)?([EW]\d{3})"', source.read_text())
     }
     documented = re.findall(
         r"^\| `multisession\.(.*?)`", PAGES["docs/reference/checks.md"].read_text(), re.MULTILINE
     )
     assert sorted(known) == sorted(documented)
+    for page, path in PAGES.items():
+        named = set(re.findall(r"`multisession\.([EW]\d{3})`", path.read_text()))
+        assert named <= known, page
 
 
 def test_ci_runs_the_readmes_commands() -> None:

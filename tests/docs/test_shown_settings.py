@@ -14,6 +14,7 @@ from django.test import override_settings
 
 from django_multisession import conf
 from tests.docs.pages import PAGES, Block, blocks
+from tests.started_project import TEMPLATES
 
 #: What `django-admin startproject` writes before them.
 STARTED: dict[str, Any] = {
@@ -39,19 +40,7 @@ STARTED: dict[str, Any] = {
 SITE: dict[str, Any] = {
     "ROOT_URLCONF": "tests.urls",
     "STATIC_URL": "static/",
-    "TEMPLATES": [
-        {
-            "BACKEND": "django.template.backends.django.DjangoTemplates",
-            "APP_DIRS": True,
-            "OPTIONS": {
-                "context_processors": [
-                    "django.template.context_processors.request",
-                    "django.contrib.auth.context_processors.auth",
-                    "django.contrib.messages.context_processors.messages",
-                ],
-            },
-        },
-    ],
+    "TEMPLATES": TEMPLATES,
 }
 ENVIRONMENT = {"SECRET_KEY": "k" * 60, "REDIS_URL": "redis://127.0.0.1:6379/0"}
 MIDDLEWARES = {

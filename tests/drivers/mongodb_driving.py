@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 import pymongo
@@ -18,10 +17,11 @@ from pymongo.monitoring import (
 )
 
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.records import Record, new_revision
+from django_multisession.records import Record
+from django_multisession.testing.driver_fixtures import NOW, make_record
 
-#: Years away from the server's clock.
-NOW = datetime(2020, 1, 1, 12, tzinfo=UTC)
+__all__ = ["NOW"]
+
 HOUR = timedelta(hours=1)
 DATABASE = "multisession_tests"
 
@@ -30,22 +30,8 @@ Document = dict[str, Any]
 
 def record(**changes: Any) -> Record:
     """Return a record that lives for an hour from `NOW`, by its idle age."""
-    unchanged: dict[str, Any] = {
-        "payload": b"sealed",
-        "revisions": new_revision(),
-        "created_at": NOW,
-        "began_at": NOW,
-        "touched_at": NOW,
-        "idle_age": 3600,
-        "hard_deadline_at": NOW + 24 * HOUR,
-        "user_id": "7",
-    }
-    return Record(**(unchanged | changes))
-
-
-def after(earlier: Record, **changes: Any) -> Record:
-    """Return what a save over *earlier* stores."""
-    return dataclasses.replace(earlier, revisions=new_revision(earlier.revisions), **changes)
+    life: dict[str, Any] = {"idle_age": 3600, "hard_deadline_at": NOW + 24 * HOUR}
+    return make_record(**(life | changes))
 
 
 class Commands(CommandListener):

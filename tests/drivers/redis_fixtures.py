@@ -1,4 +1,4 @@
-"""What the tests of the Redis driver share: drivers, both worlds, records."""
+"""What the tests of the Redis driver share: drivers, both worlds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ import redis
 from servers import RedisServer
 
 from django_multisession.drivers.redis import RedisDriver
-from django_multisession.records import Record, new_revision
-
-#: Long past: no server may have an opinion about it.
-NOW = datetime(2001, 1, 1, tzinfo=UTC)
+from django_multisession.records import Record
+from django_multisession.testing.driver_fixtures import NOW, next_write
 
 #: Calls a verb of a driver by its sync name.
 Verb = Callable[..., Any]
@@ -29,26 +27,8 @@ Connect = Callable[..., RedisDriver]
 VERBS = ["add", "get", "replace", "move", "touch", "delete", "conflicting replace", "refused move"]
 
 
-def make_record(**changes: Any) -> Record:
-    fields: dict[str, Any] = {
-        "payload": b"\x00\xff payload",
-        "revisions": new_revision(),
-        "created_at": NOW,
-        "began_at": NOW,
-        "touched_at": NOW,
-        "idle_age": 600,
-        "hard_deadline_at": NOW + timedelta(days=1),
-        "user_id": "Zoë",
-    }
-    return Record(**{**fields, **changes})
-
-
-def successor(record: Record, **changes: Any) -> Record:
-    return make_record(**{"revisions": new_revision(record.revisions), **changes})
-
-
 def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str = "key") -> Any:
-    new = successor(stored)
+    new = next_write(stored)
     performed = {
         "add": lambda: call(driver.add, "other", new),
         "get": lambda: call(driver.get, key),

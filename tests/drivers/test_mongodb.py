@@ -12,7 +12,8 @@ from servers import MongoReplicaSet, MongoServer
 from django_multisession.drivers import mongodb
 from django_multisession.drivers.mongodb import MongoDBDriver
 from django_multisession.records import EXPIRY_SLACK, SAVED, Outcome, Record, Retired
-from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking, after, record
+from django_multisession.testing.driver_fixtures import next_write
+from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy
 
 COMMANDS = {
@@ -48,8 +49,8 @@ def looking(
 def run_each_verb(driving: Driving, driver: MongoDBDriver) -> Iterator[str]:
     """Let every verb succeed once, naming it when it is done."""
     first = record()
-    second = after(first)
-    third = after(second)
+    second = next_write(first)
+    third = next_write(second)
     steps: list[tuple[str, tuple[Any, ...], Any]] = [
         ("add", ("old", first), True),
         ("get", ("old",), first),
@@ -100,7 +101,9 @@ def test_a_save_does_not_bring_its_payload_back(
     first = record()
     driving.ask(driver, "add", "key", first)
     replies.clear()
-    driving.ask(driver, "replace", "key", after(first, payload=b"x" * 1000), first.revision, NOW)
+    driving.ask(
+        driver, "replace", "key", next_write(first, payload=b"x" * 1000), first.revision, NOW
+    )
     assert replies[0]["value"]["payload"] == b""
 
 
@@ -121,8 +124,8 @@ def test_dollar_signs_in_values_are_values(
 
 def test_the_largest_session_fits(driving: Driving, driver: MongoDBDriver) -> None:
     first = record(payload=b"x" * GREATEST_PAYLOAD)
-    second = after(first, payload=b"y" * GREATEST_PAYLOAD)
-    third = after(second, payload=b"z" * GREATEST_PAYLOAD)
+    second = next_write(first, payload=b"y" * GREATEST_PAYLOAD)
+    third = next_write(second, payload=b"z" * GREATEST_PAYLOAD)
     assert driving.ask(driver, "add", "old", first)
     assert driving.ask(driver, "replace", "old", second, first.revision, NOW) == SAVED
     assert driving.ask(driver, "move", "old", "new", third, second.revision, NOW) == SAVED
@@ -193,7 +196,7 @@ def test_a_repeated_add_leaves_what_was_stored_since(
     driving: Driving, driver: MongoDBDriver
 ) -> None:
     first = record()
-    second = after(first, payload=b"later")
+    second = next_write(first, payload=b"later")
     driving.ask(driver, "add", "key", first)
     driving.ask(driver, "replace", "key", second, first.revision, NOW)
     assert driving.ask(driver, "add", "key", first)
@@ -206,7 +209,7 @@ def test_a_move_onto_a_taken_key_takes_nothing_away(
     first, other = record(), record()
     driving.ask(driver, "add", "old", first)
     driving.ask(driver, "add", "new", other)
-    answer = driving.ask(driver, "move", "old", "new", after(first), first.revision, NOW)
+    answer = driving.ask(driver, "move", "old", "new", next_write(first), first.revision, NOW)
     assert answer.outcome is Outcome.CONFLICT
     assert driving.ask(driver, "get", "old") == first
     assert driving.ask(driver, "get", "new") == other

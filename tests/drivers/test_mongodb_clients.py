@@ -15,7 +15,8 @@ from pymongo.monitoring import ConnectionPoolListener
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.mongodb import MongoDBDriver
-from tests.drivers.mongodb_driving import NOW, Commands, Driving, after, record
+from django_multisession.testing.driver_fixtures import next_write
+from tests.drivers.mongodb_driving import NOW, Commands, Driving, record
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -135,12 +136,12 @@ def test_writes_are_acknowledged_by_a_majority_and_reads_are_the_primarys(
         f"{mongodb_server.url}&w=1&readPreference=secondaryPreferred", event_listeners=[commands]
     )
     first = record()
-    second = after(first)
+    second = next_write(first)
     driving.ask(driver, "get", "warm-up")
     commands.sent.clear()
     driving.ask(driver, "add", "old", first)
     driving.ask(driver, "replace", "old", second, first.revision, NOW)
-    driving.ask(driver, "move", "old", "new", after(second), second.revision, NOW)
+    driving.ask(driver, "move", "old", "new", next_write(second), second.revision, NOW)
     driving.ask(driver, "touch", "new", NOW, NOW)
     driving.ask(driver, "delete", "new")
     assert [command["writeConcern"] for command in commands.sent] == [{"w": "majority"}] * 5

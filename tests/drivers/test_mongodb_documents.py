@@ -72,7 +72,7 @@ def malformed(
     request: pytest.FixtureRequest, driving: Driving, driver: MongoDBDriver, looking: Looking
 ) -> dict[str, Any]:
     """What stands under "key": at revision "r", but for one field a live record."""
-    driving.ask(driver, "add", "key", record(revisions=("r",)))
+    driving.ask(driver, "add", "key", record(payload=b"sealed", revisions=("r",)))
     changes = request.param
     document = looking.document("key")
     assert document is not None

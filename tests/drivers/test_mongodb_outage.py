@@ -17,7 +17,8 @@ from servers import MongoReplicaSet, MongoServer, free_port
 from django_multisession.drivers.mongodb import MongoDBDriver
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.records import SAVED, Retired
-from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, after, record
+from django_multisession.testing.driver_fixtures import next_write
+from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy
 
 WITHIN = 60.0
@@ -78,8 +79,8 @@ def test_a_write_whose_answer_was_lost_is_stored_once(
     proxy: TCPProxy, driving: Driving, driver: MongoDBDriver
 ) -> None:
     first = record()
-    second = after(first)
-    third = after(second)
+    second = next_write(first)
+    third = next_write(second)
     for verb, arguments, expected in [
         ("add", ("old", first), True),
         ("replace", ("old", second, first.revision, NOW), SAVED),
@@ -153,7 +154,7 @@ def test_a_refused_write_takes_no_payload_into_the_error(
         looking.client[DATABASE].command(
             "collMod", looking.sessions.name, validator={"never": {"$exists": True}}
         )
-        second = after(first, payload=b"PAYLOAD")
+        second = next_write(first, payload=b"PAYLOAD")
         arguments: dict[str, tuple[Any, ...]] = {
             "add": ("other", second),
             "replace": ("old", second, first.revision, NOW),
@@ -187,7 +188,7 @@ def test_a_fail_over_loses_no_session_and_needs_no_restart(
         primary = servers.primary
         assert primary is not None
         primary.kill()
-        second = after(first)
+        second = next_write(first)
         answer = until_answered(driving, driver, "replace", "key", second, first.revision, NOW)
         assert answer == SAVED
         assert until_answered(driving, driver, "get", "key") == second

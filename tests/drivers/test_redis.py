@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from servers import RedisServer
 
 from django_multisession.drivers.redis import RedisDriver
-from django_multisession.records import SAVED, Outcome, Retired
+from django_multisession.records import SAVED, Outcome, Retired, new_revision
+from django_multisession.testing.driver_fixtures import NOW, make_record, next_write
 from tests.drivers.redis_fixtures import (
-    NOW,
     VERBS,
     Connect,
     Raw,
@@ -19,10 +19,8 @@ from tests.drivers.redis_fixtures import (
     call,
     connect,
     driver,
-    make_record,
     perform,
     raw,
-    successor,
 )
 from tests.drivers.redis_proxy import RedisProxy
 
@@ -65,7 +63,7 @@ def test_a_save_is_answered_without_the_payload(
 ) -> None:
     driver, record = connect(proxy), make_record(payload=b"x" * 100_000)
     call(driver.add, "key", record)
-    first, second = (successor(record, payload=b"y" * 100_000) for _ in range(2))
+    first, second = (next_write(record, payload=b"y" * 100_000) for _ in range(2))
     proxy.forget()
     assert call(driver.replace, "key", first, record.revision, NOW) == SAVED
     assert call(driver.move, "key", "moved", second, first.revision, NOW) == SAVED
@@ -90,7 +88,7 @@ def test_a_replace_whose_answer_is_lost_is_saved_without_a_conflict(
 ) -> None:
     driver, record = connect(proxy), make_record()
     call(driver.add, "key", record)
-    new = successor(record)
+    new = next_write(record)
     proxy.answers_to_lose = 1
     assert call(driver.replace, "key", new, record.revision, NOW) == SAVED
     assert proxy.answers_to_lose == 0
@@ -102,7 +100,7 @@ def test_a_move_whose_answer_is_lost_is_saved(
 ) -> None:
     driver, record = connect(proxy), make_record()
     call(driver.add, "old", record)
-    new = successor(record)
+    new = next_write(record)
     proxy.answers_to_lose = 1
     assert call(driver.move, "old", "new", new, record.revision, NOW) == SAVED
     assert proxy.answers_to_lose == 0
@@ -122,7 +120,7 @@ def test_every_key_has_the_prefix(
 ) -> None:
     record = make_record()
     call(driver.add, "old", record)
-    call(driver.move, "old", "new", successor(record), record.revision, NOW)
+    call(driver.move, "old", "new", next_write(record), record.revision, NOW)
     names = {name.decode() for name in raw.client.keys(f"{driver._prefix}*")}
     assert names == {raw.name("old"), raw.name("new")}
 
@@ -133,7 +131,7 @@ def test_a_record_of_none_and_extremes_comes_back_as_it_was(
     edge = NOW.replace(year=9999, month=12, day=31, hour=23, minute=59, second=59)
     record = make_record(
         payload=bytes(range(256)),
-        created_at=NOW.replace(year=1),
+        created_at=datetime.min.replace(tzinfo=UTC),
         hard_deadline_at=edge.replace(microsecond=999_000),
         idle_age=10**18,
         user_id="\ud800 \U0001f511",
@@ -144,12 +142,13 @@ def test_a_record_of_none_and_extremes_comes_back_as_it_was(
     assert call(driver.get, "extreme") == record
     assert call(driver.get, "bare") == bare
     assert call(driver.touch, "extreme", NOW + timedelta(seconds=1), NOW)
-    assert call(driver.replace, "bare", successor(bare), bare.revision, NOW) == SAVED
+    full = make_record(revisions=new_revision(bare.revisions))
+    assert call(driver.replace, "bare", full, bare.revision, NOW) == SAVED
 
 
 def test_a_replace_leaves_no_field_of_the_record_before(call: Verb, driver: RedisDriver) -> None:
     record = make_record()
-    bare = successor(record, idle_age=None, hard_deadline_at=None, user_id=None)
+    bare = next_write(record, idle_age=None, hard_deadline_at=None, user_id=None)
     call(driver.add, "key", record)
     call(driver.replace, "key", bare, record.revision, NOW)
     assert call(driver.get, "key") == bare
@@ -164,10 +163,10 @@ def test_the_server_keeps_a_record_for_its_own_life_though_its_clock_is_years_ah
     later = NOW + timedelta(seconds=500)
     call(driver.touch, "key", later, later)
     assert 600 < (raw.life("key") or 0) <= 660
-    shorter = successor(record, touched_at=later, idle_age=60)
+    shorter = next_write(record, touched_at=later, idle_age=60)
     call(driver.replace, "key", shorter, record.revision, later)
     assert 60 < (raw.life("key") or 0) <= 120
-    longer = successor(shorter, touched_at=later, idle_age=6000)
+    longer = next_write(shorter, touched_at=later, idle_age=6000)
     call(driver.move, "key", "new", longer, shorter.revision, later)
     assert 6000 < (raw.life("new") or 0) <= 6060
 
@@ -191,7 +190,7 @@ def test_a_record_that_never_ends_is_kept_for_ever(
     assert raw.life("added") is None
     record = make_record()
     call(driver.add, "replaced", record)
-    call(driver.replace, "replaced", successor(record, **endless), record.revision, NOW)
+    call(driver.replace, "replaced", next_write(record, **endless), record.revision, NOW)
     assert raw.life("replaced") is None
     raw.client.expire(raw.name("added"), 100)
     call(driver.touch, "added", NOW + timedelta(seconds=1), NOW)
@@ -203,7 +202,7 @@ def test_a_retired_record_is_kept_for_a_minute_and_not_renewed(
 ) -> None:
     record = make_record()
     call(driver.add, "moved", record)
-    call(driver.move, "moved", "new", successor(record), record.revision, NOW)
+    call(driver.move, "moved", "new", next_write(record), record.revision, NOW)
     call(driver.add, "deleted", record)
     call(driver.delete, "deleted")
     for key in ("moved", "deleted"):
@@ -226,7 +225,7 @@ def test_a_touch_changes_one_field(call: Verb, driver: RedisDriver, raw: Raw) ->
 def test_a_conflict_brings_what_is_stored(call: Verb, driver: RedisDriver) -> None:
     record = make_record()
     call(driver.add, "key", record)
-    answer = call(driver.replace, "key", successor(record), "another", NOW)
+    answer = call(driver.replace, "key", next_write(record), "another", NOW)
     assert (answer.outcome, answer.stored) == (Outcome.CONFLICT, record)
 
 

@@ -12,23 +12,23 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from servers import RedisServer
 
-from django_multisession.drivers.redis import RedisDriver, _check_version
+from django_multisession.drivers.redis import RedisDriver
+from django_multisession.drivers.redis_checks import _check_version
 from django_multisession.drivers.redis_connections import connections
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.records import SAVED
+from django_multisession.testing.driver_fixtures import NOW, make_record, next_write
 from tests.drivers.redis_fixtures import (
-    NOW,
     Connect,
     Verb,
     call,
     configure,
     connect,
-    make_record,
     own_redis,
-    successor,
     within_deadline,
 )
 
@@ -229,7 +229,7 @@ def test_sentinel_leads_to_the_master(
 ) -> None:
     driver, record = RedisDriver(through_sentinel(settings, sentinel)), make_record()
     assert call(driver.add, "key", record)
-    new = successor(record)
+    new = next_write(record)
     assert call(driver.replace, "key", new, record.revision, NOW) == SAVED
     assert call(driver.get, "key") == new
     with redis.Redis(port=own_redis.port, db=3) as client:
@@ -251,18 +251,20 @@ def test_a_good_server_has_nothing_to_be_told(redis_server: RedisServer, connect
     assert connect(redis_server).check() == []
 
 
+def told(messages: list[CheckMessage]) -> list[tuple[str | None, str | None]]:
+    return [(message.id, message.hint) for message in messages]
+
+
 def test_a_server_that_is_down_is_a_warning() -> None:
-    assert [message.id for message in RedisDriver({"URL": NOWHERE}).check()] == [
-        "multisession.W101"
-    ]
+    hint = "Is it running? Are its address, user and password right?"
+    assert told(RedisDriver({"URL": NOWHERE}).check()) == [("multisession.W101", hint)]
 
 
 @pytest.mark.parametrize("version", ["6.0.16", "5.0.0", "", "6"])
 def test_an_old_server_is_an_error(version: str) -> None:
     # No such server can be installed any more; what it would say is known.
-    assert [message.id for message in _check_version({"redis_version": version})] == [
-        "multisession.E102"
-    ]
+    messages = _check_version({"redis_version": version})
+    assert told(messages) == [("multisession.E102", "Upgrade the server.")]
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
@@ -273,7 +275,8 @@ def test_a_server_that_throws_sessions_away_is_a_warning(
     configure(own_redis, "CONFIG", "SET", "maxmemory-policy", policy)
     assert driver.check() == []
     configure(own_redis, "CONFIG", "SET", "maxmemory", "100mb")
-    assert [message.id for message in driver.check()] == ["multisession.W103"]
+    hint = "Give sessions a Redis of their own, apart from caches, with noeviction."
+    assert told(driver.check()) == [("multisession.W103", hint)]
 
 
 def test_a_redis_cluster_is_an_error(
@@ -282,4 +285,5 @@ def test_a_redis_cluster_is_an_error(
     options = ("--cluster-enabled", "yes")
     with RedisServer(newest_redis.binary, tmp_path / "cluster", *options) as server:
         driver = connect(server)
-        assert [message.id for message in driver.check()] == ["multisession.E104"]
+        hint = "Give sessions a Redis of their own; Sentinel makes it fail over."
+        assert told(driver.check()) == [("multisession.E104", hint)]

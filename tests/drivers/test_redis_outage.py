@@ -12,17 +12,15 @@ import pytest
 from servers import RedisServer
 
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.testing.driver_fixtures import NOW, make_record, next_write
 from tests.drivers.redis_fixtures import (
-    NOW,
     Connect,
     Verb,
     call,
     configure,
     connect,
     connections_of,
-    make_record,
     own_redis,
-    successor,
     within_deadline,
 )
 from tests.drivers.redis_proxy import RedisProxy
@@ -40,8 +38,8 @@ def test_a_stopped_server_is_unavailable_and_a_started_one_serves_again(
         for verb, *arguments in (
             (driver.get, "key"),
             (driver.add, "other", record),
-            (driver.replace, "key", successor(record), record.revision, NOW),
-            (driver.move, "key", "new", successor(record), record.revision, NOW),
+            (driver.replace, "key", next_write(record), record.revision, NOW),
+            (driver.move, "key", "new", next_write(record), record.revision, NOW),
             (driver.touch, "key", NOW, NOW),
             (driver.delete, "key"),
         ):
@@ -120,7 +118,7 @@ def test_a_read_only_replica_is_unavailable(
     call(driver.add, "key", record)
     configure(own_redis, "REPLICAOF", "127.0.0.1", "1")
     with pytest.raises(StoreUnavailable, match="ReadOnlyError"):
-        call(driver.replace, "key", successor(record), record.revision, NOW)
+        call(driver.replace, "key", next_write(record), record.revision, NOW)
 
 
 def test_a_full_server_is_unavailable_and_left_as_it_was(
@@ -132,8 +130,8 @@ def test_a_full_server_is_unavailable_and_left_as_it_was(
     configure(own_redis, "CONFIG", "SET", "maxmemory", "1")
     for verb, *arguments in (
         (driver.add, "other", record),
-        (driver.replace, "key", successor(record), record.revision, NOW),
-        (driver.move, "key", "new", successor(record), record.revision, NOW),
+        (driver.replace, "key", next_write(record), record.revision, NOW),
+        (driver.move, "key", "new", next_write(record), record.revision, NOW),
     ):
         with pytest.raises(StoreUnavailable, match="OutOfMemoryError"):
             call(verb, *arguments)

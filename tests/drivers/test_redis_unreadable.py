@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from django_multisession.drivers.redis import RedisDriver
 from django_multisession.records import MISSING, Record
+from django_multisession.testing.driver_fixtures import NOW, make_record
 from tests.drivers.redis_fixtures import (
-    NOW,
     VERBS,
     Raw,
     Verb,
     call,
     connect,
     driver,
-    make_record,
     perform,
     raw,
 )

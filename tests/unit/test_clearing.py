@@ -30,7 +30,7 @@ def test_the_time_limit_is_looked_at_after_each_batch() -> None:
 
 def test_a_signal_goes_before_the_time_limit() -> None:
     (tally,) = clearing.clear(
-        lambda limit: limit, Limits(max_seconds=0), lambda: 1.0, lambda: "SIGTERM"
+        lambda limit: limit, Limits(batch_size=1, max_seconds=0), lambda: 1.0, lambda: "SIGTERM"
     )
     assert tally.stopped_by == "SIGTERM"
 

@@ -21,7 +21,6 @@ from django_multisession.exceptions import (
 )
 
 JSON = JSONSerializer()
-MAX_SIZE = 1024 * 1024
 SECRET = "hunter2"
 
 _values = st.recursive(

@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from django_multisession import conf, keys, sealing
 from django_multisession.configuration import Problem
+from django_multisession.setting_reader import SettingReader
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -130,7 +131,7 @@ def test_a_touch_interval_as_long_as_the_idle_timeout_is_a_problem(
     settings.MULTISESSION_IDLE_TIMEOUT = 60
     settings.MULTISESSION_TOUCH_INTERVAL = interval
     problem = only_problem()
-    seconds = conf._Reader()._timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
+    seconds = SettingReader(settings).timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
     assert seconds is not None
     assert problem.check_id == "multisession.E005"
     assert problem.message == (

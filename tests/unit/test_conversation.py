@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ RECORD = Record(
     revisions=("first",),
     created_at=NOW,
     began_at=NOW,
+    keyed_at=NOW,
     touched_at=NOW,
     idle_age=60,
     hard_deadline_at=None,
@@ -30,9 +31,10 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "add": ("key", RECORD),
     "get": ("key",),
     "replace": ("key", RECORD, "first", NOW),
-    "move": ("key", "new key", RECORD, "first", NOW),
+    "move": ("key", "new key", RECORD, "first", NOW, b"forward"),
     "touch": ("key", NOW, NOW),
     "delete": ("key",),
+    "forget": ("key", timedelta(seconds=60)),
     "purge_expired": (NOW, 10),
     "count_expired": (NOW,),
 }
@@ -230,7 +232,7 @@ def test_a_step_calls_the_verb_it_is_named_after(verb: str) -> None:
     answer = object()
     with pytest.raises(StopIteration) as stop:
         steps.send(answer)
-    assert stop.value.value is answer
+    assert stop.value.value is (None if verb == "forget" else answer)
 
 
 @pytest.mark.parametrize("verb", CALLS)

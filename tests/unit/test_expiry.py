@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from django_multisession.custom_expiry import custom_expiry
 from django_multisession.expiry import Custom, Life, Policy, is_touch_due, life
 from django_multisession.records import Record
-from django_multisession.session_state import custom_expiry
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 IDLE, ABSOLUTE, ANONYMOUS = timedelta(hours=2), timedelta(days=30), timedelta(minutes=10)
@@ -43,6 +43,7 @@ def a_record(idle_age: int | None, hard_deadline_at: datetime | None = None) -> 
         revisions=("a",),
         created_at=BEGAN,
         began_at=BEGAN,
+        keyed_at=BEGAN,
         touched_at=BEGAN,
         idle_age=idle_age,
         hard_deadline_at=hard_deadline_at,

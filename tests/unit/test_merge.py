@@ -8,7 +8,16 @@ from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_multisession.merge import are_same, auth_entries, changed_entries, merged, user_id
+from django_multisession.merge import (
+    ABSENT,
+    Merge,
+    are_same,
+    auth_entries,
+    changed_entries,
+    merged,
+    replaced,
+    user_id,
+)
 
 _entries = st.dictionaries(
     st.sampled_from("abcde"), st.none() | st.booleans() | st.integers(0, 2) | st.just([1])
@@ -93,7 +102,8 @@ def test_what_both_sides_changed_apart_is_merged() -> None:
     base = {"kept": 1, "mine": 1, "theirs": 1, "both": 1, "i_delete": 1, "they_delete": 1}
     theirs = {"kept": 1, "mine": 1, "theirs": 2, "both": 2, "i_delete": 1, "they_add": 1}
     mine = {"kept": 1, "mine": 3, "theirs": 1, "both": 3, "they_delete": 1, "i_add": 1}
-    assert merged(base, theirs, mine, fingerprint) == {
+    made = merged(base, theirs, mine, fingerprint, {})
+    assert made.entries == {
         "kept": 1,
         "mine": 3,
         "theirs": 2,
@@ -101,11 +111,93 @@ def test_what_both_sides_changed_apart_is_merged() -> None:
         "they_add": 1,
         "i_add": 1,
     }
+    assert (made.resolved, made.lost) == ((), ("both",))
 
 
 def test_whoever_changed_nothing_takes_theirs() -> None:
     base, theirs = {"a": 1, "gone": 1}, {"a": 2, "new": 1}
-    assert merged(base, theirs, base, fingerprint) == theirs
+    assert merged(base, theirs, base, fingerprint, {}) == Merge(entries=theirs)
+
+
+def test_what_both_made_the_same_is_lost_by_nobody() -> None:
+    base, both = {"a": 1, "gone": 1}, {"a": 2, "new": 3}
+    assert merged(base, both, dict(both), fingerprint, {}) == Merge(entries=both)
+
+
+@pytest.mark.parametrize(
+    ("base", "theirs", "mine"),
+    [
+        ({"a": 1}, {"a": 2}, {"a": 3}),
+        ({}, {"a": 2}, {"a": 3}),
+        ({"a": 1}, {}, {"a": 3}),
+        ({"a": 1}, {"a": 2}, {}),
+    ],
+)
+def test_the_resolver_of_an_entry_that_both_changed_decides(
+    base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]
+) -> None:
+    given = []
+
+    def resolve(*sides: Any) -> Any:
+        given.append(sides)
+        return "decided"
+
+    made = merged(base, theirs, mine, fingerprint, {"a": resolve})
+    assert made == Merge(entries={"a": "decided"}, resolved=("a",))
+    assert given == [tuple(side.get("a", ABSENT) for side in (base, theirs, mine))]
+
+
+def test_an_entry_whose_resolver_says_that_there_is_none_is_deleted() -> None:
+    made = merged({"a": 1}, {"a": 2}, {"a": 3}, fingerprint, {"a": lambda *_sides: ABSENT})
+    assert made == Merge(entries={}, resolved=("a",))
+
+
+def test_a_resolver_is_not_asked_where_only_one_side_changed() -> None:
+    def refuse(*_sides: Any) -> Any:
+        pytest.fail("it was asked")
+
+    base, changed = {"a": 1, "b": 1}, {"a": 2, "b": 1}
+    for theirs, mine in [(changed, base), (base, changed), (changed, changed)]:
+        assert merged(base, theirs, mine, fingerprint, {"a": refuse, "b": refuse}).resolved == ()
+
+
+def test_what_a_resolver_raises_names_the_entry_and_no_value() -> None:
+    def fail(*_sides: Any) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        merged({"a": 1}, {"a": 2}, {"a": "secret"}, fingerprint, {"a": fail})
+    (note,) = caught.value.__notes__
+    assert "MULTISESSION_RESOLVERS['a']" in note
+    assert "secret" not in note
+
+
+@given(base=_entries, theirs=_entries, mine=_entries)
+def test_a_merge_holds_every_change_of_theirs_but_what_it_names_as_lost(
+    base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]
+) -> None:
+    made = merged(base, theirs, mine, fingerprint, {})
+    for name in {**base, **theirs, **mine}:
+        before, their, my, now = (
+            fingerprint({name: side[name]}) if name in side else None
+            for side in (base, theirs, mine, made.entries)
+        )
+        assert now == (my if my != before else their)
+        assert (name in made.lost) == (my != before and their not in (before, my))
+
+
+@given(base=_entries, theirs=_entries, mine=_entries)
+def test_a_cleared_session_is_mine_and_names_every_change_of_theirs_as_lost(
+    base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]
+) -> None:
+    made = replaced(base, theirs, mine, fingerprint)
+    assert made.entries == mine
+    for name in {**base, **theirs}:
+        before, their, my = (
+            fingerprint({name: side[name]}) if name in side else None
+            for side in (base, theirs, mine)
+        )
+        assert (name in made.lost) == (their not in (before, my))
 
 
 def test_entries_are_the_same_in_any_order_and_only_if_all_are() -> None:

@@ -44,6 +44,7 @@ def a_record(**changes: object) -> Record:
         revisions=("mine", "third", "second", "first"),
         created_at=NOW,
         began_at=NOW,
+        keyed_at=NOW,
         touched_at=NOW,
         idle_age=60,
         hard_deadline_at=NOW + timedelta(hours=1),

@@ -21,7 +21,7 @@ from django_multisession.exceptions import (
     SessionTooLarge,
     StoreUnavailable,
 )
-from django_multisession.saving import SessionEnded
+from django_multisession.interruption import SessionEnded
 from tests.engine_fixtures import Engine, use_engine
 from tests.web.browser import Browser, Reply
 from tests.web.conftest import DJANGOS

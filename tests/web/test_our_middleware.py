@@ -13,7 +13,7 @@ from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser, Reply
 from tests.web.conftest import OURS, Count
-from tests.web.pages import crashing, failing, log_in, log_out, meanwhile, put, read, untouched
+from tests.web.pages import crashing, failing, log_in, log_out, put, read, untouched
 from tests.web.visits import Body, Visit
 
 if TYPE_CHECKING:
@@ -191,16 +191,6 @@ def test_a_page_that_fails_saves_nothing_and_keeps_the_cookie(
     assert reply.status == 500
     assert reply.cookies == {}
     assert browser.visit(read).answer == {"city": "Rome"}
-
-
-def test_a_login_under_way_while_another_tab_logs_in_keeps_both_quiet(
-    browser: Browser, engine: Engine
-) -> None:
-    browser.visit(put(cart=["tea"]))
-    other = browser.copy()
-    reply = browser.visit(meanwhile(other, log_in("ada"), log_in("ada")))
-    assert reply.status == 200
-    assert reply.new_key not in (None, other.key)
 
 
 # What else may be in the place of a session

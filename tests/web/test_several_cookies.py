@@ -9,6 +9,8 @@ import pytest
 from django.conf import settings as site_settings
 from django.http import HttpRequest
 
+from django_multisession import keys
+from django_multisession.conf import config
 from django_multisession.records import Record
 from django_multisession.session_state import MOST_OTHER_KEYS
 from tests.conftest import Clock
@@ -63,8 +65,8 @@ def test_a_key_that_this_site_did_not_sign_is_passed_over(
     browser: Browser, engine: Engine, bad: str
 ) -> None:
     live = key_of(browser, city="Rome")
-    for keys in [(bad, live), (live, bad)]:
-        reply = bring(browser, read, *keys)
+    for both in [(bad, live), (live, bad)]:
+        reply = bring(browser, read, *both)
         assert (reply.status, reply.answer) == (200, {"city": "Rome"})
         assert reply.cookies == {}
 
@@ -75,8 +77,8 @@ def test_a_key_whose_session_is_forgotten_is_passed_over(
     old = key_of(browser, city="Oslo")
     clock.advance(seconds=site_settings.SESSION_COOKIE_AGE + 1)
     live = key_of(browser, city="Rome")
-    for keys in [(old, live), (live, old)]:
-        reply = bring(browser, read, *keys)
+    for both in [(old, live), (live, old)]:
+        reply = bring(browser, read, *both)
         assert reply.answer == {"city": "Rome"}
         assert reply.cookies == {}
 
@@ -84,8 +86,8 @@ def test_a_key_whose_session_is_forgotten_is_passed_over(
 def test_a_key_whose_session_was_ended_is_passed_over(browser: Browser, engine: Engine) -> None:
     ended, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
     engine.driver.delete(storage_key_of(browser, ended))
-    for keys in [(ended, live), (live, ended)]:
-        reply = bring(browser, read, *keys)
+    for both in [(ended, live), (live, ended)]:
+        reply = bring(browser, read, *both)
         assert reply.answer == {"city": "Rome"}
         assert reply.cookies == {}
 
@@ -120,10 +122,10 @@ def test_an_ended_session_beside_a_forgotten_one_keeps_its_cookie_untouched(
     clock.advance(seconds=site_settings.SESSION_COOKIE_AGE + 1)
     ended = key_of(browser, city="Rome")
     engine.driver.delete(storage_key_of(browser, ended))
-    for keys in [(ended, forgotten), (forgotten, ended)]:
-        reply = bring(browser, read, *keys)
+    for both in [(ended, forgotten), (forgotten, ended)]:
+        reply = bring(browser, read, *both)
         assert (reply.answer, dict(reply.cookies)) == ({}, {})
-        assert bring(browser, put(city="Oslo"), *keys).status == 400
+        assert bring(browser, put(city="Oslo"), *both).status == 400
 
 
 def test_a_login_with_several_cookies_is_a_login(browser: Browser, engine: Engine) -> None:
@@ -162,9 +164,28 @@ def test_a_page_that_does_not_touch_its_session_leaves_both_cookies(
 
 def test_only_so_many_keys_are_looked_at(browser: Browser, engine: Engine) -> None:
     live = key_of(browser, city="Rome")
-    looked_at = [FORGED] * MOST_OTHER_KEYS
-    assert bring(browser, read, *looked_at, live).answer == {"city": "Rome"}
-    assert bring(browser, read, *looked_at, FORGED, live).answer == {}
+    unknown = [keys.make(config().signing_keys).session_key for _ in range(MOST_OTHER_KEYS + 1)]
+    assert bring(browser, read, *unknown[1:], live).answer == {"city": "Rome"}
+    assert bring(browser, read, *unknown, live).answer == {}
+
+
+def test_forged_keys_and_repetitions_do_not_keep_the_good_one_from_being_found(
+    browser: Browser, engine: Engine
+) -> None:
+    live = key_of(browser, city="Rome")
+    unknown = keys.make(config().signing_keys).session_key
+    forged = [f"{number:040}" for number in range(20)]
+    assert bring(browser, read, *forged, live).answer == {"city": "Rome"}
+    assert bring(browser, read, *[unknown] * 20, live).answer == {"city": "Rome"}
+
+
+def test_a_cookie_without_a_name_is_passed_over(browser: Browser, engine: Engine) -> None:
+    # "Set-Cookie: sessionid" makes browsers send it so.
+    live = key_of(browser, city="Rome")
+    name = site_settings.SESSION_COOKIE_NAME
+    assert ask(browser, read, f"{name}={live}; {name}").answer == {"city": "Rome"}
+    assert ask(browser, read, f"{name}; {name}={live}").answer == {"city": "Rome"}
+    assert ask(browser, read, name).answer == {}
 
 
 def test_no_key_is_logged(

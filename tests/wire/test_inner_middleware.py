@@ -24,7 +24,6 @@ from tests.wire.visitor import Response, Visitor, as_visited, session_cookie
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-Inner = Callable[..., Any]
 HERE = inner_middleware.__name__
 
 

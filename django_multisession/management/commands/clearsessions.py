@@ -8,23 +8,23 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from importlib import import_module
 from types import FrameType
 from typing import Any, Self
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.management.commands import clearsessions
-from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.management.base import CommandError, OutputWrapper
-from django.http import HttpResponse
 from django.utils import timezone
 from tqdm import tqdm
 
-from django_multisession import conversation
+from django_multisession import conf, conversation
 from django_multisession.drivers.base import Driver
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management import clearing
 from django_multisession.management.clearing import Limits, Tally
-from django_multisession.store import DriverSessionStore
+from django_multisession.store import PURGE_BATCH, DriverSessionStore
 
 #: A log gets a line so often; a run that is over before gets none but the last.
 LINE_SECONDS = 60
@@ -56,7 +56,7 @@ class Command(clearsessions.Command):
             "--batch-size",
             metavar="N",
             help="Remove so many at once. Ctrl-C and --max-seconds act between batches. "
-            f"Default: {clearing.DEFAULT_BATCH_SIZE}.",
+            f"Default: {PURGE_BATCH}.",
         )
         parser.add_argument(
             "--max-seconds", metavar="S", help="Stop after the batch that passes this time."
@@ -73,7 +73,7 @@ class Command(clearsessions.Command):
 
     def handle(self, **options: Any) -> None:
         """See BaseCommand.handle()."""
-        store = _session_store()
+        store: type[SessionBase] = import_module(conf.site().engine).SessionStore
         if not issubclass(store, DriverSessionStore):
             _refuse(options, store)
             super().handle(**options)
@@ -107,7 +107,7 @@ class Command(clearsessions.Command):
         # Read once: what expires from here on is the next run's, or this one might never end.
         now = timezone.now()
         is_seen = is_told and self.stderr.isatty()
-        expired = conversation.hold(conversation.count_expired(now), driver) if is_seen else 0
+        expired = _total(driver, now) if is_seen else None
         with _StopSignals() as signals:
             tallies = clearing.clear(
                 lambda limit: conversation.hold(conversation.purge_expired(now, limit), driver),
@@ -171,11 +171,6 @@ class _Plain:
         self._stream.flush()
 
 
-def _session_store() -> type[SessionBase]:
-    """Return the store that requests get; `conf` alone reads settings, so Django's middleware is asked."""
-    return SessionMiddleware(lambda _request: HttpResponse()).SessionStore
-
-
 def _refuse(options: Mapping[str, Any], store: type[SessionBase]) -> None:
     given = [
         option
@@ -190,17 +185,14 @@ def _refuse(options: Mapping[str, Any], store: type[SessionBase]) -> None:
 
 
 def _limits(options: Mapping[str, Any]) -> Limits:
-    limits = Limits()
+    size, seconds = options["batch_size"], options["max_seconds"]
     try:
-        if options["batch_size"] is not None:
-            size = clearing.read_batch_size(options["batch_size"])
-            limits = dataclasses.replace(limits, batch_size=size)
-        if options["max_seconds"] is not None:
-            seconds = clearing.read_max_seconds(options["max_seconds"])
-            limits = dataclasses.replace(limits, max_seconds=seconds)
+        return Limits(
+            batch_size=PURGE_BATCH if size is None else clearing.read_batch_size(size),
+            max_seconds=None if seconds is None else clearing.read_max_seconds(seconds),
+        )
     except ValueError as error:
         raise CommandError(str(error)) from None
-    return limits
 
 
 def _counting(driver: Driver) -> Iterator[Tally]:
@@ -209,13 +201,24 @@ def _counting(driver: Driver) -> Iterator[Tally]:
     yield Tally(is_dry_run=True, expired=expired, seconds=elapsed(), is_complete=True)
 
 
+def _total(driver: Driver, now: datetime) -> int | None:
+    """Return how many there are to remove; None if counting so many takes the server too long."""
+    try:
+        return conversation.hold(conversation.count_expired(now), driver)
+    except StoreUnavailable:
+        # Where the server is down, the first batch tells.
+        return None
+
+
 def _stopwatch() -> Callable[[], float]:
     """Return what tells the seconds since now; never the time of day, which may be set back."""
     started = time.monotonic()
     return lambda: time.monotonic() - started
 
 
-def _with_bar(tallies: Iterator[Tally], stream: OutputWrapper, expired: int) -> Iterator[Tally]:
+def _with_bar(
+    tallies: Iterator[Tally], stream: OutputWrapper, expired: int | None
+) -> Iterator[Tally]:
     with tqdm(total=expired, unit=" sessions", file=_Plain(stream), leave=False) as bar:
         for tally in tallies:
             bar.update(tally.removed - bar.n)

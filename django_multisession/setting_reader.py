@@ -1,0 +1,164 @@
+"""Reads one setting after the other, notes what is wrong and goes on with the default: pure.
+
+So that every wrong setting is told at once.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django_multisession.configuration import Problem
+
+#: How the names of our settings begin.
+OURS = "MULTISESSION_"
+#: How ``SESSION_ENGINE`` begins where it is one of ours.
+ENGINE_PREFIX = "django_multisession.engines."
+
+_NOT_GIVEN = object()
+
+
+class SettingReader:
+    """Reads attributes of *settings*.
+
+    Attributes:
+        problems: What was wrong so far.
+        names: Of the settings that there are.
+    """
+
+    def __init__(self, settings: Any) -> None:
+        self._settings = settings
+        self.problems: list[Problem] = []
+        self.names: set[str] = set()
+
+    def timeout(self, name: str, check_id: str, default: timedelta | None) -> timedelta | None:
+        """Read a timeout; None switches it off."""
+        value = self._given(name, default)
+        if value is None:
+            return None
+        if (timeout := _as_timeout(value)) is not None:
+            return timeout
+        self.problem(
+            check_id,
+            f"{name} must be a timedelta or a number of seconds, at least one second, or None "
+            f"(got {value!r}).",
+            "Remove the setting for the default; timedelta comes from the datetime module.",
+        )
+        return default
+
+    def period(self, name: str, check_id: str, default: timedelta) -> timedelta:
+        """Read a time that cannot be switched off."""
+        value = self._given(name, default)
+        if (period := _as_timeout(value)) is not None:
+            return period
+        self.problem(
+            check_id,
+            f"{name} must be a timedelta or a number of seconds, at least one second "
+            f"(got {value!r}).",
+            f"Remove the setting for the default, {default.total_seconds():g} seconds.",
+        )
+        return default
+
+    def value(
+        self,
+        name: str,
+        check_id: str,
+        default: Any,
+        expected: str,
+        is_right: Callable[[Any], bool],
+    ) -> Any:
+        """Read a setting that is right if *is_right* says so."""
+        value = self._given(name, default)
+        if is_right(value):
+            return value
+        self.problem(
+            check_id,
+            f"{name} must be {expected} (got {value!r}).",
+            f"Remove the setting for the default, {default!r}.",
+        )
+        return default
+
+    def choice(self, name: str, check_id: str, choices: Sequence[str]) -> str:
+        """Read one of *choices*, the first of which is the default."""
+        expected = " or ".join(f'"{choice}"' for choice in choices)
+        chosen: str = self.value(
+            name, check_id, choices[0], expected, lambda value: value in choices
+        )
+        return chosen
+
+    def options(
+        self,
+        name: str,
+        check_id: str,
+        expected: str,
+        is_right: Callable[[dict[str, Any]], bool],
+    ) -> Mapping[str, Any]:
+        """Read the options of the engine that *name* ends with; only its site must have them."""
+        value = self._given(name, _NOT_GIVEN)
+        engine = self._settings.SESSION_ENGINE
+        if value is _NOT_GIVEN and engine != ENGINE_PREFIX + name.removeprefix(OURS).lower():
+            return types.MappingProxyType({})
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            if is_right(value):
+                return types.MappingProxyType(dict(value))
+            found = f"a dict with {', '.join(sorted(value)) or 'nothing in it'}"
+        else:
+            found = "nothing" if value is _NOT_GIVEN else type(value).__name__
+        # Its values may hold passwords: what was found is told by type and names.
+        for_whom = f" for SESSION_ENGINE {engine!r}" if value is _NOT_GIVEN else ""
+        self.problem(
+            check_id,
+            f"{name} must be {expected} (got {found}){for_whom}.",
+            "docs/reference/settings.md shows one.",
+        )
+        return types.MappingProxyType({})
+
+    def functions(self, name: str, check_id: str, find: Callable[[str], Any]) -> Mapping[str, Any]:
+        """Read a dict from names to dotted paths of functions, which *find* imports."""
+        value = self._given(name, {})
+        if not isinstance(value, dict) or not all(
+            isinstance(text, str) for item in value.items() for text in item
+        ):
+            self.problem(
+                check_id,
+                f"{name} must be a dict of names and dotted paths (got {value!r}).",
+                f'{name} = {{"cart": "django_multisession.resolvers.union"}}',
+            )
+            return types.MappingProxyType({})
+        functions = {}
+        for key, path in value.items():
+            try:
+                functions[key], found = find(path), None
+            except Exception as error:  # noqa: BLE001  (whatever the module raises as it is imported)
+                found = f"{type(error).__name__} at its import"
+            else:
+                if not callable(functions[key]):
+                    found = f"a {type(functions[key]).__name__}"
+            if found:
+                self.problem(
+                    check_id,
+                    f"{name}[{key!r}] must be the dotted path of a function (got {path!r}: "
+                    f"{found}).",
+                    "Is it spelled right? django_multisession.resolvers holds some.",
+                )
+        return types.MappingProxyType(functions)
+
+    def problem(self, check_id: str, message: str, hint: str) -> None:
+        """Note what is wrong."""
+        self.problems.append(Problem(f"multisession.{check_id}", message, hint))
+
+    def _given(self, name: str, default: Any) -> Any:
+        self.names.add(name)
+        return getattr(self._settings, name, default)
+
+
+def _as_timeout(value: Any) -> timedelta | None:
+    """Return *value* as a time of a second or more, or None if it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            value = timedelta(seconds=value)
+        except (OverflowError, ValueError):
+            return None
+    return value if isinstance(value, timedelta) and value >= timedelta(seconds=1) else None

@@ -1,0 +1,50 @@
+"""Signals: what happens to sessions, for audit logs, metrics and "signed in from a new device" mails.
+
+Each is sent once the verb it happened in is over, by ``send_robust()``, in async code by
+``asend_robust()``: what a receiver raises is logged and harms no request. The sender is the
+engine's ``SessionStore`` class. Arguments never hold a session key, a cookie or an entry's value; a
+storage key names a session without opening it.
+"""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+#: A session was stored for the first time. ``storage_key``, ``user_id`` (str or None).
+session_created = Signal()
+
+#: A session got a new key. ``storage_key``, ``old_storage_key``, ``user_id``, ``reason``:
+#: ``"login"``, ``"requested"`` (somebody called ``cycle_key()``) or ``"periodic"``
+#: (``MULTISESSION_CYCLE_AFTER``).
+session_cycled = Signal()
+
+#: Somebody came with a session that had expired. ``storage_key``, ``user_id``, ``reason``:
+#: ``"idle"`` or ``"absolute"``. One that nobody comes with again expires unheard.
+session_expired = Signal()
+
+#: A session was ended. ``storage_key``, ``reason``: ``"flushed"`` (a logout), ``"deleted"`` (by
+#: code that named its key) or ``"late_key"`` (``MULTISESSION_ON_LATE_KEY``).
+session_ended = Signal()
+
+#: A client sent a session key that this site did not sign. No arguments.
+forged_key_refused = Signal()
+
+#: Two requests' changes were merged. ``storage_key``, ``resolved_entries`` and ``lost_entries``:
+#: names of entries that both had changed, and of which a resolver made one, or the other request's
+#: value went.
+session_merged = Signal()
+
+#: A request's changes could not be saved: its session had been ended or moved. ``storage_key``.
+session_interrupted = Signal()
+
+#: A session key was used after the client had its next one, and the grace period was over: by a
+#: thief, or by a client that restored an old cookie. ``storage_key`` (of the old key),
+#: ``current_storage_key`` (where the session is now, if it is), ``is_ended`` (was it ended for that?).
+late_key_used = Signal()
+
+#: The server did not answer, for the first time in this process since it last did. ``reason``: what
+#: `StoreUnavailable` says.
+outage_began = Signal()
+
+#: The server answered again. ``duration`` (timedelta), by this process's clock.
+outage_ended = Signal()

@@ -1,0 +1,64 @@
+"""The code and the tests that the explanations name as their evidence exist."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import operator
+import re
+from pathlib import Path
+
+import pytest
+
+import django_multisession
+from tests.docs.pages import ROOT, rows_of, text_of
+
+PACKAGE = Path(django_multisession.__file__).parent
+
+NAMED = re.compile(r"`(\w[\w.]*:[\w.]+)`")
+NAMED_TESTS = re.compile(r"`(test_\w+)`")
+NAMING_PAGES = ("security", "sync-and-async", "what-stock-django-does")
+
+
+@functools.cache
+def names_of_tests() -> frozenset[str]:
+    paths = [*(ROOT / "tests").rglob("*.py"), *(PACKAGE / "testing").rglob("*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
+    return frozenset(
+        node.name
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+    )
+
+
+@pytest.mark.parametrize("page", NAMING_PAGES)
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = set(NAMED_TESTS.findall(text_of(f"explanation/{page}.md")))
+    assert named
+    assert named - names_of_tests() == set()
+
+
+def test_everything_in_the_code_that_the_security_page_names_is_there() -> None:
+    named = set(NAMED.findall(text_of("explanation/security.md")))
+    assert len(named) > 20
+    for name in named:
+        module, _, path = name.partition(":")
+        operator.attrgetter(path)(importlib.import_module(f"django_multisession.{module}"))
+
+
+@pytest.mark.parametrize(("page", "columns"), [("security", 3), ("what-stock-django-does", 4)])
+def test_every_row_has_its_line_of_evidence(page: str, columns: int) -> None:
+    text = text_of(f"explanation/{page}.md")
+    sections = [section for section in text.split("\n## ") if "\n|---" in section]
+    assert len(sections) > 4
+    for section in sections:
+        rows = rows_of(section)
+        evidence = re.findall(r"^(\d+)\. (.*): (`test_.*)$", section, re.MULTILINE)
+        assert all(len(row) == columns and all(row) for row in rows)
+        assert [row[0] for row in rows] == [number for number, _where, _tests in evidence]
+        for _number, where, tests in evidence:
+            assert NAMED.search(where)
+            assert NAMED_TESTS.search(tests)

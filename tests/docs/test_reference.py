@@ -1,0 +1,214 @@
+"""The reference says what the code says: names, tables, numbers.
+
+What a response gets, and what stock Django does, is played in `tests.web`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import global_settings
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+
+import django_multisession
+from django_multisession import exceptions, keys, middleware, records, saving
+from django_multisession import testing as contracts
+from django_multisession.drivers import mongodb_documents
+from django_multisession.drivers.base import Driver
+from django_multisession.drivers.mongodb_connection import INDEXES
+from django_multisession.drivers.redis_records import fields_of
+from django_multisession.engines.memory import SessionStore
+from django_multisession.testing.driver_fixtures import make_record
+from tests.docs.pages import code, rows_of, section_of, text_of
+
+PACKAGE = Path(django_multisession.__file__).parent
+
+# The driver contract
+
+CONTRACT = "reference/driver-contract.md"
+
+
+def verbs_of_the_contract() -> Iterator[tuple[str, str, str]]:
+    """Yield each sync verb as it is called, its a-twin and what it answers."""
+    public = {
+        name: verb
+        for name, verb in vars(Driver).items()
+        if inspect.isfunction(verb) and not name.startswith("_")
+    }
+    twins = {name for name in public if name[0] == "a" and name[1:] in public}
+    for name, verb in public.items():
+        if name not in twins:
+            signature = inspect.signature(verb)
+            parameters = list(signature.parameters.values())[1:]
+            taken = ", ".join(f"{each.name}: {each.annotation}" for each in parameters)
+            twin = f"a{name}" if f"a{name}" in twins else "none"
+            yield f"{name}({taken})", twin, signature.return_annotation
+
+
+def test_the_verbs_of_a_driver_are_those_of_the_protocol() -> None:
+    documented = [
+        (code(verb), twin.strip("`"), code(answer))
+        for verb, twin, answer, _law in rows_of(section_of(CONTRACT, "## Verbs"))
+    ]
+    assert documented == list(verbs_of_the_contract())
+
+
+@pytest.mark.parametrize("value", [records.Record, records.Retired, records.Answer])
+def test_the_fields_of_a_value_are_those_of_its_class(value: type) -> None:
+    rows = rows_of(section_of(CONTRACT, "## Values", f"### `{value.__name__}`"))
+    documented = [(code(name), code(kind)) for name, kind, _means in rows]
+    assert documented == [(each.name, each.type) for each in dataclasses.fields(value)]
+
+
+def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
+    rows = rows_of(section_of(CONTRACT, "## What holds a driver to it"))
+    suites = {name for name in contracts.__all__ if name.endswith("Contract")}
+    assert {code(name) for name, _holds in rows} == suites
+
+
+@pytest.mark.parametrize(
+    ("page", "phrase"),
+    [
+        (CONTRACT, f"at most {records.REVISIONS_KEPT}; none"),
+        (CONTRACT, f"plus {records.EXPIRY_SLACK.seconds} seconds"),
+        (CONTRACT, f"a retired one for {records.RETIRED_TIMEOUT.seconds} seconds"),
+        (
+            "reference/glossary.md",
+            f"{keys.LENGTH} characters: {keys._RANDOM_LENGTH} random ones and {keys._TAG_LENGTH}",
+        ),
+        ("reference/exceptions.md", "eight tries"),
+        ("reference/middleware.md", f"`Retry-After: {middleware.RETRY_AFTER}`"),
+        ("reference/middleware.md", f"`{middleware.OUTAGE_TEMPLATE}`"),
+    ],
+)
+def test_a_number_in_the_reference_is_that_of_the_code(page: str, phrase: str) -> None:
+    assert phrase in text_of(page)
+    assert saving.SAVE_TRIES == 8
+
+
+# Exceptions, log lines, the session's API
+
+EXCEPTIONS = "reference/exceptions.md"
+
+
+def test_every_exception_is_documented_with_what_else_it_is() -> None:
+    ours = [
+        each
+        for each in vars(exceptions).values()
+        if inspect.isclass(each) and each.__module__ == exceptions.__name__
+    ]
+    expected = {each.__name__: {base.__name__ for base in each.__bases__} for each in ours}
+    expected["SessionEnded"] = {UpdateError.__name__, SessionInterrupted.__name__}
+    rows = rows_of(section_of(EXCEPTIONS, "## Exceptions"))
+    documented = {
+        code(name): set(re.findall(r"`(\w+)`", also_a)) for name, also_a, _by, _means in rows
+    }
+    assert documented == expected
+
+
+def logged() -> Iterator[tuple[str, str, str]]:
+    """Yield logger, level and message of every call of a logger in the package."""
+    for path in PACKAGE.rglob("*.py"):
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id=name), attr=level),
+                    args=[ast.Constant(value=str(message)), *_],
+                ) if name.endswith("logger"):
+                    yield getattr(importlib.import_module(module), name).name, level, message
+
+
+def test_every_log_line_is_documented() -> None:
+    rows = rows_of(section_of(EXCEPTIONS, "## Log lines"))
+    documented = [(code(logger), level, code(message)) for logger, level, message in rows]
+    assert sorted(documented) == sorted(logged())
+
+
+def test_what_the_session_has_beyond_djangos_is_documented() -> None:
+    beyond = {name for name in dir(SessionStore) if not name.startswith("_")} - {*dir(SessionBase)}
+    rows = rows_of(section_of(EXCEPTIONS, "## What `request.session` has beyond Django's"))
+    documented = {
+        code(cell).partition("(")[0]
+        for name, twin, _is in rows
+        for cell in (name, twin)
+        if cell != "none"
+    }
+    assert documented == beyond - {"modified"}
+
+
+def test_what_is_djangos_and_different_is_djangos_and_ours() -> None:
+    section = section_of(EXCEPTIONS, "## What `request.session` has beyond Django's")
+    for cell, _difference in rows_of(section, 1):
+        for name in re.findall(r"`(\w+)(?:\(\))?`", cell):
+            ours = inspect.getattr_static(SessionStore, name)
+            assert name == "modified" or hasattr(SessionBase, name)
+            assert ours is not inspect.getattr_static(SessionBase, name, None)
+
+
+# Settings
+
+
+def test_every_session_setting_of_djangos_is_documented_with_its_default() -> None:
+    rows = rows_of(section_of("reference/settings.md", "## Django's settings"))
+    documented = {code(name): ast.literal_eval(code(default)) for name, default, _here in rows}
+    assert documented == {
+        name: getattr(global_settings, name)
+        for name in dir(global_settings)
+        if name.startswith("SESSION_")
+    }
+
+
+# Engines
+
+ENGINES = "reference/engines.md"
+
+
+def names_in(section: str) -> set[str]:
+    return {code(row[0]) for row in rows_of(section)}
+
+
+def test_the_fields_of_a_redis_hash_are_documented() -> None:
+    fields = fields_of(make_record())
+    documented = names_in(section_of(ENGINES, "## Redis", "### What is stored"))
+    assert documented == {*fields[::2]}
+
+
+def test_the_fields_of_a_mongodb_document_are_documented() -> None:
+    documented = names_in(section_of(ENGINES, "## MongoDB", "### What is stored"))
+    assert documented == {"_id", "collect_at", *mongodb_documents.fields(make_record())}
+
+
+def test_the_indexes_of_mongodb_are_documented() -> None:
+    rows = rows_of(section_of(ENGINES, "## MongoDB", "### Indexes"))
+    documented = {code(name): options.strip("`") for name, options in rows}
+    spelled = {
+        name: re.sub(r"'([$\w]+)':", r"\1:", str(how)[1:-1]).replace("'", '"') or "none"
+        for name, how in INDEXES.items()
+    }
+    assert documented == spelled
+
+
+# The middleware
+
+
+def test_the_methods_of_the_middleware_are_documented() -> None:
+    own = {
+        name
+        for name, value in vars(middleware.SessionMiddleware).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    rows = rows_of(section_of("reference/middleware.md", "## Subclassing"))
+    for call, _does in rows:
+        name, _, parameters = code(call).rstrip(")").partition("(")
+        signature = inspect.signature(getattr(middleware.SessionMiddleware, name))
+        assert list(signature.parameters)[1:] == parameters.split(", ")
+    assert {code(call).partition("(")[0] for call, _does in rows} == own

@@ -1,0 +1,64 @@
+"""What somebody who can read the store has in hand."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+import pytest
+import redis
+
+from django_multisession import keys
+from tests.engine_fixtures import Engine
+from tests.web.conftest import OURS
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+
+@pytest.fixture
+def session_middleware() -> str:
+    """One will do: nothing is asked of it."""
+    return OURS
+
+
+def everything_in(engine: Engine, settings: Settings) -> bytes:
+    """Return what somebody who can read the store finds there."""
+    driver: Any = engine.driver
+    if engine.kind == "memory":
+        return repr(driver._slots).encode() + b"".join(
+            slot.stored.payload
+            for slot in driver._slots.values()
+            if hasattr(slot.stored, "payload")
+        )
+    if engine.kind == "redis":
+        with redis.Redis.from_url(engine.server.url) as server:
+            found = list(server.scan_iter(settings.MULTISESSION_REDIS["PREFIX"] + "*"))
+            return b"".join(name + repr(server.hgetall(name)).encode() for name in found)
+    options = settings.MULTISESSION_MONGODB
+    with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
+        collection = client[options["DATABASE"]][options["COLLECTION"]]
+        return repr(list(collection.find())).encode()
+
+
+def test_what_a_server_holds_makes_no_cookie(
+    engine_of_each_kind: Engine, settings: Settings
+) -> None:
+    engine = engine_of_each_kind
+    session = engine.SessionStore()
+    session["city"] = "Rome"
+    session.save()
+    session.cycle_key()
+    session.save()
+    session_key = session.session_key
+    assert session_key is not None
+    verified = keys.verify(session_key, [keys.derive(settings.SECRET_KEY.encode())])
+    assert verified is not None
+    found = everything_in(engine, settings)
+    assert verified.storage_key.encode() in found
+    assert b"Rome" in found
+    assert session_key[:22].encode() not in found
+    assert session_key[22:].encode() not in found
+    for name in {verified.storage_key, *re.findall(r"[\w-]{40}", found.decode("latin-1"))}:
+        assert not engine.SessionStore().exists(name)
