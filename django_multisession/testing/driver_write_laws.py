@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -216,3 +216,50 @@ class DriverWriteLaws(DriverFixtures):
         assert verbs.replace(new, later, moved.revision, NOW) == SAVED
         assert verbs.delete(new) is True
         assert verbs.get(new) == Retired()
+
+    @pytest.mark.parametrize("hard_deadline_at", [NOW + timedelta(days=30), None])
+    def test_a_move_leaves_the_way_to_the_new_key_behind(
+        self, verbs: DriverVerbs, hard_deadline_at: datetime | None
+    ) -> None:
+        old, new = make_key(), make_key()
+        record = make_record(hard_deadline_at=hard_deadline_at, idle_age=None)
+        moved = next_write(record, old_key=old, keyed_at=NOW)
+        # Any bytes: it is encrypted.
+        forward = bytes(range(256))
+        verbs.add(old, record)
+        assert verbs.move(old, new, moved, record.revision, NOW, forward) == SAVED
+        assert verbs.get(old) == Retired(moved.revision, forward)
+        assert verbs.get(new) == moved
+        assert verbs.move(old, new, moved, record.revision, NOW, forward) == SAVED
+        assert verbs.delete(old) is False
+        assert verbs.get(old) == Retired(moved.revision, forward)
+
+    def test_the_record_behind_an_old_key_goes_back_to_having_none(
+        self, verbs: DriverVerbs
+    ) -> None:
+        key, record = make_key(), make_record(old_key=make_key())
+        verbs.add(key, record)
+        assert verbs.get(key) == record
+        seen = next_write(record, old_key=None)
+        assert verbs.replace(key, seen, record.revision, NOW) == SAVED
+        assert verbs.get(key) == seen
+
+    # forget
+
+    def test_what_is_to_be_forgotten_later_is_still_there(self, verbs: DriverVerbs) -> None:
+        old, new, record = make_key(), make_key(), make_record()
+        moved = next_write(record, old_key=old)
+        verbs.add(old, record)
+        verbs.move(old, new, moved, record.revision, NOW, b"forward")
+        verbs.forget(old, timedelta(minutes=2))
+        assert verbs.get(old) == Retired(moved.revision, b"forward")
+        assert verbs.get(new) == moved
+
+    def test_a_record_is_not_forgotten(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        verbs.add(key, record)
+        verbs.forget(key, timedelta(seconds=-1))
+        assert verbs.get(key) == record
+        absent = make_key()
+        verbs.forget(absent, timedelta(minutes=1))
+        assert verbs.get(absent) is None

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_multisession import conf, sealing
 from django_multisession.drivers.base import Driver
 from django_multisession.records import new_revision
+from django_multisession.testing.engine_cycling_laws import EngineCyclingLaws
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     Open,
@@ -26,8 +27,10 @@ from django_multisession.testing.engine_response_laws import EngineResponseLaws
 from django_multisession.testing.engine_saving_laws import EngineSavingLaws
 
 
-class EngineContract(EngineSavingLaws, EngineKeyLaws, EngineOverlapLaws, EngineResponseLaws):
-    """Laws of saves, ends, keys, logins, overlaps, responses, and records tampered with.
+class EngineContract(
+    EngineSavingLaws, EngineKeyLaws, EngineOverlapLaws, EngineResponseLaws, EngineCyclingLaws
+):
+    """Laws of saves, ends, keys, logins, overlaps, responses, cycles, and records tampered with.
 
     Subclasses provide the fixture `session_store`.
     """

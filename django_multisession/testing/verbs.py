@@ -43,10 +43,16 @@ class DriverVerbs:
         return answer
 
     def move(
-        self, old_key: str, new_key: str, record: Record, expected: str, now: datetime
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        expected: str,
+        now: datetime,
+        forward: bytes = b"",
     ) -> Answer:
         """See Driver.move()."""
-        answer: Answer = self._call("move", old_key, new_key, record, expected, now)
+        answer: Answer = self._call("move", old_key, new_key, record, expected, now, forward)
         return answer
 
     def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
@@ -58,6 +64,10 @@ class DriverVerbs:
         """See Driver.delete()."""
         answer: bool = self._call("delete", key)
         return answer
+
+    def forget(self, key: str, life: timedelta) -> None:
+        """See Driver.forget()."""
+        self._call("forget", key, life)
 
     def purge_expired(self, now: datetime, limit: int) -> int:
         """See Driver.purge_expired()."""
