@@ -25,12 +25,18 @@ from django_multisession.testing.engine_key_laws import EngineKeyLaws
 from django_multisession.testing.engine_overlap_laws import EngineOverlapLaws
 from django_multisession.testing.engine_response_laws import EngineResponseLaws
 from django_multisession.testing.engine_saving_laws import EngineSavingLaws
+from django_multisession.testing.engine_signal_laws import EngineSignalLaws
 
 
 class EngineContract(
-    EngineSavingLaws, EngineKeyLaws, EngineOverlapLaws, EngineResponseLaws, EngineCyclingLaws
+    EngineSavingLaws,
+    EngineKeyLaws,
+    EngineOverlapLaws,
+    EngineResponseLaws,
+    EngineCyclingLaws,
+    EngineSignalLaws,
 ):
-    """Laws of saves, ends, keys, logins, overlaps, responses, cycles, and records tampered with.
+    """Laws of saves, ends, keys, logins, overlaps, responses, cycles, signals and tampering.
 
     Subclasses provide the fixture `session_store`.
     """

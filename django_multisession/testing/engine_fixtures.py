@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.dispatch import Signal
 from django.utils import timezone
 
 from django_multisession import conf, keys
@@ -51,6 +53,23 @@ class EngineFixtures:
     def driver(self, session_store: type[DriverSessionStore]) -> Driver:
         """Return the driver under the engine."""
         return session_store.get_driver()
+
+
+@contextlib.contextmanager
+def heard(*signals: Signal) -> Iterator[list[dict[str, Any]]]:
+    """Collect the arguments with which *signals* are sent meanwhile."""
+    events: list[dict[str, Any]] = []
+
+    def receive(signal: Signal, sender: type, **arguments: Any) -> None:
+        events.append(arguments)
+
+    for signal in signals:
+        signal.connect(receive)
+    try:
+        yield events
+    finally:
+        for signal in signals:
+            signal.disconnect(receive)
 
 
 def stored(driver: Driver, session: SessionVerbs) -> Record:

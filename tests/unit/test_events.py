@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.dispatch import Signal
+
+from django_multisession import events, signals
+from django_multisession.testing.engine_signal_laws import EVERY_SIGNAL
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ALL = {each for each in vars(signals).values() if isinstance(each, Signal)}
+
+
+def test_every_signal_has_laws_and_a_log_line() -> None:
+    assert set(EVERY_SIGNAL) == ALL
+    assert set(events.TELLINGS) == ALL
+
+
+def test_a_line_without_arguments_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    events.log(events.Event(signals.forged_key_refused))
+    assert caplog.messages == ["A session key that this site did not sign was refused."]
+
+
+def test_a_line_is_filled_with_its_arguments(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "django_multisession")
+    events.log(events.Event(signals.session_ended, {"storage_key": "abc", "reason": "flushed"}))
+    assert caplog.messages == ["Session abc was ended (flushed)."]
+
+
+def test_an_outage_begins_once_and_ends_once() -> None:
+    watch = events.OutageWatch()
+    assert watch.note_answer(lambda: NOW) is None
+    assert watch.note_failure(NOW)
+    assert not watch.note_failure(NOW + timedelta(seconds=1))
+    assert watch.note_answer(lambda: NOW + timedelta(seconds=5)) == timedelta(seconds=5)
+    assert watch.note_answer(lambda: NOW) is None
+    assert watch.note_failure(NOW)
+
+
+def test_of_many_threads_one_is_told_of_each_end_of_an_outage() -> None:
+    watch = events.OutageWatch()
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(200):
+            assert sum(threads.map(watch.note_failure, [NOW] * 8)) == 1
+            ends = threads.map(watch.note_answer, [lambda: NOW] * 8)
+            assert [end for end in ends if end is not None] == [timedelta(0)]
+
+
+def test_no_clock_is_asked_while_all_is_well() -> None:
+    def refuse() -> datetime:
+        pytest.fail("it was")
+
+    assert events.OutageWatch().note_answer(refuse) is None
