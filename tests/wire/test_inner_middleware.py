@@ -301,3 +301,23 @@ async def test_where_an_outage_is_answered_as_anonymous_nobody_is_sent_to_the_lo
     response = await visitor.copy().get("read")
     assert (response.status_code, session_cookie(response)) == (302, None)
     assert "no-store" in response.headers["Cache-Control"]
+
+
+@under_ours
+@as_visited
+async def test_an_outage_that_the_sites_error_page_meets_is_a_503(
+    *,
+    engine: Engine,
+    proxy: TCPProxy,
+    visitor: Visitor,
+    set_below: Callable[..., None],
+    settings: Settings,
+) -> None:
+    # As a base.html that greets its user: Django asks for it once a middleware below has failed.
+    settings.ROOT_URLCONF = f"{__package__}.urls_with_error_page"
+    await visitor.get("write", name="first")
+    set_below(f"{HERE}.ReadsBefore")
+    proxy.refuse()
+    assert is_a_503(await visitor.copy().get("read"))
+    proxy.accept()
+    assert (await visitor.copy().get("read")).json() == {"name": "first"}

@@ -7,11 +7,14 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from django_multisession.engines._drivers import close_drivers
+from django_multisession.signals import outage_began, outage_ended
+from django_multisession.testing.engine_fixtures import heard
 from tests.engine_fixtures import use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
@@ -282,3 +285,39 @@ def test_a_server_that_stops_during_traffic_and_starts_again_costs_nobody_their_
     for one in regulars:
         assert set(one.statuses) == {200, failed}
         assert (one.shown, one.cookies) == ({one.name}, {None})
+
+
+@outages("redis-read_only_replica", "replica_set-not_primary")
+@under_ours
+@as_visited
+async def test_a_page_that_only_reads_does_not_fail_where_its_new_signature_cannot_be_stored(
+    outage: Outage, place: Place, visitor: Visitor, settings: Settings
+) -> None:
+    await visitor.begin("first")
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-secret-" + "y" * 50
+    with outage.begin(place):
+        response = await visitor.get("read")
+        assert (response.status_code, session_cookie(response)) == (200, None)
+        assert response.json() == {"name": "first"}
+    assert (await visitor.read_until_well()).json() == {"name": "first"}
+
+
+@outages("redis-stopped", "mongodb-rights_withdrawn")
+@pytest.mark.parametrize("on_outage", ["error", "anonymous"])
+@as_visited
+async def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
+    *, outage: Outage, place: Place, on_outage: str, visitor: Visitor, settings: Settings
+) -> None:
+    settings.MULTISESSION_ON_OUTAGE = on_outage
+    await visitor.begin("first")
+    with heard(outage_began) as begun, heard(outage_ended) as ended:
+        with outage.begin(place):
+            for _ in range(3):
+                await visitor.get("read")
+            assert ended == []
+        assert (await visitor.read_until_well()).json() == {"name": "first"}
+        await visitor.get("read")
+    assert len(begun) == len(ended) == 1
+    assert begun[0]["reason"].startswith(("Redis ", "MongoDB "))
+    assert ended[0]["duration"] > timedelta(0)
