@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from django_multisession import keys
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.reading import Opened
 from django_multisession.records import Retired
 from django_multisession.saving import Saving, unread
@@ -49,11 +50,15 @@ class Lifecycle(Saving):
     def _flush(self) -> Steps[None]:
         key = self._stored_key()
         self.clear()
-        if key is not None:
-            yield from self._end(key, reason="flushed")
-        # Every cookie of the name: one that is left would be the session of the next request.
-        while (other := self._take_next_key()) is not None:
-            yield from self._end(other, reason="flushed")
+        try:
+            if key is not None:
+                yield from self._end(key, reason="flushed")
+            # Every cookie of the name: one that is left would be the session of the next request.
+            while (other := self._take_next_key()) is not None:
+                yield from self._end(other, reason="flushed")
+        except StoreUnavailable:
+            self._note_unreachable()
+            raise
         self._session_key = None
         self._is_login = False
         self._forget_record(Standing.NEW)
@@ -90,6 +95,7 @@ class Lifecycle(Saving):
             raise unread()
         if self._standing is Standing.ENDED:
             self._forget_record(Standing.NEW)
+            self._is_after_end = True
         self._verified = keys.make(config().signing_keys)
         self._session_key = self._verified.session_key
         self.modified = True

@@ -39,6 +39,7 @@ class Reading(SessionState):
         """
         if not hasattr(self, "_session_cache"):
             return (yield from self._read())
+        self._require_server()
         key = self._stored_key()
         opened = (yield from self._find(key)) if key else None
         return self._new_entries(opened.entries if isinstance(opened, Opened) else None)
@@ -54,6 +55,7 @@ class Reading(SessionState):
 
     def _read(self) -> Steps[Entries]:
         """Read the record of the session key, make it this session's and return its entries."""
+        self._require_server()
         own = self._own_key()
         was_filled = hasattr(self, "_session_cache")
         is_ended = False
@@ -72,7 +74,7 @@ class Reading(SessionState):
                 # Another coroutine of this request was first; what it did since must not be lost.
                 return self._entries()
             if failure is not None:
-                self._forget_record(Standing.UNREACHABLE)
+                self._note_unreachable()
                 if config().on_outage != "anonymous":
                     raise failure
                 return self._new_entries()
@@ -84,6 +86,11 @@ class Reading(SessionState):
         if not is_ended:
             self._session_key = None
         return self._new_entries()
+
+    def _require_server(self) -> None:
+        """Raise `StoreUnavailable` where the server failed this request already."""
+        if self._is_still_unreachable():
+            raise StoreUnavailable("The server did not answer a moment ago.")
 
     def _take_up(self, opened: Opened) -> Steps[Entries]:
         """Make *opened* this session's record and return its entries."""

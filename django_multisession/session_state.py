@@ -29,6 +29,11 @@ SHORTEST_KEY = 8
 MOST_OTHER_KEYS = 4
 
 
+#: So long a server that did not answer one request is not asked by it again: a page that uses its
+#: session in ten places, and the error page behind it, wait once. A socket's session lives longer.
+OUTAGE_PATIENCE = timedelta(seconds=5)
+
+
 class Standing(enum.Enum):
     """What is known of the session's record."""
 
@@ -76,6 +81,7 @@ class SessionState(SessionBase):
         self._other_keys: list[keys.Verified] = []
         self._kept: Kept | None = None
         self._events: list[Event] = []
+        self._unreachable_at: datetime | None = None
         self._modified_flag = False
         self._is_discarded = False
         self._has_written = False
@@ -83,6 +89,8 @@ class SessionState(SessionBase):
         # Did the client come with the key before this one, which led here?
         self._is_forwarded = False
         self._is_login = False
+        # Was the key given in the place of an ended session's? Only a login may use it.
+        self._is_after_end = False
         self._is_cleared = False
         super().__init__(session_key)
 
@@ -206,12 +214,22 @@ class SessionState(SessionBase):
 
     def _adopt(self, kept: Kept) -> None:
         self._standing = Standing.STORED
+        self._is_after_end = False
         self._kept = kept
 
     def _forget_record(self, standing: Standing) -> None:
         self._standing = standing
         self._kept = None
-        self._has_written = self._is_key_untold = self._is_forwarded = False
+        self._has_written = self._is_key_untold = self._is_forwarded = self._is_after_end = False
+
+    def _note_unreachable(self) -> None:
+        self._forget_record(Standing.UNREACHABLE)
+        self._unreachable_at = self._now()
+
+    def _is_still_unreachable(self) -> bool:
+        """Did the server fail this request already, so that it need not wait for it again?"""
+        at = self._unreachable_at
+        return at is not None and timedelta(0) <= self._now() - at < OUTAGE_PATIENCE
 
     def _note(self, signal: Signal, **arguments: Any) -> None:
         """Note what happened; who listens is told when the verb is over."""

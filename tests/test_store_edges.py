@@ -21,8 +21,10 @@ from django_multisession.exceptions import (
     SessionConflict,
     StoreUnavailable,
 )
-from django_multisession.records import Answer, Record, new_revision
+from django_multisession.records import Answer, Record, Stored, new_revision
+from django_multisession.responding import CookieAnswer
 from django_multisession.saving import SAVE_TRIES
+from django_multisession.session_state import OUTAGE_PATIENCE
 from django_multisession.store import DriverSessionStore
 from tests.engine_fixtures import Engine
 
@@ -162,6 +164,28 @@ class Full(MemoryDriver):
         return False
 
 
+class Down(MemoryDriver):
+    """Answers no read and no end while it is down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_down = False
+        self.asked = 0
+
+    def get(self, key: str) -> Stored:
+        self._answer()
+        return super().get(key)
+
+    def delete(self, key: str) -> bool:
+        self._answer()
+        return super().delete(key)
+
+    def _answer(self) -> None:
+        self.asked += 1
+        if self.is_down:
+            raise StoreUnavailable
+
+
 def store_over(driver: MemoryDriver) -> type[DriverSessionStore]:
     class Store(DriverSessionStore):
         @classmethod
@@ -180,6 +204,45 @@ def test_a_save_that_always_meets_another_one_gives_up() -> None:
     with pytest.raises(SessionConflict, match=f"{SAVE_TRIES} times"):
         session.save()
     assert store(session.session_key)["a"] == 1
+
+
+@pytest.mark.parametrize("first", ["read", "flush"])
+def test_a_request_waits_once_for_a_server_that_is_down(clock: Clock, first: str) -> None:
+    driver = Down()
+    store = store_over(driver)
+    key = stored_in(store, a=1)
+    session = store(key)
+    driver.is_down, driver.asked = True, 0
+    with pytest.raises(StoreUnavailable):
+        session.flush() if first == "flush" else session.get("a")
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            session.load()
+    if first == "flush":
+        with pytest.raises(StoreUnavailable):
+            session.respond()
+    else:
+        assert session.respond() is CookieAnswer.KEEP
+    assert driver.asked == 1
+
+
+def test_a_session_that_outlives_an_outage_is_read_again(clock: Clock) -> None:
+    driver = Down()
+    store = store_over(driver)
+    session = store(stored_in(store, a=1))
+    driver.is_down = True
+    with pytest.raises(StoreUnavailable):
+        session.get("a")
+    driver.is_down = False
+    clock.advance(seconds=OUTAGE_PATIENCE.total_seconds())
+    assert session["a"] == 1
+
+
+def stored_in(store: type[DriverSessionStore], **entries: object) -> str | None:
+    session = store()
+    session.update(entries)
+    session.save()
+    return session.session_key
 
 
 def test_a_server_that_takes_no_new_key_is_given_up_on() -> None:
