@@ -1,0 +1,352 @@
+"""What sessions are, written down a second time and plainly: no serializer, no seals, no server.
+
+A `Model` is the store and the clock; a `Request` is what one request knows of its session. Keys are
+those that the real store gave: the model says when there must be a new one, and is told which.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import enum
+from typing import Any
+
+USER = "_auth_user_id"
+IDLE, ABSOLUTE, TOUCH = 600, 3600, 60
+GRACE = 60
+
+
+class Answer(enum.Enum):
+    """What a response does with the cookie, or that it is a 400."""
+
+    KEEP = "keep"
+    SET = "set"
+    REMOVE = "remove"
+    INTERRUPTED = "interrupted"
+
+
+@dataclasses.dataclass(slots=True)
+class Live:
+    """A stored session; times in seconds."""
+
+    entries: dict[str, Any]
+    began: float
+    keyed: float
+    touched: float
+    version: int
+    old: str | None = None
+
+    def is_live(self, now: float) -> bool:
+        return now < min(self.touched + IDLE, self.began + ABSOLUTE)
+
+
+@dataclasses.dataclass(slots=True)
+class Ended:
+    """What is left of one; *forward* is the key that took its place in a periodic cycle."""
+
+    forward: str | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Request:
+    """One request's view; *base* is what it read under the key *base_key*."""
+
+    key: str | None
+    standing: str = "unread"
+    entries: dict[str, Any] | None = None
+    base: Live | None = None
+    base_key: str = ""
+    is_modified: bool = False
+    is_login: bool = False
+    is_cleared: bool = False
+    is_forwarded: bool = False
+    is_after_end: bool = False
+
+    @property
+    def is_moving(self) -> bool:
+        return self.key is not None and (self.base is None or self.key != self.base_key)
+
+    @property
+    def mine(self) -> dict[str, Any]:
+        assert self.entries is not None
+        return self.entries
+
+    @property
+    def is_changed(self) -> bool:
+        if self.base is None:
+            return self.is_modified
+        if self.entries is None:
+            return False
+        return self.is_moving or self.is_login or self.entries != self.base.entries
+
+
+class Interrupted(Exception):  # noqa: N818  (as `SessionEnded`)
+    """The session of a request that changed it was ended."""
+
+
+class Model:
+    """The store, and what every verb does to it and to a request.
+
+    Args:
+        cycle_after: Seconds after which a key is replaced, or None.
+        purges: Does ``clear_expired()`` remove records, or does the server by itself, later?
+    """
+
+    def __init__(self, *, cycle_after: float | None, purges: bool) -> None:
+        self.now = 0.0
+        self.cycle_after = cycle_after
+        self.purges = purges
+        self.stored: dict[str, Live | Ended] = {}
+        self._versions = 0
+
+    # Looking
+
+    def find(self, key: str) -> tuple[str, Live | Ended | None, int]:
+        """Follow *key* to where it leads: the key there, what lies there, and how far it was."""
+        hops, found = 0, self.stored.get(key)
+        while isinstance(found, Ended) and found.forward:
+            key, hops = found.forward, hops + 1
+            found = self.stored.get(key)
+        if isinstance(found, Live) and not found.is_live(self.now):
+            return key, None, hops
+        return key, found, hops
+
+    def seen_by(self, key: str) -> dict[str, Any]:
+        """Return what a client that comes with *key* sees."""
+        _at, found, hops = self.find(key)
+        return found.entries if isinstance(found, Live) and self._is_timely(found, hops) else {}
+
+    def _is_timely(self, found: Live, hops: int) -> bool:
+        is_in_grace = found.old is not None or self.now - found.keyed < GRACE
+        return hops == 0 or (hops == 1 and is_in_grace)
+
+    # The verbs of a request
+
+    def read(self, request: Request) -> None:
+        if request.entries is None:
+            if request.key is None:
+                request.entries = {}
+            else:
+                self._ensure_read(request)
+
+    def _ensure_read(self, request: Request) -> None:
+        if request.standing == "unread":
+            entries = self._take_up(request)
+            if request.entries is None:
+                request.entries = entries
+
+    def _take_up(self, request: Request) -> dict[str, Any]:
+        key, found, hops = self.find(request.key) if request.key else ("", None, 0)
+        if isinstance(found, Live) and self._is_timely(found, hops):
+            request.standing, request.is_forwarded = "stored", hops > 0
+            request.key = request.base_key = key
+            request.base = copy.deepcopy(found)
+            return copy.deepcopy(found.entries)
+        if isinstance(found, Ended):
+            request.standing = "ended"
+        else:
+            request.standing, request.key = "new", None
+        return {}
+
+    def put(self, request: Request, name: str, value: Any) -> None:
+        self.read(request)
+        request.mine[name] = value
+        request.is_modified = True
+
+    def pop(self, request: Request, name: str) -> None:
+        self.read(request)
+        if name in request.mine:
+            del request.mine[name]
+            request.is_modified = True
+
+    def append(self, request: Request, name: str, value: Any) -> None:
+        """Change a list where it is, without another word."""
+        self.read(request)
+        request.mine[name].append(value)
+
+    def clear(self, request: Request) -> None:
+        request.entries = {}
+        request.is_cleared = request.is_modified = True
+
+    def gives_key(self, request: Request) -> None:
+        """Prepare for a new key by ``cycle_key()``."""
+        self._ensure_read(request)
+        self._forget_end(request)
+
+    def _forget_end(self, request: Request) -> None:
+        if request.standing == "ended":
+            request.standing, request.is_after_end = "new", True
+        request.is_modified = True
+
+    def notes_login(self, request: Request) -> bool:
+        """Prepare for a user to be set; tell whether the session gets a new key for it."""
+        self._ensure_read(request)
+        request.is_login = True
+        is_due = request.standing == "ended" or (
+            request.standing == "stored" and not request.is_moving
+        )
+        if is_due:
+            self._forget_end(request)
+        return is_due
+
+    def flush(self, request: Request) -> None:
+        if request.base is not None:
+            self.end(request.base_key)
+        elif request.standing == "unread" and request.key is not None:
+            self.end(request.key)
+        self.clear(request)
+        request.base, request.key, request.standing = None, None, "new"
+        request.is_login = request.is_forwarded = request.is_after_end = False
+
+    # What happens elsewhere
+
+    def end(self, key: str) -> None:
+        found = self.stored.get(key)
+        if isinstance(found, Live):
+            self.stored[key] = Ended()
+        elif isinstance(found, Ended) and found.forward:
+            self.end(found.forward)
+
+    def purge(self) -> None:
+        if self.purges:
+            for key, found in list(self.stored.items()):
+                if isinstance(found, Live) and not found.is_live(self.now - 60):
+                    del self.stored[key]
+
+    # The response
+
+    def respond(self, request: Request, key_now: Any) -> Answer:
+        """Save, and say what the cookie does.
+
+        Args:
+            request: Its request.
+            key_now: Returns the key that the real session has now: the new one, where there is one.
+        """
+        if request.standing == "unread" and request.is_changed:
+            self._ensure_read(request)
+        is_changed = request.is_changed
+        if request.standing == "ended":
+            return Answer.INTERRUPTED if is_changed else Answer.KEEP
+        if request.key is None and not request.entries:
+            return Answer.REMOVE
+        if not (is_changed or self._has_work(request)):
+            return Answer.KEEP
+        try:
+            self._save(request, key_now)
+        except Interrupted:
+            return Answer.INTERRUPTED if is_changed else Answer.KEEP
+        return Answer.SET
+
+    def _has_work(self, request: Request) -> bool:
+        if request.base is None or request.entries is None:
+            return False
+        is_touch_due = self.now - request.base.touched >= TOUCH
+        return is_touch_due or request.base.old is not None or self._is_cycle_due(request)
+
+    def _is_cycle_due(self, request: Request) -> bool:
+        base = request.base
+        if base is None or self.cycle_after is None or base.old is not None:
+            return False
+        if request.is_forwarded or request.is_moving:
+            return False
+        return self.now - base.keyed >= max(self.cycle_after, GRACE)
+
+    def _save(self, request: Request, key_now: Any) -> None:
+        if request.base is None:
+            if request.is_after_end and not request.is_login:
+                raise Interrupted
+            self._add(request, key_now)
+            return
+        while True:
+            is_periodic = self._is_cycle_due(request)
+            is_first_seen = request.base.old is not None and not request.is_forwarded
+            found = self.stored.get(request.base_key)
+            is_there = isinstance(found, Live) and found.is_live(self.now)
+            if not (is_periodic or is_first_seen or request.is_changed):
+                self._confirm(request)
+                return
+            if is_there and isinstance(found, Live):
+                if found.version == request.base.version:
+                    self._write(request, found, key_now, is_periodic=is_periodic)
+                    return
+                self._merge(request, request.base_key, found)
+                continue
+            key, behind, _hops = self.find(request.base_key)
+            if isinstance(behind, Live):
+                was_moving = request.is_moving
+                self._merge(request, key, behind)
+                request.is_forwarded = True
+                if not was_moving:
+                    request.key = key
+                continue
+            if not (request.is_moving and request.is_login):
+                raise Interrupted
+            before = request.base.entries
+            request.entries = {
+                name: value
+                for name, value in request.mine.items()
+                if name not in before or before[name] != value or name.startswith("_auth_")
+            }
+            request.base = None
+            self._add(request, key_now)
+            return
+
+    def _add(self, request: Request, key_now: Any) -> None:
+        request.key = key_now()
+        self._versions += 1
+        self.stored[request.key or ""] = Live(
+            entries=copy.deepcopy(request.mine),
+            began=self.now,
+            keyed=self.now,
+            touched=self.now,
+            version=self._versions,
+        )
+
+    def _write(self, request: Request, found: Live, key_now: Any, *, is_periodic: bool) -> None:
+        self._versions += 1
+        is_moving = request.is_moving or is_periodic
+        is_first_seen = found.old is not None and not request.is_forwarded
+        new = Live(
+            entries=copy.deepcopy(request.mine),
+            began=self.now if request.is_login else found.began,
+            keyed=self.now if is_moving or is_first_seen else found.keyed,
+            touched=max(found.touched, self.now),
+            version=self._versions,
+            old=found.old if not (is_moving or is_first_seen) else None,
+        )
+        if is_moving:
+            request.key = key_now()
+            new.old = request.base_key if is_periodic else None
+            self.stored[request.base_key] = Ended(request.key if is_periodic else None)
+        self.stored[request.key or ""] = new
+
+    def _confirm(self, request: Request) -> None:
+        key, found, _hops = self.find(request.base_key)
+        if not isinstance(found, Live):
+            raise Interrupted
+        if key == request.base_key:
+            found.touched = max(found.touched, self.now)
+        else:
+            self._merge(request, key, found)
+            request.key = key
+
+    def _merge(self, request: Request, key: str, theirs: Live) -> None:
+        assert request.base is not None
+        base, mine = request.base.entries, request.mine
+        has_same_owner = request.base.began == theirs.began and base.get(
+            USER
+        ) == theirs.entries.get(USER)
+        if not (request.is_login or has_same_owner):
+            raise Interrupted
+        if not request.is_cleared:
+            made = dict(theirs.entries)
+            for name in {**base, **mine}:
+                if name not in mine:
+                    made.pop(name, None)
+                elif name not in base or base[name] != mine[name]:
+                    made[name] = mine[name]
+            if request.is_login and USER in mine:
+                made[USER] = mine[USER]
+            mine.clear()
+            mine.update(copy.deepcopy(made))
+        request.base, request.base_key = copy.deepcopy(theirs), key

@@ -1,0 +1,242 @@
+"""Every engine against the plain model, in random sequences of overlapping requests.
+
+A longer run: ``MULTISESSION_SEQUENCES=20000 pytest tests/stateful``.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from django_multisession.responding import CookieAnswer
+from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
+from tests.conftest import Clock
+from tests.engine_fixtures import Engine
+from tests.stateful.model import USER, Answer, Model, Request
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+#: Put through in each of four modes (4,000 in all), unless the environment says otherwise.
+SEQUENCES = {"memory": 500, "redis": 300, "mongodb": 200}
+STEPS = 30
+CYCLE_AFTER = 300
+
+names = st.sampled_from("ab")
+slots = st.integers(0, 2)
+values = st.integers(0, 1)
+
+
+class Overlaps(RuleBasedStateMachine):
+    """Three requests at most are under way; each has its own store over one of the known keys."""
+
+    engine: Engine
+    clock: Clock
+    run: Run | None
+    cycle_after: int | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model(cycle_after=self.cycle_after, purges=self.engine.kind != "redis")
+        self.keys: list[str] = []
+        self.requests: dict[int, tuple[SessionVerbs, Request]] = {}
+
+    def _open(self, key: str | None) -> SessionVerbs:
+        return SessionVerbs(self.engine.SessionStore(key), self.run)
+
+    def _learn(self, key: str | None) -> None:
+        if key is not None and key not in self.keys:
+            self.keys.append(key)
+
+    @rule(slot=slots, choice=st.integers(0, 9))
+    def begin(self, slot: int, choice: int) -> None:
+        # Mostly one of the last keys: what has ended long ago is no news.
+        recent = self.keys[-3:]
+        key = recent[choice % len(recent)] if recent and choice else None
+        self.requests[slot] = (self._open(key), Request(key))
+
+    @precondition(lambda self: self.keys)
+    @rule(choice=st.integers(0, 2))
+    def visit(self, choice: int) -> None:
+        """One whole request that only reads: it touches, cycles, confirms."""
+        key = self.keys[-3:][choice % len(self.keys[-3:])]
+        self.requests[-1] = (self._open(key), Request(key))
+        self.read(-1)
+        self.respond(-1)
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots)
+    def read(self, slot: int) -> None:
+        for session, request in self._of(slot):
+            entries = session.entries()
+            self.model.read(request)
+            assert entries == request.entries
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots, name=names, value=values)
+    def put(self, slot: int, name: str, value: int) -> None:
+        for session, request in self._of(slot):
+            session[name] = [value]
+            self.model.put(request, name, [value])
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots, name=names, value=values)
+    def append(self, slot: int, name: str, value: int) -> None:
+        for session, request in self._of(slot):
+            self.model.read(request)
+            found = session.get(name)
+            if found is not None:
+                found.append(value)
+                self.model.append(request, name, value)
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots, name=names)
+    def pop(self, slot: int, name: str) -> None:
+        for session, request in self._of(slot):
+            session.pop(name, None)
+            self.model.pop(request, name)
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots)
+    def clear(self, slot: int) -> None:
+        for session, request in self._of(slot):
+            session.session.clear()
+            self.model.clear(request)
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots)
+    def cycle(self, slot: int) -> None:
+        for session, request in self._of(slot):
+            self._cycle(session, request)
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots, user=st.sampled_from("78"))
+    def log_in(self, slot: int, user: str) -> None:
+        """Do as ``django.contrib.auth.login()`` does."""
+        for session, request in self._of(slot):
+            self.model.read(request)
+            if USER in session:
+                if session[USER] != user:
+                    session.flush()
+                    self.model.flush(request)
+            else:
+                self._cycle(session, request)
+            before = session.key
+            session[USER] = user
+            is_new = self.model.notes_login(request)
+            assert (session.key != before) == is_new
+            request.key = session.key
+            self.model.put(request, USER, user)
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots)
+    def log_out(self, slot: int) -> None:
+        for session, request in self._of(slot):
+            session.flush()
+            self.model.flush(request)
+            self._compare()
+
+    @precondition(lambda self: self.requests)
+    @rule(slot=slots)
+    def respond(self, slot: int) -> None:
+        for session, request in self._of(slot):
+            expected_from = session.key
+            try:
+                answer = Answer[session.respond().name]
+            except UpdateError:
+                answer = Answer.INTERRUPTED
+            expected = self.model.respond(request, functools.partial(getattr, session, "key"))
+            assert answer is expected
+            if answer is Answer.SET:
+                assert session.key == request.key, expected_from
+                self._learn(session.key)
+            del self.requests[slot]
+            self._compare()
+
+    @precondition(lambda self: self.keys)
+    @rule(choice=st.integers(0, 2))
+    def end_from_elsewhere(self, choice: int) -> None:
+        key = self.keys[-3:][choice % len(self.keys[-3:])]
+        self._open(None).delete(key)
+        self.model.end(key)
+        self._compare()
+
+    @rule(seconds=st.sampled_from([1, 59, 60, 61, 299, 300, 301, 500, 600]))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds=seconds)
+        self.model.now += seconds
+
+    @rule()
+    def purge(self) -> None:
+        if self.run is None:
+            self.engine.SessionStore.clear_expired()
+        else:
+            self.run(self.engine.SessionStore.aclear_expired())
+        self.model.purge()
+        self._compare()
+
+    def _of(self, slot: int) -> list[tuple[SessionVerbs, Request]]:
+        return [self.requests[slot]] if slot in self.requests else []
+
+    def _cycle(self, session: SessionVerbs, request: Request) -> None:
+        before = session.key
+        session.cycle_key()
+        self.model.gives_key(request)
+        assert session.key not in (None, before)
+        request.key = session.key
+
+    def _compare(self) -> None:
+        """Let somebody come with every key that was ever given."""
+        for key in self.keys[-6:]:
+            assert self._open(key).entries() == self.model.seen_by(key)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("cycle_after", [None, CYCLE_AFTER], ids=["", "cycling"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_overlapping_requests_do_what_the_model_says(
+    engine_of_each_kind: Engine,
+    clock: Clock,
+    settings: Settings,
+    mode: str,
+    cycle_after: int | None,
+) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = 600
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = 3600
+    settings.MULTISESSION_CYCLE_AFTER = cycle_after
+    run, close = open_runner(mode)
+    machine: Any = type(
+        "Machine",
+        (Overlaps,),
+        {
+            "engine": engine_of_each_kind,
+            "clock": clock,
+            "run": staticmethod(run) if run else None,
+            "cycle_after": cycle_after,
+        },
+    )
+    sequences = os.environ.get("MULTISESSION_SEQUENCES") or SEQUENCES[engine_of_each_kind.kind]
+    try:
+        hypothesis.stateful.run_state_machine_as_test(
+            machine,
+            settings=hypothesis.settings(
+                max_examples=int(sequences),
+                stateful_step_count=STEPS,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(hypothesis.HealthCheck),
+            ),
+        )
+    finally:
+        close()
+
+
+def test_a_cookie_answer_is_one_of_the_models() -> None:
+    assert {each.name for each in CookieAnswer} < {each.name for each in Answer}
