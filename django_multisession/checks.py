@@ -13,12 +13,11 @@ from importlib import import_module
 from typing import Any
 
 from django.apps import apps
-from django.contrib.sessions.middleware import SessionMiddleware
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from django_multisession import conf, settings_laws
+from django_multisession import conf, cookie_laws, order_laws, settings_laws
 from django_multisession.configuration import Problem
 from django_multisession.engines._drivers import ENGINES, driver_of
 from django_multisession.store import DriverSessionStore
@@ -26,15 +25,27 @@ from django_multisession.store import DriverSessionStore
 #: What only a serializer that unpickles makes a dict of.
 PICKLED = {"multisession": "does it unpickle?"}
 
+#: With one of these a message begins that reports it; its default stands in for it then.
+TIMEOUTS = (
+    "MULTISESSION_IDLE_TIMEOUT ",
+    "MULTISESSION_ABSOLUTE_TIMEOUT ",
+    "MULTISESSION_ANONYMOUS_TIMEOUT ",
+    "SESSION_COOKIE_AGE ",
+)
+
 
 def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report every ``MULTISESSION_*`` setting that is wrong, or that there is none of."""
     site = conf.site()
+    problems = conf.problems()
+    if not any(problem.message.startswith(TIMEOUTS) for problem in problems):
+        problems += settings_laws.timeouts_without_effect(site.config.policy)
     return _messages(
         [
-            *conf.problems(),
+            *problems,
+            *settings_laws.resolvers_without_effect(site.config.resolvers),
             *settings_laws.unknown_settings(site.our_settings, site.given_settings),
-            *settings_laws.unknown_engine(str(site.engine), ENGINES),
+            *_wrong_engine(site.engine),
         ]
     )
 
@@ -42,11 +53,16 @@ def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
 def check_site(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report what in Django's settings keeps sessions from working."""
     site = conf.site()
-    problems = settings_laws.several_session_middlewares(_session_middlewares(site.middleware))
+    sessions = _made_from(order_laws.DJANGOS_MIDDLEWARE, site.middleware)
+    logins = _made_from(order_laws.DJANGOS_LOGIN_MIDDLEWARE, site.middleware)
+    problems = order_laws.several_session_middlewares(sessions)
+    problems += order_laws.session_behind_login(site.middleware, sessions, logins)
     if _store() is not None:
-        problems += settings_laws.contradictions(site.config.cookie)
+        ours = _made_from(order_laws.OUR_MIDDLEWARE, site.middleware)
+        problems += order_laws.ignoring_in_vain(site.config.on_interrupted, ours)
+        problems += cookie_laws.contradictions(site.config.cookie)
         problems += _unfit_serializer(site.serializer)
-        problems += settings_laws.hidden_command([app.name for app in apps.get_app_configs()])
+        problems += order_laws.hidden_command([app.name for app in apps.get_app_configs()])
     return _messages(problems)
 
 
@@ -59,13 +75,10 @@ def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
             try:
                 driver_of(engine)
             except ImproperlyConfigured as error:
-                return [
-                    checks.Error(
-                        str(error),
-                        hint="docs/reference/settings.md shows what each engine takes.",
-                        id="multisession.E011",
-                    )
-                ]
+                lacks_library = isinstance(error.__cause__, ImportError)
+                return _messages(
+                    [settings_laws.not_installed(engine, str(error), lacks_library=lacks_library)]
+                )
     return []
 
 
@@ -77,7 +90,7 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
         if _unpickles(site.serializer):
             problems.append(settings_laws.unpickling(site.serializer))
         return _messages(problems)
-    if settings_laws.unknown_engine(str(site.engine), ENGINES):
+    if _wrong_engine(site.engine):
         return []
     return _messages([settings_laws.foreign_engine(site.engine)])
 
@@ -110,14 +123,37 @@ def _store() -> type[DriverSessionStore] | None:
     return store if is_ours else None
 
 
-def _session_middlewares(paths: Iterable[str]) -> list[str]:
-    """Return those of *paths* that are Django's session middleware or made from it."""
+def _wrong_engine(engine: object) -> list[Problem]:
+    """Report a ``SESSION_ENGINE`` that there is none of, or that is none."""
+    if unknown := settings_laws.unknown_engine(str(engine), ENGINES):
+        return unknown
+    try:
+        module = import_module(engine)  # type: ignore[arg-type]  # whatever the settings say
+    except ImproperlyConfigured:
+        # It may need what an image build lacks: a secret.
+        return []
+    except ModuleNotFoundError as error:
+        found = f"there is no module {error.name!r}"
+    except Exception as error:  # noqa: BLE001  (whatever it raises as it is imported)
+        found = f"{type(error).__name__} at its import"
+    else:
+        if hasattr(module, "SessionStore"):
+            return []
+        found = "it has none"
+    return [settings_laws.no_engine(engine, found, ENGINES)]
+
+
+def _made_from(base: str, paths: Iterable[str]) -> list[str]:
+    """Return those of *paths* that are the class of the path *base* or made from it.
+
+    By name: to import a login middleware that nobody uses, its app would have to be installed.
+    """
     found = []
     for path in paths:
         # What cannot be imported, Django tells when it starts.
         with contextlib.suppress(Exception):
-            middleware = import_string(path)
-            if isinstance(middleware, type) and issubclass(middleware, SessionMiddleware):
+            bases = inspect.getmro(import_string(path))
+            if base in {f"{each.__module__}.{each.__qualname__}" for each in bases}:
                 found.append(path)
     return found
 

@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 from django_multisession import codec, keys, sealing
 from django_multisession.configuration import Config, Cookie, Problem, Site
 from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_AGE, Policy
-from django_multisession.setting_reader import ENGINE_PREFIX, OURS, SettingReader
+from django_multisession.setting_reader import ENGINE_PREFIX, OURS, SettingReader, in_seconds
 
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
@@ -166,7 +166,7 @@ def _policy(reader: SettingReader) -> Policy:
         reader.problem(
             "E005",
             "MULTISESSION_TOUCH_INTERVAL must be shorter than the idle timeout of "
-            f"{idle.total_seconds():g} seconds (got {touch_interval.total_seconds():g}).",
+            f"{in_seconds(idle)} seconds (got {in_seconds(touch_interval)}).",
             "Remove the setting: the default is a tenth of the idle timeout, at most a minute.",
         )
     return Policy(
@@ -193,8 +193,8 @@ def _cycle_after(reader: SettingReader) -> timedelta | None:
         reader.problem(
             "E025",
             "MULTISESSION_CYCLE_AFTER must be None without the library cryptography "
-            f"(got {cycle_after.total_seconds():g} seconds).",
-            "Install django-multisession[crypto] to use this setting.",
+            f"(got {in_seconds(cycle_after)} seconds).",
+            "pip install 'django-multisession[crypto]'",
         )
     return cycle_after
 

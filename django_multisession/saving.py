@@ -21,11 +21,11 @@ from django_multisession.records import Answer, Outcome
 from django_multisession.session_state import Kept, Standing
 
 #: How often a save that met another save is tried again before it gives up.
-SAVE_TRIES = 16
-#: How long it lets others go first, in seconds: at most so long the second time, twice as long the
-#: third, and so on. At once the first time: most conflicts are between two requests.
+SAVE_TRIES = 64
+#: How long it lets others go first, in seconds: at most so long the first time, twice as long the
+#: second, and so on.
 FIRST_PAUSE = 0.004
-LONGEST_PAUSE = 0.1
+LONGEST_PAUSE = 0.2
 #: A new key is never taken (132 random bits); a server that says so again and again is broken.
 CREATE_TRIES = 3
 #: As long as a response is under way anyway. A session that was saved longer ago is looked up once
@@ -70,6 +70,9 @@ class Saving(Composing):
         self, *, must_create: bool = False, left_behind: keys.Verified | None = None
     ) -> Steps[None]:
         """Store a new record, under the key that was given already or a new one."""
+        if self._is_after_end and not self._is_login:
+            # Its cookie would overwrite that of a login elsewhere.
+            raise self._interrupted()
         if not hasattr(self, "_session_cache"):
             self._session_cache = self._new_entries()
         own = self._own_key()
@@ -216,16 +219,20 @@ class Saving(Composing):
     def _finish_write(self, composed: Kept) -> None:
         self._adopt(composed)
         self._has_written = True
-        self._is_login = self._is_cleared = False
+        self._is_login = self._is_cleared = self._is_after_end = False
         if self._verified is not None:
             self._verified = dataclasses.replace(self._verified, by_fallback=False)
         self._entries().rebase()
 
 
 def _let_others_go_first(tries: int) -> Steps[None]:
-    """Wait, longer each time and at random: who met each other once must not do so again."""
-    if tries > 1:
-        longest = min(FIRST_PAUSE * 2 ** (tries - 2), LONGEST_PAUSE)
+    """Wait, longer each time and at random: who met each other once must not do so again.
+
+    Only before every second try: a wait makes what the last one brought stale, and where somebody
+    saves all the time a try that follows it brings no more than a fresh state to write over.
+    """
+    if tries > 1 and tries % 2 == 0:
+        longest = min(FIRST_PAUSE * 2 ** (tries // 2 - 1), LONGEST_PAUSE)
         yield from conversation.pause(_random.uniform(0, longest))
 
 

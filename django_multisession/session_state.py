@@ -89,8 +89,7 @@ class SessionState(SessionBase):
         # Did the client come with the key before this one, which led here?
         self._is_forwarded = False
         self._is_login = False
-        # Was the key given in the place of an ended session's? Only a login may use it.
-        self._is_after_end = False
+        self._is_after_end = False  # that was given a new key; only a login may use it
         self._is_cleared = False
         super().__init__(session_key)
 
@@ -214,7 +213,6 @@ class SessionState(SessionBase):
 
     def _adopt(self, kept: Kept) -> None:
         self._standing = Standing.STORED
-        self._is_after_end = False
         self._kept = kept
 
     def _forget_record(self, standing: Standing) -> None:

@@ -17,6 +17,12 @@ OURS = "MULTISESSION_"
 #: How ``SESSION_ENGINE`` begins where it is one of ours.
 ENGINE_PREFIX = "django_multisession.engines."
 
+#: An engine's options, as the line of settings that most sites need.
+EXAMPLES = {
+    "mongodb": 'MULTISESSION_MONGODB = {"URI": "mongodb://127.0.0.1:27017"}',
+    "redis": 'MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:6379/0"}',
+}
+
 _NOT_GIVEN = object()
 
 
@@ -57,7 +63,7 @@ class SettingReader:
             check_id,
             f"{name} must be a timedelta or a number of seconds, at least one second "
             f"(got {value!r}).",
-            f"Remove the setting for the default, {default.total_seconds():g} seconds.",
+            f"Remove the setting for the default, {in_seconds(default)} seconds.",
         )
         return default
 
@@ -97,21 +103,22 @@ class SettingReader:
     ) -> Mapping[str, Any]:
         """Read the options of the engine that *name* ends with; only its site must have them."""
         value = self._given(name, _NOT_GIVEN)
-        engine = self._settings.SESSION_ENGINE
-        if value is _NOT_GIVEN and engine != ENGINE_PREFIX + name.removeprefix(OURS).lower():
+        engine, owner = self._settings.SESSION_ENGINE, name.removeprefix(OURS).lower()
+        if value is _NOT_GIVEN and engine != ENGINE_PREFIX + owner:
             return types.MappingProxyType({})
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
             if is_right(value):
                 return types.MappingProxyType(dict(value))
             found = f"a dict with {', '.join(sorted(value)) or 'nothing in it'}"
         else:
-            found = "nothing" if value is _NOT_GIVEN else type(value).__name__
+            kind = "None" if value is None else type(value).__name__
+            found = "nothing" if value is _NOT_GIVEN else kind
         # Its values may hold passwords: what was found is told by type and names.
         for_whom = f" for SESSION_ENGINE {engine!r}" if value is _NOT_GIVEN else ""
         self.problem(
             check_id,
             f"{name} must be {expected} (got {found}){for_whom}.",
-            "docs/reference/settings.md shows one.",
+            EXAMPLES[owner],
         )
         return types.MappingProxyType({})
 
@@ -152,6 +159,11 @@ class SettingReader:
     def _given(self, name: str, default: Any) -> Any:
         self.names.add(name)
         return getattr(self._settings, name, default)
+
+
+def in_seconds(time: timedelta) -> str:
+    """Return *time* as a message tells it: ``1209600``, ``1.5``."""
+    return f"{time.total_seconds():.15g}"
 
 
 def _as_timeout(value: Any) -> timedelta | None:

@@ -1,44 +1,20 @@
 """Which settings contradict each other, have no effect or leave a site unprotected: pure rules.
 
-What a single setting may be is decided where it is read, in `conf`.
+What a single setting may be is decided where it is read, in `conf`. `cookie_laws` and `order_laws`
+judge the cookie, and what stands in lists.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import http.cookies
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
-from django_multisession.configuration import Cookie, Problem, Site
+from django_multisession.configuration import Problem, Site
+from django_multisession.cookie_laws import is_known_same_site, same_site
 from django_multisession.expiry import Policy
-from django_multisession.setting_reader import OURS
-
-DJANGOS_APP = "django.contrib.sessions"
-DJANGOS_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
-OUR_MIDDLEWARE = "django_multisession.middleware.SessionMiddleware"
-
-#: What browsers ask of a cookie whose name begins so (RFC 6265bis, section 4.1.3).
-PREFIXES = {
-    "__secure-": {"Secure"},
-    "__host-": {"Secure", "Path", "Domain"},
-    "__http-": {"Secure", "HttpOnly"},
-    "__host-http-": {"Secure", "HttpOnly", "Path", "Domain"},
-}
-SAME_SITE_CHOICES = ("lax", "strict", "none")
-
-DROPPED = "browsers drop the cookie otherwise, and nobody can log in."
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Demand:
-    """What a cookie's name may demand of one attribute, and what the site says."""
-
-    attribute: str
-    setting: str
-    expected: str
-    found: object
-    is_met: bool
+from django_multisession.merge import AUTH_PREFIX
+from django_multisession.order_laws import DJANGOS_APP, DJANGOS_MIDDLEWARE
+from django_multisession.setting_reader import ENGINE_PREFIX, EXAMPLES, OURS, in_seconds
 
 
 def unknown_settings(our_settings: Collection[str], given: Collection[str]) -> list[Problem]:
@@ -56,86 +32,70 @@ def unknown_settings(our_settings: Collection[str], given: Collection[str]) -> l
 
 def unknown_engine(engine: str, engines: Collection[str]) -> list[Problem]:
     """Report a ``SESSION_ENGINE`` that looks like one of ours and is none."""
-    ours = [f"django_multisession.engines.{name}" for name in engines]
+    ours = [ENGINE_PREFIX + name for name in engines]
     if not f"{engine}.".startswith("django_multisession.") or engine in ours:
         return []
-    found = difflib.get_close_matches(engine.rpartition(".")[2].lower(), engines, n=1)
-    suggested = f"django_multisession.engines.{found[0]}" if found else "one of these"
     return [
         Problem(
             "multisession.E020",
             f"SESSION_ENGINE must be one of {', '.join(map(repr, ours))} (got {engine!r}).",
-            f'SESSION_ENGINE = "{suggested}"' if found else "Set it to one of these.",
+            _engine_line(engine, engines) or "Set it to one of these.",
         )
     ]
 
 
-def contradictions(cookie: Cookie) -> Iterator[Problem]:
-    """Yield why a browser, or Django, would not take the session's cookie."""
-    try:
-        http.cookies.Morsel[str]().set(cookie.name, "", "")
-    except (http.cookies.CookieError, AttributeError, TypeError):
-        yield Problem(
-            "multisession.E022",
-            "SESSION_COOKIE_NAME must be a name that a cookie can have: letters, digits and "
-            f"!#$%&'*+-.^_`|~ (got {cookie.name!r}).",
-            'SESSION_COOKIE_NAME = "sessionid"',
-        )
-    for demand in _unmet_demands(cookie):
-        yield Problem(
-            "multisession.E015",
-            f"{demand.setting} must be {demand.expected} for a cookie that is named "
-            f"{cookie.name!r} (got {demand.found!r}): {DROPPED}",
-            f"{demand.setting} = {demand.expected}, or a SESSION_COOKIE_NAME without the prefix.",
-        )
-    if not _is_same_site(cookie.same_site):
-        yield Problem(
-            "multisession.E021",
-            'SESSION_COOKIE_SAMESITE must be "Lax", "Strict", "None" or False '
-            f"(got {cookie.same_site!r}).",
-            'SESSION_COOKIE_SAMESITE = "Lax"',
-        )
-    elif _same_site(cookie) == "none" and not cookie.is_secure:
-        yield Problem(
-            "multisession.E016",
-            'SESSION_COOKIE_SECURE must be True for SESSION_COOKIE_SAMESITE = "None" '
-            f"(got {cookie.is_secure!r}): {DROPPED}",
-            'SESSION_COOKIE_SECURE = True, or SESSION_COOKIE_SAMESITE = "Lax".',
-        )
+def no_engine(engine: object, found: str, engines: Collection[str]) -> Problem:
+    """Report that ``SESSION_ENGINE`` leads to *found* instead."""
+    line = _engine_line(str(engine), engines) or f'SESSION_ENGINE = "{ENGINE_PREFIX}redis"'
+    return Problem(
+        "multisession.E031",
+        "SESSION_ENGINE must be the dotted path of a module with a SessionStore "
+        f"(got {engine!r}: {found}).",
+        f"Is it installed, and spelled right? One of ours: {line}",
+    )
 
 
-def several_session_middlewares(paths: Sequence[str]) -> list[Problem]:
-    """Report session middlewares of *paths*, if they are more than one."""
-    if len(paths) < 2:  # noqa: PLR2004  (several)
+def timeouts_without_effect(policy: Policy) -> list[Problem]:
+    """Report idle timeouts that the absolute one, which the site chose, always forestalls."""
+    absolute = policy.absolute_timeout
+    if absolute is None or not policy.absolute_is_configured:
         return []
-    own = [path for path in paths if path != DJANGOS_MIDDLEWARE]
-    kept = OUR_MIDDLEWARE if OUR_MIDDLEWARE in own else (own or paths)[0]
-    surplus = [path for path in paths if path != kept] or [f"the second {kept}"]
+    source = "" if policy.idle_is_configured else ", SESSION_COOKIE_AGE"
+    idle_timeouts = {
+        "MULTISESSION_IDLE_TIMEOUT": (policy.idle_timeout, source),
+        "MULTISESSION_ANONYMOUS_TIMEOUT": (policy.anonymous_timeout, ""),
+    }
     return [
         Problem(
-            "multisession.E018",
-            f"MIDDLEWARE must hold one session middleware (got {' and '.join(paths)}): each "
-            "replaces the session of the one before, and saves it once more.",
-            f"Remove {' and '.join(surplus)} from MIDDLEWARE.",
+            "multisession.W032",
+            f"{name} must not be longer than MULTISESSION_ABSOLUTE_TIMEOUT, "
+            f"{in_seconds(absolute)} seconds (got {in_seconds(idle)}{source}): "
+            "it has no effect.",
+            f"Set {name} to less; sessions end by the absolute timeout alone now.",
         )
+        for name, (idle, source) in idle_timeouts.items()
+        if idle is not None and idle > absolute
     ]
 
 
-def hidden_command(app_names: Sequence[str]) -> list[Problem]:
-    """Report that ``manage.py clearsessions`` is Django's; *app_names* are in order."""
-    ours = "django_multisession"
-    # A test may take an app out of INSTALLED_APPS; checks that were registered stay so.
-    found = [name for name in app_names if name in (DJANGOS_APP, ours)]
-    if found != [DJANGOS_APP, ours]:
-        return []
+def resolvers_without_effect(entries: Iterable[str]) -> list[Problem]:
+    """Report resolvers of *entries* that are never merged."""
     return [
         Problem(
-            "multisession.W019",
-            f"{ours!r} must come before {DJANGOS_APP!r} in INSTALLED_APPS (got it behind): "
-            "manage.py clearsessions is Django's otherwise, without our options and its report.",
-            f'INSTALLED_APPS = ["{ours}", ...the others]: move it to the front.',
+            "multisession.W033",
+            f"MULTISESSION_RESOLVERS must name entries that are merged (got {name!r}): those that "
+            f"begin with {AUTH_PREFIX!r} change together or not at all, and no resolver is asked.",
+            "Remove it from MULTISESSION_RESOLVERS.",
         )
+        for name in entries
+        if name.startswith(AUTH_PREFIX)
     ]
+
+
+def not_installed(engine: str, problem: str, *, lacks_library: bool) -> Problem:
+    """Report that the driver of *engine* cannot be made, for the reason *problem*."""
+    install = f"pip install 'django-multisession[{engine}]'"
+    return Problem("multisession.E011", problem, install if lacks_library else EXAMPLES[engine])
 
 
 def not_a_serializer(serializer: str, found: str) -> Problem:
@@ -186,7 +146,7 @@ def exposures(site: Site) -> Iterator[Problem]:
             "was smuggled into a page takes the session away otherwise.",
             "SESSION_COOKIE_HTTPONLY = True",
         )
-    if _is_same_site(cookie.same_site) and _same_site(cookie) in {"", "none"}:
+    if is_known_same_site(cookie.same_site) and same_site(cookie) in {"", "none"}:
         yield Problem(
             "multisession.W122",
             'SESSION_COOKIE_SAMESITE must be "Lax" or "Strict" '
@@ -233,54 +193,10 @@ def _rename(name: str, our_settings: Collection[str]) -> str:
     return f"Remove it. There are {', '.join(sorted(our_settings))}."
 
 
-def _unmet_demands(cookie: Cookie) -> list[_Demand]:
-    # Browsers compare without regard to case, so that servers that do cannot be deceived.
-    name = str(cookie.name).lower()
-    asked = {
-        attribute
-        for prefix, attributes in PREFIXES.items()
-        if name.startswith(prefix)
-        for attribute in attributes
-    }
-    demands = [
-        _Demand(
-            attribute="Secure",
-            setting="SESSION_COOKIE_SECURE",
-            expected="True",
-            found=cookie.is_secure,
-            is_met=cookie.is_secure,
-        ),
-        _Demand(
-            attribute="HttpOnly",
-            setting="SESSION_COOKIE_HTTPONLY",
-            expected="True",
-            found=cookie.is_http_only,
-            is_met=cookie.is_http_only,
-        ),
-        _Demand(
-            attribute="Path",
-            setting="SESSION_COOKIE_PATH",
-            expected='"/"',
-            found=cookie.path,
-            is_met=cookie.path == "/",
-        ),
-        _Demand(
-            attribute="Domain",
-            setting="SESSION_COOKIE_DOMAIN",
-            expected="None",
-            found=cookie.domain,
-            is_met=not cookie.domain,
-        ),
-    ]
-    return [demand for demand in demands if demand.attribute in asked and not demand.is_met]
-
-
-def _same_site(cookie: Cookie) -> str:
-    return (cookie.same_site or "").lower()
-
-
-def _is_same_site(value: object) -> bool:
-    return not value or (isinstance(value, str) and value.lower() in SAME_SITE_CHOICES)
+def _engine_line(engine: str, engines: Collection[str]) -> str:
+    """Return the line that names the one of *engines* that *engine* resembles; empty if none."""
+    found = difflib.get_close_matches(engine.rpartition(".")[2].lower(), engines, n=1)
+    return f'SESSION_ENGINE = "{ENGINE_PREFIX}{found[0]}"' if found else ""
 
 
 def _is_told_by_django(site: Site) -> bool:

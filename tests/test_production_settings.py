@@ -83,6 +83,30 @@ WEAKENINGS: dict[str, tuple[set[str], list[str]]] = {
         {"multisession.E020"},
         ['SESSION_ENGINE = "django_multisession.engines.redsi"'],
     ),
+    "the engine's package": (
+        {"multisession.E031"},
+        ['SESSION_ENGINE = "django_multisesion.engines.redis"'],
+    ),
+    "the sense of the idle timeout": (
+        {"multisession.W032"},
+        ["MULTISESSION_IDLE_TIMEOUT = timedelta(days=1)"],
+    ),
+    "the place of the session middleware": (
+        {"multisession.E030"},
+        ["MIDDLEWARE = [*MIDDLEWARE[::-1]]"],
+    ),
+    "the session middleware": (
+        {"multisession.E030", "admin.E410"},
+        ['MIDDLEWARE = [path for path in MIDDLEWARE if "Session" not in path]'],
+    ),
+    "the middleware that ignores an interrupted request": (
+        {"multisession.W029"},
+        ['MULTISESSION_ON_INTERRUPTED = "ignore"', WITH_DJANGOS_MIDDLEWARE],
+    ),
+    "a resolver's sense": (
+        {"multisession.W033"},
+        ['MULTISESSION_RESOLVERS = {"_auth_user_id": "django_multisession.resolvers.union"}'],
+    ),
     "the server": (
         {"multisession.W101"},
         [f'MULTISESSION_REDIS = {{"URL": "redis://{NOWHERE}/0"}}'],

@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -23,13 +22,20 @@ try:
     from bson.errors import InvalidBSON
     from pymongo import ReturnDocument, UpdateOne
     from pymongo import timeout as time_limit
-    from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, PyMongoError
+    from pymongo.errors import (
+        AutoReconnect,
+        BulkWriteError,
+        DuplicateKeyError,
+        PyMongoError,
+        WriteConcernError,
+    )
 except ImportError as error:
     raise ImproperlyConfigured(
         "Install django-multisession[mongodb] to use this engine."
     ) from error
 
 from django_multisession.drivers.loops import ClientPerLoop
+from django_multisession.drivers.mongodb_options import client_options, complaint, require_uri
 from django_multisession.exceptions import StoreUnavailable
 
 __all__ = [
@@ -56,19 +62,6 @@ INDEXES: Final[Mapping[str, Mapping[str, Any]]] = {
     "user_id": {"partialFilterExpression": {"user_id": {"$type": "string"}}},
 }
 
-_OURS = frozenset({"URI", "DATABASE", "COLLECTION"})
-_DEFAULTS = {
-    "appname": "django-multisession",
-    "connectTimeoutMS": 2000,
-    "maxPoolSize": 50,
-    "serverSelectionTimeoutMS": 2000,
-    "timeoutMS": 2000,
-    "waitQueueTimeoutMS": 2000,
-}
-#: Ours sends the same revision again. A URI copied from Atlas says retryWrites=true and does not
-#: mean it; who does mean it says so in the options.
-_NO_RETRIES = {"retryReads": False, "retryWrites": False}
-
 #: The URI has no say in this: what one server alone acknowledged is lost in a fail-over, and what
 #: a secondary has not seen yet reads as a session that has ended.
 _HANDLING: Final[Mapping[str, Any]] = {
@@ -85,6 +78,9 @@ _HANDLING: Final[Mapping[str, Any]] = {
 }
 
 _DUPLICATE_KEY = 11000
+#: What a primary that steps down, or shuts down, says of a write that no majority has yet: it may
+#: be kept or undone.
+_ENDS_AS_PRIMARY = frozenset({91, 189, 11600, 11602})
 _RESEND = object()
 
 logger = logging.getLogger(__name__)
@@ -117,6 +113,7 @@ class Connection:
         # Taken by the first command that was answered, and kept: one attempt per process.
         self._index_turn = threading.Lock()
         _connections.add(self)
+        require_uri(options["URI"])
         # A typo shows now and not in a request. Nothing is sent: no client connects by itself.
         self._open(pymongo.MongoClient).database.client.close()
 
@@ -205,7 +202,7 @@ class Connection:
     def _open(self, client_class: Callable[..., Any]) -> Any:
         options = self._options
         try:
-            client = client_class(options["URI"], connect=False, **_client_options(options))
+            client = client_class(options["URI"], connect=False, **client_options(options))
             database = (
                 client.get_database(options["DATABASE"])
                 if "DATABASE" in options
@@ -214,30 +211,14 @@ class Connection:
             return database.get_collection(
                 options.get("COLLECTION", DEFAULT_COLLECTION), **_HANDLING
             )
-        except (PyMongoError, TypeError, ValueError) as error:
-            problem = type(error).__name__
-        raise ImproperlyConfigured(f"MULTISESSION_MONGODB must be what PyMongo takes ({problem}).")
+        except (PyMongoError, TypeError, ValueError, OSError) as error:
+            problem = complaint(options, error)
+        raise ImproperlyConfigured(problem)
 
     def _forget(self) -> None:
         """Drop what a fork copied: its sockets belong to the parent, its lock to nobody."""
         self._sessions = None
         self._lock = threading.Lock()
-
-
-def _client_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given options of a client, and our defaults where neither they nor the URI speak."""
-    given = {name: value for name, value in options.items() if name not in _OURS}
-    # Not PyMongo's parse_uri, which asks the DNS for mongodb+srv.
-    query = str.partition(options["URI"], "?")[2].replace(";", "&")
-    in_options = {name.lower() for name in given}
-    in_uri = {name.lower() for name, _ in parse_qsl(query)}
-    defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in in_uri}
-    ours = {
-        name: value
-        for name, value in (defaults | _NO_RETRIES).items()
-        if name.lower() not in in_options
-    }
-    return ours | given
 
 
 def _instead(error: Exception, *, may_resend: bool) -> Any:
@@ -247,7 +228,8 @@ def _instead(error: Exception, *, may_resend: bool) -> Any:
     if isinstance(error, DuplicateKeyError) or _is_taken(error):
         return None
     # After a timeout the time is spent, and the server may be at it still.
-    if may_resend and isinstance(error, AutoReconnect) and not error.timeout:
+    is_lost = isinstance(error, AutoReconnect) and not error.timeout
+    if may_resend and (is_lost or _is_unconfirmed(error)):
         return _RESEND
     return StoreUnavailable(f"MongoDB did not answer ({type(error).__name__}).")
 
@@ -257,6 +239,16 @@ def _is_taken(error: Exception) -> bool:
         return False
     failures = error.details.get("writeErrors", []) if error.details else []
     return bool(failures) and all(failure["code"] == _DUPLICATE_KEY for failure in failures)
+
+
+def _is_unconfirmed(error: Exception) -> bool:
+    """Did the primary make a write, and step down before a majority had it?"""
+    failures: list[Any] = []
+    if isinstance(error, WriteConcernError):
+        failures = [error.details]
+    elif isinstance(error, BulkWriteError) and error.details and not error.details["writeErrors"]:
+        failures = error.details["writeConcernErrors"]
+    return any(failure and failure.get("code") in _ENDS_AS_PRIMARY for failure in failures)
 
 
 def _returned(answer: Any) -> Any:

@@ -11,8 +11,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.cache import caches
+from django.core.cache import InvalidCacheBackendError, caches
 from django.core.exceptions import ImproperlyConfigured
+
+from django_multisession.drivers.addresses import told_of
 
 try:
     import redis.asyncio
@@ -46,6 +48,9 @@ NOT_WORTH_A_RETRY = (
     redis.sentinel.MasterNotFoundError,
     redis.asyncio.sentinel.MasterNotFoundError,
 )
+
+#: What a cache of django-redis says it is.
+_BACKEND = "django_redis.cache.RedisCache"
 
 #: Seconds for connecting, for an answer, and for a connection of the pool to become free.
 DEFAULT_TIMEOUT = 2.0
@@ -215,7 +220,7 @@ def _from_url(url: str) -> dict[str, Any]:
         # The reason may quote the URL, and that holds the password.
         raise ImproperlyConfigured(
             'MULTISESSION_REDIS["URL"] must be a redis://, rediss:// or unix:// URL '
-            "(got something else)."
+            f"(got {told_of(url)})."
         ) from None
 
 
@@ -236,8 +241,7 @@ def _from_alias(alias: str) -> tuple[dict[str, Any], Service | None]:
         pool = factory.get_connection_pool(factory.make_connection_params(cache.client._server[0]))  # noqa: SLF001  (it has no public name)
         problem = None
     except Exception as error:  # noqa: BLE001  (whatever django-redis raises at wrong CACHES)
-        # Only the class: its text may quote a LOCATION, and that holds the password.
-        problem = type(error).__name__
+        problem = _problem_of(alias, error)
     if problem is not None:
         raise ImproperlyConfigured(
             f'MULTISESSION_REDIS["ALIAS"] must name a django-redis cache (got {alias!r}: {problem}).'
@@ -253,6 +257,20 @@ def _from_alias(alias: str) -> tuple[dict[str, Any], Service | None]:
     return found, None if manager is None else Service.of(
         pool.service_name, manager, DEFAULT_TIMEOUT
     )
+
+
+def _problem_of(alias: object, error: Exception) -> str:
+    """Return what is wrong with the cache *alias*, and not the text of *error*.
+
+    That may quote a LOCATION, and so a password.
+    """
+    cache = caches.settings.get(alias) if isinstance(alias, str) else None
+    if cache is None:
+        return f"CACHES has no {alias!r}"
+    backend = cache.get("BACKEND")
+    if backend != _BACKEND and isinstance(error, NotImplementedError | InvalidCacheBackendError):
+        return f"its BACKEND is {backend!r} and must be {_BACKEND!r}"
+    return type(error).__name__
 
 
 def _async_class(connection_class: type) -> type:

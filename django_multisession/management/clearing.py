@@ -35,7 +35,7 @@ class Tally:
         removed: How many sessions it removed.
         batches: In how many batches; one that found nothing is none.
         seconds: How long it took.
-        is_complete: Is nothing left that had expired when it began?
+        is_complete: Is nothing left that had expired when it began? A dry run does not ask.
         stopped_by: What ended it before: `BY_TIME`, `BY_OUTAGE` or the name of a signal.
         is_dry_run: Was it only to count?
         expired: What it counted then.
@@ -119,6 +119,8 @@ def clear(
 def described(tally: Tally, *, expires_by_itself: bool) -> str:
     """Return what a person is told of a run."""
     if tally.stopped_by == BY_OUTAGE:
+        if tally.is_dry_run:
+            return "Nothing was counted; run the command again."
         # The batch that failed may have removed some.
         removed = f"at least {_sessions(tally.removed)}" if tally.removed else "nothing"
         return f"Removed {removed} until then; run the command again."
@@ -150,7 +152,7 @@ def as_json(tally: Tally, *, engine: str, expires_by_itself: bool) -> str:
             "removed": tally.removed,
             "batches": tally.batches,
             "seconds": round(tally.seconds, 3),
-            "complete": tally.is_complete,
+            "complete": None if tally.is_dry_run else tally.is_complete,
             "stopped_by": tally.stopped_by,
         }
     )

@@ -2,56 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-from django.contrib.sessions.backends.base import UpdateError
 from django.test import override_settings
 
-from django_multisession import signals
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Record, Retired
-from django_multisession.responding import CookieAnswer
+from django_multisession.records import Retired
+from django_multisession.testing.engine_cycling_fixtures import (
+    AFTER,
+    GRACE,
+    KEEP,
+    REMOVE,
+    SET,
+    EngineCyclingFixtures,
+    cycling,
+)
 from django_multisession.testing.engine_fixtures import (
-    USER_ID,
-    EngineFixtures,
     Open,
-    heard,
     saved,
     storage_key,
     stored,
 )
 from django_multisession.testing.verbs import Clock
 
-AFTER, GRACE = 900, 60
-CYCLING = {"MULTISESSION_CYCLE_AFTER": AFTER, "MULTISESSION_CYCLE_GRACE": GRACE}
-KEEP, SET, REMOVE = CookieAnswer.KEEP, CookieAnswer.SET, CookieAnswer.REMOVE
 
-cycling = override_settings(**CYCLING)
-
-
-class EngineCyclingLaws(EngineFixtures):
+class EngineCyclingLaws(EngineCyclingFixtures):
     """The client is told its new key until it comes with it; the old one is good until then."""
-
-    @pytest.fixture
-    def late_keys(self) -> Iterator[list[dict[str, Any]]]:
-        """Return what was told of late keys."""
-        with heard(signals.late_key_used) as events:
-            yield events
-
-    @pytest.fixture
-    def cycled(self, open_session: Open, clock: Clock) -> Iterator[tuple[str, str]]:
-        """Return the old and the new key of a session that a request read when a cycle was due."""
-        with cycling:
-            key = saved(open_session, a=1).key
-            clock.advance(AFTER)
-            reader = open_session(key)
-            assert reader["a"] == 1
-            assert reader.respond() is SET
-            assert key is not None
-            assert reader.key not in (None, key)
-            yield key, reader.key or ""
 
     def test_a_key_is_kept_until_it_is_old_enough(self, open_session: Open, clock: Clock) -> None:
         with cycling:
@@ -122,7 +98,7 @@ class EngineCyclingLaws(EngineFixtures):
     ) -> None:
         old, new = cycled
         clock.advance(10)
-        self._come_with(open_session, new)
+        self.come_with(open_session, new)
         clock.advance(GRACE - 1)
         other_tab = open_session(old)
         assert other_tab["a"] == 1
@@ -136,7 +112,7 @@ class EngineCyclingLaws(EngineFixtures):
         clock: Clock,
     ) -> None:
         old, new = cycled
-        self._come_with(open_session, new)
+        self.come_with(open_session, new)
         clock.advance(GRACE)
         late = open_session(old)
         assert late.entries() == {}
@@ -158,7 +134,7 @@ class EngineCyclingLaws(EngineFixtures):
         clock: Clock,
     ) -> None:
         old, new = cycled
-        self._come_with(open_session, new)
+        self.come_with(open_session, new)
         clock.advance(GRACE)
         with override_settings(MULTISESSION_ON_LATE_KEY="end"):
             assert open_session(old).entries() == {}
@@ -173,9 +149,9 @@ class EngineCyclingLaws(EngineFixtures):
         clock: Clock,
     ) -> None:
         old, new = cycled
-        self._come_with(open_session, new)
+        self.come_with(open_session, new)
         clock.advance(AFTER)
-        newest = self._come_with(open_session, new)
+        newest = self.come_with(open_session, new)
         assert newest not in (old, new)
         assert open_session(old).entries() == {}
         assert [event["current_storage_key"] for event in late_keys] == [storage_key(newest)]
@@ -201,7 +177,7 @@ class EngineCyclingLaws(EngineFixtures):
             slow = open_session(key)
             assert slow["a"] == 1
             clock.advance(AFTER)
-            new = self._come_with(open_session, key)
+            new = self.come_with(open_session, key)
             assert slow.respond() is SET
             assert slow.key == new
 
@@ -213,114 +189,9 @@ class EngineCyclingLaws(EngineFixtures):
             slow = open_session(key)
             slow["b"] = 2
             clock.advance(AFTER)
-            new = self._come_with(open_session, self._come_with(open_session, key))
+            new = self.come_with(open_session, self.come_with(open_session, key))
             clock.advance(GRACE * 2)
             assert slow.respond() is SET
             assert slow.key == new
             assert open_session(new).entries() == {"a": 1, "b": 2}
             assert late_keys == []
-
-    @pytest.mark.parametrize("by", ["old", "new"])
-    @pytest.mark.parametrize("how", ["flush", "delete"])
-    def test_a_session_that_is_ended_by_either_key_is_ended_under_both(
-        self, open_session: Open, cycled: tuple[str, str], by: str, how: str
-    ) -> None:
-        old, new = cycled
-        key = {"old": old, "new": new}[by]
-        if how == "flush":
-            open_session(key).flush()
-        else:
-            open_session().delete(key)
-        assert open_session(new).entries() == {}
-        assert open_session(old).entries() == {}
-
-    def test_a_logout_that_overlaps_a_cycle_ends_the_session(
-        self, open_session: Open, clock: Clock
-    ) -> None:
-        with cycling:
-            key = saved(open_session, a=1).key
-            leaving = open_session(key)
-            assert leaving["a"] == 1
-            clock.advance(AFTER)
-            new = self._come_with(open_session, key)
-            leaving.flush()
-            assert leaving.respond() is REMOVE
-            for ended in (key, new):
-                assert open_session(ended).entries() == {}
-
-    def test_a_cycle_that_overlaps_a_logout_revives_nothing(
-        self, open_session: Open, clock: Clock
-    ) -> None:
-        with cycling:
-            key = saved(open_session, a=1).key
-            clock.advance(AFTER)
-            reader = open_session(key)
-            assert reader["a"] == 1
-            open_session(key).flush()
-            assert reader.respond() is KEEP
-            assert open_session(reader.key).entries() == {}
-
-    def test_nothing_leads_from_the_old_key_to_a_login(
-        self, open_session: Open, driver: Driver, cycled: tuple[str, str]
-    ) -> None:
-        old, new = cycled
-        login = open_session(new)
-        login.cycle_key()
-        login[USER_ID] = "7"
-        login.save()
-        for ended in (old, new):
-            assert open_session(ended).entries() == {}
-        assert driver.get(storage_key(new)) == Retired(stored(driver, login).revision)
-
-    def test_a_login_by_a_client_that_lost_the_response_ends_both_keys(
-        self, open_session: Open, cycled: tuple[str, str]
-    ) -> None:
-        login = open_session(cycled[0])
-        login.cycle_key()
-        login[USER_ID] = "7"
-        login.save()
-        for ended in cycled:
-            assert open_session(ended).entries() == {}
-        assert open_session(login.key).entries() == {"a": 1, USER_ID: "7"}
-
-    def test_a_save_that_a_login_overtook_is_interrupted_under_the_old_key_too(
-        self, open_session: Open, cycled: tuple[str, str]
-    ) -> None:
-        old, new = cycled
-        stale = open_session(old)
-        stale["a"] = 2
-        login = open_session(new)
-        login[USER_ID] = "7"
-        login.save()
-        with pytest.raises(UpdateError):
-            stale.save()
-
-    def test_who_has_a_dump_of_the_store_has_no_key(
-        self, open_session: Open, driver: Driver, cycled: tuple[str, str]
-    ) -> None:
-        left, record = (driver.get(storage_key(key)) for key in cycled)
-        assert isinstance(left, Retired)
-        assert isinstance(record, Record)
-        shown = left.forward + record.payload + repr((left, record)).encode()
-        for key in cycled:
-            assert key[:22].encode() not in shown
-
-    def test_a_forward_under_another_key_leads_nowhere(
-        self, open_session: Open, driver: Driver, cycled: tuple[str, str], clock: Clock
-    ) -> None:
-        # As by somebody who can write to the store, and wants a cookie of his to lead elsewhere.
-        left, mine = driver.get(storage_key(cycled[0])), saved(open_session, a="mine")
-        assert isinstance(left, Retired)
-        record = stored(driver, mine)
-        driver.move(
-            storage_key(mine.key), "0" * 64, record, record.revision, clock.now, left.forward
-        )
-        assert open_session(mine.key).entries() == {}
-
-    @staticmethod
-    def _come_with(open_session: Open, key: str | None) -> str | None:
-        """Let a request read the session of *key*; return the key that the client has then."""
-        visit = open_session(key)
-        assert visit["a"] == 1
-        visit.respond()
-        return visit.key

@@ -131,11 +131,12 @@ def section_of(page: str, *headings: str) -> str:
         level = heading.partition(" ")[0]
         found = re.search(
             rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)",
-            text,
+            # A comment in a block of code is no heading.
+            _FENCE.sub(lambda block: block[0].replace("\n#", "\n-"), text),
             re.DOTALL | re.MULTILINE,
         )
         assert found is not None, heading
-        text = found[1]
+        text = text[found.start(1) : found.end(1)]
     return text
 
 

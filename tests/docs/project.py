@@ -39,19 +39,22 @@ def copied_project(made: Path, directory: Path) -> Path:
     return Path(shutil.copytree(made, directory / "site", ignore=shutil.ignore_patterns("venv")))
 
 
+def environment_of(project: Path) -> dict[str, str]:
+    """Return what a program needs to run in *project* with the programs of this environment."""
+    return {
+        "HOME": str(project),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{project}",
+        "DJANGO_SETTINGS_MODULE": "mysite.test_settings",
+    }
+
+
 def run_in(project: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run *command* in *project* with the programs of this environment, in memory."""
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         command,
         cwd=project,
-        env={
-            "HOME": str(project),
-            "PATH": programs,
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{project}",
-            "DJANGO_SETTINGS_MODULE": "mysite.test_settings",
-            **variables,
-        },
+        env=environment_of(project) | variables,
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS,

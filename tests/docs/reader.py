@@ -94,6 +94,10 @@ class Reader:
         ]
         self._start(commands[-1])
 
+    def log_of(self, name: str) -> str:
+        """Return what *name* has written to its terminal."""
+        return (self._base / f"{name}.log").read_text()
+
     def wait_for(self, is_so: Callable[[], bool], what: str) -> None:
         """Wait until *is_so*, and fail if it does not come true.
 

@@ -51,14 +51,17 @@ def test_everything_in_the_code_that_the_security_page_names_is_there() -> None:
 
 @pytest.mark.parametrize(("page", "columns"), [("security", 3), ("what-stock-django-does", 4)])
 def test_every_row_has_its_line_of_evidence(page: str, columns: int) -> None:
-    text = text_of(f"explanation/{page}.md")
-    sections = [section for section in text.split("\n## ") if "\n|---" in section]
-    assert len(sections) > 4
-    for section in sections:
-        rows = rows_of(section)
-        evidence = re.findall(r"^(\d+)\. (.*): (`test_.*)$", section, re.MULTILINE)
+    *sections, evidence = text_of(f"explanation/{page}.md").split("\n## ")
+    tables = {
+        section.partition("\n")[0]: rows_of(section) for section in sections if "\n|---" in section
+    }
+    assert len(tables) > 4
+    lists = dict(re.findall(r"^\*\*(.*)\*\*\n\n((?:\d+\. .*\n)+)", evidence, re.MULTILINE))
+    assert list(lists) == list(tables)
+    for heading, rows in tables.items():
+        lines = re.findall(r"^(\d+)\. (.*): (`test_.*)$", lists[heading], re.MULTILINE)
         assert all(len(row) == columns and all(row) for row in rows)
-        assert [row[0] for row in rows] == [number for number, _where, _tests in evidence]
-        for _number, where, tests in evidence:
+        assert [row[0] for row in rows] == [number for number, _where, _tests in lines]
+        for _number, where, tests in lines:
             assert NAMED.search(where)
             assert NAMED_TESTS.search(tests)

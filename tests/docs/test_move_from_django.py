@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, logout
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient, Client
 from django.urls import path
@@ -169,6 +170,14 @@ def test_a_login_and_a_cart_are_carried_over(carry_over: types.ModuleType) -> No
     assert len(reply.cookies[NEW].value) == 40
     assert Session.objects.count() == 0
     assert visitor.get("/show/").json() == ADA
+
+
+def test_one_name_for_both_cookies_stops_the_site(
+    carry_over: types.ModuleType, settings: Settings
+) -> None:
+    settings.SESSION_COOKIE_NAME = OLD
+    with pytest.raises(ImproperlyConfigured, match="SESSION_COOKIE_NAME"):
+        client().get("/show/")
 
 
 def test_a_login_is_carried_over_under_asgi(

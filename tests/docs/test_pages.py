@@ -9,6 +9,7 @@ import pytest
 
 from tests.docs import (
     test_move_from_django,
+    test_overlapping_requests,
     test_production_settings,
     test_rotate_secret_key,
     test_shown_commands,
@@ -16,6 +17,7 @@ from tests.docs import (
     test_shown_settings,
     test_shown_tests,
     test_shown_views,
+    test_signals,
     test_tutorial,
 )
 from tests.docs.pages import PAGES, ROOT, Block, blocks
@@ -25,7 +27,9 @@ RUNNERS: list[Callable[[Block], bool]] = [
     test_tutorial.runs,
     test_move_from_django.runs,
     test_production_settings.runs,
+    test_overlapping_requests.runs,
     test_rotate_secret_key.runs,
+    test_signals.runs,
     test_shown_tests.runs,
     test_shown_settings.runs,
     test_shown_views.runs,

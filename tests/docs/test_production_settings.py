@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,8 @@ from django.core import checks
 from django.test import override_settings
 from servers import RedisServer
 
-from tests.docs.pages import Block, block_of, blocks_of
-from tests.docs.project import run_in
+from tests.docs.pages import ROOT, Block, block_of, blocks_of
+from tests.docs.project import RUN_SECONDS
 from tests.docs.test_shown_settings import ENVIRONMENT, SITE, execute
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def test_the_redis_shown_is_what_the_page_says(redis_as_shown: RedisServer) -> N
     assert (found["appendonly"], found["appendfsync"]) == ("yes", "everysec")
 
 
-def test_cron_can_run_the_line_shown(project: Path) -> None:
+def test_cron_can_run_the_line_shown(project: Path, newest_redis: RedisServer) -> None:
     comment, line = block_of(PAGE, CRON).text.strip().splitlines()
     assert comment.startswith("#")
     found = re.fullmatch(r"((?:\S+ ){5})(\w+) (.+)", line)
@@ -70,7 +71,29 @@ def test_cron_can_run_the_line_shown(project: Path) -> None:
     assert user == "shop"
     # To cron a per cent sign is the end of the line.
     assert "%" not in command
-    subprocess.run(["bash", "-n", "-c", command], check=True, timeout=30)
-    # As cron would, in a project whose place is another.
-    run = run_in(project, "bash", "-c", f"python manage.py {command.partition('manage.py ')[2]}")
-    assert run.returncode == 0, run.stderr
+    # A project with the settings shown, whose place is another.
+    with (project / "mysite/settings.py").open("a") as settings:
+        settings.write(settings_shown().text)
+    (project / "venv").symlink_to(sys.prefix)
+    environment = {**ENVIRONMENT, "REDIS_URL": newest_redis.url, "PYTHONPATH": str(ROOT)}
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
+    (project / "env").write_text("".join(lines))
+    assert " /srv/shop " in command
+    as_shown = command.replace("/srv/shop", shlex.quote(str(project)))
+
+    def cron(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/sh", "-c", line],
+            cwd="/",
+            env={"HOME": "/", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"},
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+
+    run = cron(as_shown)
+    # What it prints would be a mail.
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    # Why the line reads that file.
+    assert "KeyError: 'SECRET_KEY'" in cron(as_shown.replace("set -a && . ./env && ", "")).stderr

@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +18,27 @@ import pytest
 from django.conf import global_settings
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.dispatch import Signal
 
 import django_multisession
-from django_multisession import exceptions, keys, middleware, records, saving
+from django_multisession import (
+    conf,
+    events,
+    exceptions,
+    keys,
+    middleware,
+    records,
+    resolvers,
+    saving,
+    signals,
+)
 from django_multisession import testing as contracts
 from django_multisession.drivers import mongodb_documents
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.mongodb_connection import INDEXES
 from django_multisession.drivers.redis_records import fields_of
 from django_multisession.engines.memory import SessionStore
+from django_multisession.session_state import MOST_OTHER_KEYS
 from django_multisession.testing.driver_fixtures import make_record
 from tests.docs.pages import code, rows_of, section_of, text_of
 
@@ -34,6 +47,8 @@ PACKAGE = Path(django_multisession.__file__).parent
 # The driver contract
 
 CONTRACT = "reference/driver-contract.md"
+OVERLAPPING = "explanation/overlapping-requests.md"
+WORDS = {4: "four", 5: "five", 6: "six"}
 
 
 def verbs_of_the_contract() -> Iterator[tuple[str, str, str]]:
@@ -84,14 +99,20 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
             "reference/glossary.md",
             f"{keys.LENGTH} characters: {keys._RANDOM_LENGTH} random ones and {keys._TAG_LENGTH}",
         ),
-        ("reference/exceptions.md", "sixteen tries"),
+        ("reference/exceptions.md", f"{saving.SAVE_TRIES} tries"),
+        (OVERLAPPING, f"After {saving.SAVE_TRIES} tries"),
+        (OVERLAPPING, f"{saving.LONGEST_PAUSE * 1000:g} milliseconds at most"),
+        (
+            OVERLAPPING,
+            f"CYCLE_GRACE = timedelta(seconds={conf.DEFAULT_CYCLE_GRACE.seconds})  # the default",
+        ),
+        ("reference/middleware.md", f"the first {WORDS[MOST_OTHER_KEYS + 1]} *signed* ones"),
         ("reference/middleware.md", f"`Retry-After: {middleware.RETRY_AFTER}`"),
         ("reference/middleware.md", f"`{middleware.OUTAGE_TEMPLATE}`"),
     ],
 )
 def test_a_number_in_the_reference_is_that_of_the_code(page: str, phrase: str) -> None:
     assert phrase in text_of(page)
-    assert saving.SAVE_TRIES == 16
 
 
 # Exceptions, log lines, the session's API
@@ -124,13 +145,26 @@ def logged() -> Iterator[tuple[str, str, str]]:
                     func=ast.Attribute(value=ast.Name(id=name), attr=level),
                     args=[ast.Constant(value=str(message)), *_],
                 ) if name.endswith("logger"):
-                    yield getattr(importlib.import_module(module), name).name, level, message
+                    logger = getattr(importlib.import_module(module), name).name
+                    yield logger, level.replace("exception", "error"), message
+
+
+def lines_of(rows: list[list[str]]) -> list[tuple[str, str, str]]:
+    """Return logger, level and message of each row; they are its last cells."""
+    return sorted((code(logger), level, code(message)) for *_, logger, level, message in rows)
+
+
+def told(at_least: int) -> Iterator[tuple[str, str, str]]:
+    """Yield logger, level and message of what is told by a signal too."""
+    for telling in events.TELLINGS.values():
+        if telling.level >= at_least:
+            yield telling.logger.name, logging.getLevelName(telling.level).lower(), telling.line
 
 
 def test_every_log_line_is_documented() -> None:
-    rows = rows_of(section_of(EXCEPTIONS, "## Log lines"))
-    documented = [(code(logger), level, code(message)) for logger, level, message in rows]
-    assert sorted(documented) == sorted(logged())
+    section = section_of(EXCEPTIONS, "## Log lines")
+    assert lines_of(rows_of(section)) == sorted(logged())
+    assert lines_of(rows_of(section, 1)) == sorted(told(logging.INFO))
 
 
 def test_what_the_session_has_beyond_djangos_is_documented() -> None:
@@ -152,6 +186,52 @@ def test_what_is_djangos_and_different_is_djangos_and_ours() -> None:
             ours = inspect.getattr_static(SessionStore, name)
             assert name == "modified" or hasattr(SessionBase, name)
             assert ours is not inspect.getattr_static(SessionBase, name, None)
+
+
+# Signals
+
+SIGNALS = "reference/signals.md"
+
+
+def test_every_signal_is_documented_with_its_line() -> None:
+    lines = rows_of(section_of(SIGNALS, "## Log lines"))
+    named = {code(name): lines_of([row]) for name, *row in lines}
+    declared = {name: each for name, each in vars(signals).items() if isinstance(each, Signal)}
+    assert declared.keys() == named.keys()
+    for name, signal in declared.items():
+        telling = events.TELLINGS[signal]
+        level = logging.getLevelName(telling.level).lower()
+        assert named[name] == [(telling.logger.name, level, telling.line)]
+    assert {row[0] for row in lines} == {row[0] for row in rows_of(text_of(SIGNALS))}
+
+
+def noted() -> Iterator[tuple[str, set[str]]]:
+    """Yield the name and the arguments of every signal that the package sends."""
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(attr="_note"),
+                    args=[ast.Attribute(value=ast.Name(id="signals"), attr=name)],
+                    keywords=keywords,
+                ):
+                    yield name, {str(keyword.arg) for keyword in keywords}
+
+
+def test_every_signal_is_documented_with_its_arguments() -> None:
+    documented = {
+        code(name): set(re.findall(r"`(\w+)`", arguments))
+        for name, arguments, _when in rows_of(text_of(SIGNALS))
+    }
+    sent = list(noted())
+    assert {name for name, _arguments in sent} == documented.keys()
+    for name, arguments in sent:
+        assert arguments == documented[name], name
+
+
+def test_the_resolvers_that_come_along_are_documented() -> None:
+    documented = {code(name) for name, _makes in rows_of(section_of(OVERLAPPING, "## Resolvers"))}
+    assert documented == {*resolvers.__all__} - {"ABSENT", "Resolver"}
 
 
 # Settings
@@ -177,7 +257,7 @@ def names_in(section: str) -> set[str]:
 
 
 def test_the_fields_of_a_redis_hash_are_documented() -> None:
-    fields = fields_of(make_record())
+    fields = fields_of(dataclasses.replace(make_record(), old_key="an old key"))
     documented = names_in(section_of(ENGINES, "## Redis", "### What is stored"))
     assert documented == {*fields[::2]}
 

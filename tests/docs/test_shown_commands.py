@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import signal
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
-from servers import RedisServer
+from servers import START_SECONDS, STOP_SECONDS, RedisServer, free_port
+from shop.browser import Browser
 
 from tests.docs.pages import ROOT, Block, blocks
-from tests.docs.project import TESTING, run_in
+from tests.docs.project import TESTING, environment_of, run_in
+from tests.docs.reader import POLL_SECONDS
 from tests.docs.test_production_settings import settings_shown
 from tests.docs.test_tutorial import PAGE as TUTORIAL
 
 #: Beginnings of commands that no test runs → why.
 NOT_RUN = {
+    "uvicorn ": "the last test here runs it on a free port",
+    "daphne ": "the last test here runs it on a free port",
     "python3 -m venv .venv && ": ".ci/run runs the README's two, in a fresh clone",
     "pip install ": "the environment has it; that the extra exists is tested",
 }
@@ -76,3 +83,33 @@ def test_the_extras_shown_exist(command: str) -> None:
         if found:
             assert found[1] in {project["name"], "."}
             assert set(found[2].split(",")) <= set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize(
+    "command", [row for row in commands() if str(row.values[0]).startswith(("uvicorn", "daphne"))]
+)
+def test_the_asgi_server_shown_serves_the_site(command: str, project: Path, tmp_path: Path) -> None:
+    port = free_port()
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command.split(), "--port", str(port)],
+            cwd=project,
+            env=environment_of(project),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        body = ""
+        while not body:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(POLL_SECONDS)
+            with contextlib.suppress(OSError):
+                body = Browser(port).get("/").body
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(STOP_SECONDS)
+    assert "You are nobody yet." in body
+    if command.startswith("uvicorn"):
+        assert "ASGI 'lifespan' protocol appears unsupported" in (tmp_path / "log").read_text()

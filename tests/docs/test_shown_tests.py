@@ -11,6 +11,7 @@ import pytest
 
 from tests.docs.pages import ROOT, Block, blocks_of
 from tests.docs.project import TESTING, run_in
+from tests.docs.test_tutorial import PAGE as TUTORIAL
 
 WRITING = "docs/howto/write-a-driver.md"
 PYTEST = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly")
@@ -41,12 +42,31 @@ def test_a_driver_written_as_shown_holds_the_contracts(tmp_path: Path) -> None:
     assert passed(run) > 200
 
 
+#: Which views the tutorial's project has → the page's test file that is for the other ones.
+NOT_FOR = {"sync": "shop/test_async_views.py", "async": "shop/test_views.py"}
+
+
+def shown(views: str) -> list[Block]:
+    """Return the files that somebody with such *views* takes from the page."""
+    files = [block for block in blocks_of(TESTING) if block.language == "python"]
+    assert {block.file for block in files} > {*NOT_FOR.values()}
+    return [block for block in files if block.file != NOT_FOR[views]]
+
+
+@pytest.fixture(params=["sync", "async"])
+def views(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture
-def tested_project(project: Path) -> Path:
-    """The tutorial's project with the test files of the page."""
-    for block in blocks_of(TESTING):
-        if block.language == "python":
-            (project / block.file).write_text(block.text)
+def tested_project(project: Path, views: str) -> Path:
+    """The tutorial's project with the test files of the page that go with its views."""
+    versions = [block for block in blocks_of(TUTORIAL) if block.file == "shop/views.py"]
+    assert ["async def" in block.text for block in versions] == [False, True]
+    (project / "shop/views.py").write_text(versions[views == "async"].text)
+    for block in shown(views):
+        (project / block.file).write_text(block.text)
     return project
 
 
@@ -60,12 +80,10 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_the_tests_shown_pass(command: str, tested_project: Path) -> None:
+def test_the_tests_shown_pass(command: str, tested_project: Path, views: str) -> None:
     # Without the environment's settings: the command has to say which.
     run = run_in(tested_project, *command.split(), DJANGO_SETTINGS_MODULE="mysite.settings")
-    assert passed(run) == sum(
-        block.text.count("def test_") for block in blocks_of(TESTING) if block.language == "python"
-    )
+    assert passed(run) == sum(block.text.count("def test_") for block in shown(views))
 
 
 @pytest.mark.parametrize(
@@ -78,9 +96,9 @@ def test_the_tests_shown_pass(command: str, tested_project: Path) -> None:
 def test_the_tests_shown_notice_a_broken_site(
     fault: str, instead: str, failing: str, tested_project: Path
 ) -> None:
-    views = tested_project / "shop/views.py"
-    assert fault in views.read_text()
-    views.write_text(views.read_text().replace(fault, instead, 1))
+    file = tested_project / "shop/views.py"
+    assert fault in file.read_text()
+    file.write_text(file.read_text().replace(fault, instead, 1))
     run = run_in(tested_project, *commands()[-1].split())
     assert run.returncode == 1
     assert re.search(rf"^FAILED .*::{failing}\b", run.stdout, re.MULTILINE)

@@ -47,6 +47,9 @@ class Visitor:
         fields = {"username": "ada", "password": "twenty-minutes", "next": "/"}
         assert self.browser.post("/admin/login/", **fields).status == 302
 
+    def logs_out(self) -> None:
+        assert self.browser.post("/admin/logout/?next=/").status == 302
+
     @property
     def key(self) -> str | None:
         return self.browser.cookies.get("sessionid")
@@ -75,6 +78,16 @@ def visitor(reader: Reader, ports: dict[str, int]) -> Visitor:
     return Visitor(reader, ports["8000"])
 
 
+def see_that_a_logout_ends_copies_too(visitor: Visitor) -> None:
+    copy = visitor.browser.copy()
+    visitor.logs_out()
+    assert visitor.key is None
+    assert "You are nobody yet." in visitor.looks()
+    page = copy.get("/").body
+    assert "You are nobody yet." in page
+    assert "In your cart: nothing." in page
+
+
 def test_the_tutorial_shows_what_it_promises(reader: Reader, visitor: Visitor) -> None:
     reader.follow("Make a project")
     reader.follow("Make a cart")
@@ -82,6 +95,7 @@ def test_the_tutorial_shows_what_it_promises(reader: Reader, visitor: Visitor) -
     reader.follow("Start Redis and the site")
     page = visitor.waits_for("nobody yet")
     assert "In your cart: nothing." in page
+    assert "this session ends" not in page
     assert visitor.deadlines() == []
     assert visitor.key is None
 
@@ -108,6 +122,8 @@ def test_the_tutorial_shows_what_it_promises(reader: Reader, visitor: Visitor) -
     reader.stop("redis-server")
     reply = visitor.browser.get("/")
     assert (reply.status, visitor.key) == (503, logged_in)
+    assert "Please try again soon" in reply.body
+    assert "The session store does not answer: Redis did not answer" in reader.log_of("site")
     reader.follow("Stop things")
     assert "tea, cake" in visitor.waits_for("You are ada.")
 
@@ -127,4 +143,5 @@ def test_the_tutorial_shows_what_it_promises(reader: Reader, visitor: Visitor) -
         reader.start(name)
         assert "bread" in visitor.waits_for("You are ada.")
 
+    see_that_a_logout_ends_copies_too(visitor)
     assert reader.done == reader.blocks

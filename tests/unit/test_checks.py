@@ -33,6 +33,11 @@ IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E009": {"MULTISESSION_REDIS": {"PASSWORD": PASSWORD}},
     "multisession.E010": {"MULTISESSION_MONGODB": {"PASSWORD": PASSWORD}},
     "multisession.E012": {"SESSION_COOKIE_AGE": 0},
+    "multisession.E023": {"MULTISESSION_CYCLE_AFTER": 0},
+    "multisession.E024": {"MULTISESSION_CYCLE_GRACE": 0},
+    "multisession.E026": {"MULTISESSION_ON_LATE_KEY": "x"},
+    "multisession.E027": {"MULTISESSION_ON_INTERRUPTED": "x"},
+    "multisession.E028": {"MULTISESSION_RESOLVERS": {"cart": "x"}},
 }
 
 
@@ -147,14 +152,15 @@ settings.configure(
 django.setup()
 for message in checks.run_checks(include_deployment_checks={is_deployment}):
     if message.id.startswith("multisession."):
-        print(message.id, bool(message.hint), message.msg)
+        print(message.id, message.hint, message.msg)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr == ""
     assert done.stdout == (
-        f"multisession.E011 True Install django-multisession[{engine}] to use this engine.\n"
+        f"multisession.E011 pip install 'django-multisession[{engine}]' "
+        f"Install django-multisession[{engine}] to use this engine.\n"
     )
 
 

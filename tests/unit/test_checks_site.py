@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ __all__ = ["right_site"]
 
 DJANGOS_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
 OUR_MIDDLEWARE = "django_multisession.middleware.SessionMiddleware"
+LOGIN_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
+MESSAGE_MIDDLEWARE = "django.contrib.messages.middleware.MessageMiddleware"
 
 #: What each prefix asks of a cookie: RFC 6265bis, section 4.1.3.
 DEMANDS = {
@@ -154,7 +157,7 @@ def test_an_engine_that_there_is_none_of_is_one_error_that_names_all(
     assert hint in str(message.hint)
 
 
-@pytest.mark.parametrize("engine", [*ENGINES, OWN_ENGINE, "django_multisession2.engines.redis"])
+@pytest.mark.parametrize("engine", [*ENGINES, OWN_ENGINE, "django.contrib.sessions.backends.db"])
 def test_an_engine_that_there_is_and_one_of_others_is_right(
     settings: Settings, engine: str
 ) -> None:
@@ -369,11 +372,80 @@ def test_two_session_middlewares_are_an_error_with_every_engine(settings: Settin
     assert ids() == ["multisession.E018"]
 
 
-@pytest.mark.parametrize("one", [[], [DJANGOS_MIDDLEWARE], [OUR_MIDDLEWARE]])
-def test_one_session_middleware_and_none_are_right(settings: Settings, one: list[str]) -> None:
-    # Where one is needed, Django says so: admin.E410, and AuthenticationMiddleware.
-    settings.MIDDLEWARE = [*one, "no.such.Middleware", *settings.MIDDLEWARE[1:]]
+@pytest.mark.parametrize("one", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE])
+def test_one_session_middleware_is_right(settings: Settings, one: str) -> None:
+    settings.MIDDLEWARE = [one, "no.such.Middleware", *settings.MIDDLEWARE[1:]]
     assert ids() == []
+
+
+@pytest.mark.parametrize("base", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE, None])
+def test_a_session_middleware_behind_the_login_is_an_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, base: str | None
+) -> None:
+    late = middleware_module(monkeypatch, DJANGOS_MIDDLEWARE) if base is None else base
+    settings.MIDDLEWARE = [LOGIN_MIDDLEWARE, late, MESSAGE_MIDDLEWARE]
+    message = only_message()
+    assert message.id == "multisession.E030"
+    assert message.level == checks.ERROR
+    assert (
+        f"must come before {LOGIN_MIDDLEWARE!r} in MIDDLEWARE (got it comes after)" in message.msg
+    )
+    assert message.hint == f'Move "{late}" before it.'
+
+
+def test_a_login_middleware_without_a_session_middleware_is_an_error(settings: Settings) -> None:
+    settings.MIDDLEWARE = [LOGIN_MIDDLEWARE, "no.such.Middleware"]
+    message = only_message()
+    assert message.id == "multisession.E030"
+    assert "(got none)" in message.msg
+    assert message.hint == f'Put "{OUR_MIDDLEWARE}" before it.'
+
+
+def test_a_login_middleware_of_the_sites_own_needs_a_session_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = middleware_module(monkeypatch, LOGIN_MIDDLEWARE)
+    settings.MIDDLEWARE = [own, OUR_MIDDLEWARE, LOGIN_MIDDLEWARE]
+    message = only_message()
+    assert message.id == "multisession.E030"
+    assert repr(own) in message.msg
+
+
+def test_the_order_matters_with_every_engine(settings: Settings) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    settings.MIDDLEWARE = [LOGIN_MIDDLEWARE, DJANGOS_MIDDLEWARE]
+    assert ids() == ["multisession.E030"]
+
+
+@pytest.mark.parametrize("one", [[], [DJANGOS_MIDDLEWARE], [OUR_MIDDLEWARE]])
+def test_a_site_without_logins_needs_no_order(settings: Settings, one: list[str]) -> None:
+    settings.MIDDLEWARE = ["no.such.Middleware", MESSAGE_MIDDLEWARE, *one]
+    assert ids() == []
+
+
+def test_two_session_middlewares_are_enough_before_the_login_if_one_is(settings: Settings) -> None:
+    settings.MIDDLEWARE = [OUR_MIDDLEWARE, LOGIN_MIDDLEWARE, DJANGOS_MIDDLEWARE]
+    assert ids() == ["multisession.E018"]
+
+
+def test_a_setting_that_only_our_middleware_reads_is_a_warning_without_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MULTISESSION_ON_INTERRUPTED = "ignore"
+    assert ids() == []
+    settings.MIDDLEWARE = [DJANGOS_MIDDLEWARE, *settings.MIDDLEWARE[1:]]
+    message = only_message()
+    assert message.id == "multisession.W029"
+    assert message.level == checks.WARNING
+    assert "(got 'ignore')" in message.msg
+    assert OUR_MIDDLEWARE in str(message.hint)
+    settings.MULTISESSION_ON_INTERRUPTED = "error"
+    assert ids() == []
+    settings.MULTISESSION_ON_INTERRUPTED = "ignore"
+    settings.MIDDLEWARE = [middleware_module(monkeypatch, OUR_MIDDLEWARE)]
+    assert ids() == []
+    settings.MIDDLEWARE = []
+    assert ids() == ["multisession.W029"]
 
 
 @pytest.mark.parametrize(
@@ -390,6 +462,7 @@ def test_an_app_that_hides_our_command_is_a_warning(
     message = only_message()
     assert message.id == "multisession.W019"
     assert message.level == checks.WARNING
+    assert "(it comes after)" in message.msg
     assert 'INSTALLED_APPS = ["django_multisession"' in str(message.hint)
     settings.INSTALLED_APPS = [*rest, ours, sessions]
     assert ids() == []
@@ -417,12 +490,147 @@ def test_the_cookie_of_another_engine_is_not_ours_to_judge(settings: Settings, e
     assert ids() == []
 
 
-@pytest.mark.parametrize("engine", ["no.such.engine", "json", "", 7, None])
-def test_an_engine_that_cannot_be_imported_raises_in_no_check(
-    settings: Settings, engine: Any
+@pytest.mark.parametrize(
+    ("engine", "finding"),
+    [
+        ("no.such.engine", "there is no module 'no'"),
+        ("json", "it has none"),
+        ("", "ValueError at its import"),
+        (7, "AttributeError at its import"),
+        (None, "AttributeError at its import"),
+    ],
+)
+@pytest.mark.parametrize("is_deployment", [False, True])
+def test_an_engine_that_cannot_be_imported_is_one_error(
+    settings: Settings, engine: Any, finding: str, is_deployment: bool
 ) -> None:
     settings.SESSION_ENGINE = engine
-    assert ids(deploy=True) == ["multisession.W127"]
+    (message,) = found(deploy=is_deployment)
+    assert message.id == "multisession.E031"
+    assert message.level == checks.ERROR
+    assert f"(got {engine!r}: {finding})" in message.msg
+    assert 'SESSION_ENGINE = "django_multisession.engines.redis"' in str(message.hint)
+
+
+@pytest.mark.parametrize(
+    ("engine", "meant"),
+    [
+        ("django_multisesion.engines.redis", "redis"),
+        ("django.contrib.sessions.backends.redis", "redis"),
+        ("reddis", "redis"),
+        ("engines.Mongo", "mongodb"),
+        ("multisession.engines.memory", "memory"),
+    ],
+)
+def test_an_engine_that_resembles_one_of_ours_gets_its_line(
+    settings: Settings, engine: str, meant: str
+) -> None:
+    settings.SESSION_ENGINE = engine
+    message = only_message()
+    assert message.id == "multisession.E031"
+    assert f'SESSION_ENGINE = "django_multisession.engines.{meant}"' in str(message.hint)
+
+
+def test_an_engine_whose_module_raises_is_an_error(settings: Settings, failing_module: Any) -> None:
+    settings.SESSION_ENGINE = failing_module("raising_engine", "raise KeyError('hunter2')")
+    message = only_message()
+    assert message.id == "multisession.E031"
+    assert "KeyError at its import" in message.msg
+    assert "hunter2" not in repr(message)
+
+
+def test_an_engine_that_waits_for_a_secret_is_not_judged(
+    settings: Settings, failing_module: Any
+) -> None:
+    settings.SESSION_ENGINE = failing_module(
+        "encrypting_engine",
+        "from django.core.exceptions import ImproperlyConfigured\nraise ImproperlyConfigured",
+    )
+    assert ids() == []
+
+
+# Our settings, beside each other
+
+DAY = 24 * 60 * 60
+
+
+def test_an_idle_timeout_that_the_absolute_one_forestalls_is_a_warning(settings: Settings) -> None:
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = 3600
+    settings.MULTISESSION_IDLE_TIMEOUT = timedelta(hours=2)
+    message = only_message()
+    assert message.id == "multisession.W032"
+    assert message.level == checks.WARNING
+    assert message.msg == (
+        "MULTISESSION_IDLE_TIMEOUT must not be longer than MULTISESSION_ABSOLUTE_TIMEOUT, "
+        "3600 seconds (got 7200): it has no effect."
+    )
+    assert message.hint
+
+
+def test_an_idle_timeout_that_nobody_set_may_be_forestalled_too(settings: Settings) -> None:
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = DAY
+    settings.SESSION_COOKIE_AGE = 14 * DAY
+    message = only_message()
+    assert message.id == "multisession.W032"
+    assert f"(got {14 * DAY}, SESSION_COOKIE_AGE)" in message.msg
+
+
+def test_anonymous_sessions_have_an_idle_timeout_of_their_own(settings: Settings) -> None:
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = DAY
+    settings.MULTISESSION_IDLE_TIMEOUT = 3600
+    settings.MULTISESSION_ANONYMOUS_TIMEOUT = 7 * DAY
+    message = only_message()
+    assert message.id == "multisession.W032"
+    assert message.msg.startswith("MULTISESSION_ANONYMOUS_TIMEOUT must not be longer than ")
+    settings.MULTISESSION_IDLE_TIMEOUT = 2 * DAY
+    assert ids() == ["multisession.W032", "multisession.W032"]
+
+
+@pytest.mark.parametrize(
+    ("idle", "absolute"), [(3600, 3600), (3599, 3600), (None, 3600), (3600, None), (None, None)]
+)
+def test_an_idle_timeout_that_is_not_longer_is_right(
+    settings: Settings, idle: int | None, absolute: int | None
+) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = idle
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = absolute
+    assert ids() == []
+
+
+def test_the_default_absolute_timeout_forestalls_no_choice_of_the_sites(settings: Settings) -> None:
+    # set_expiry() goes before it.
+    settings.MULTISESSION_IDLE_TIMEOUT = 60 * DAY
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "check_id"),
+    [
+        ("MULTISESSION_IDLE_TIMEOUT", "E001"),
+        ("MULTISESSION_ABSOLUTE_TIMEOUT", "E002"),
+        ("MULTISESSION_ANONYMOUS_TIMEOUT", "E003"),
+        ("SESSION_COOKIE_AGE", "E012"),
+    ],
+)
+def test_timeouts_of_which_one_is_wrong_are_not_compared(
+    settings: Settings, name: str, check_id: str
+) -> None:
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = 3600
+    setattr(settings, name, 0)
+    assert ids() == [f"multisession.{check_id}"]
+
+
+def test_a_resolver_of_an_entry_that_is_never_merged_is_a_warning(settings: Settings) -> None:
+    union = "django_multisession.resolvers.union"
+    settings.MULTISESSION_RESOLVERS = {"auth": union, "my_auth_": union}
+    assert ids() == []
+    settings.MULTISESSION_RESOLVERS = {"_auth_user_id": union, "cart": union, "_auth_x": union}
+    messages = found()
+    assert [message.id for message in messages] == ["multisession.W033", "multisession.W033"]
+    assert {message.level for message in messages} == {checks.WARNING}
+    assert "(got '_auth_user_id')" in messages[0].msg
+    assert "(got '_auth_x')" in messages[1].msg
+    assert messages[0].hint == "Remove it from MULTISESSION_RESOLVERS."
 
 
 # All at once
@@ -438,7 +646,10 @@ def test_what_is_wrong_with_the_site_and_with_our_settings_is_told_at_once(
     settings.SESSION_COOKIE_SECURE = False
     settings.SESSION_COOKIE_SAMESITE = "None"
     settings.SESSION_SERIALIZER = "no.such.Serializer"
-    settings.MIDDLEWARE = [DJANGOS_MIDDLEWARE, *settings.MIDDLEWARE]
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = DAY
+    settings.MULTISESSION_RESOLVERS = {"_auth_user_id": "django_multisession.resolvers.union"}
+    settings.MULTISESSION_ON_INTERRUPTED = "ignore"
+    settings.MIDDLEWARE = [LOGIN_MIDDLEWARE, DJANGOS_MIDDLEWARE, DJANGOS_MIDDLEWARE]
     settings.INSTALLED_APPS = ["django.contrib.sessions", *settings.INSTALLED_APPS]
     # Each check tells in order; which check is first, Django leaves to chance.
     assert sorted(check_id.removeprefix("multisession.") for check_id in ids()) == [
@@ -449,5 +660,9 @@ def test_what_is_wrong_with_the_site_and_with_our_settings_is_told_at_once(
         "E016",
         "E017",
         "E018",
+        "E030",
         "W019",
+        "W029",
+        "W032",
+        "W033",
     ]

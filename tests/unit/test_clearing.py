@@ -52,6 +52,21 @@ def test_seconds_are_told_to_the_millisecond() -> None:
     assert json.loads(told)["seconds"] == 0.667
 
 
+@pytest.mark.parametrize("stopped_by", [None, "outage"])
+def test_a_dry_run_is_neither_complete_nor_incomplete(stopped_by: str | None) -> None:
+    # It leaves everything behind that it counted, and nothing that it was to remove.
+    tally = Tally(is_dry_run=True, expired=2500, stopped_by=stopped_by)
+    assert (
+        json.loads(clearing.as_json(tally, engine="", expires_by_itself=True))["complete"] is None
+    )
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+def test_another_run_says_whether_it_is_complete(is_complete: bool) -> None:
+    told = clearing.as_json(Tally(is_complete=is_complete), engine="", expires_by_itself=True)
+    assert json.loads(told)["complete"] is is_complete
+
+
 @pytest.mark.parametrize(
     ("tally", "by_itself", "said"),
     [
@@ -70,14 +85,24 @@ def test_seconds_are_told_to_the_millisecond() -> None:
         ),
         (Tally(is_complete=True), False, "There are no expired sessions to remove."),
         (
-            Tally(is_dry_run=True, expired=1, is_complete=True),
+            Tally(is_dry_run=True, expired=1),
             False,
             "Dry run: 1 expired session is to be removed, none was.",
         ),
         (
-            Tally(is_dry_run=True, expired=0, is_complete=True),
+            Tally(is_dry_run=True, expired=0),
             True,
             "There are no expired sessions to remove. The session store removes them by itself.",
+        ),
+        (
+            Tally(is_dry_run=True, stopped_by="outage"),
+            True,
+            "Nothing was counted; run the command again.",
+        ),
+        (
+            Tally(stopped_by="outage"),
+            True,
+            "Removed nothing until then; run the command again.",
         ),
     ],
 )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from django_multisession import conf, keys, sealing
+from django_multisession import conf, keys, resolvers, sealing
 from django_multisession.configuration import Problem
-from django_multisession.setting_reader import SettingReader
+from django_multisession.setting_reader import EXAMPLES, SettingReader
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -25,7 +27,8 @@ OURS = (
 )
 PASSWORD = "hunter2"
 
-TIMEOUT_EXPECTED = "a timedelta or a number of seconds, at least one second, or None"
+PERIOD_EXPECTED = "a timedelta or a number of seconds, at least one second"
+TIMEOUT_EXPECTED = f"{PERIOD_EXPECTED}, or None"
 NO_TIMEOUTS: dict[str, Any] = {
     "zero": 0,
     "negative": -60,
@@ -42,6 +45,11 @@ NO_TIMEOUTS: dict[str, Any] = {
 }
 REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "ALIAS" or "URL"'
 MONGODB_EXPECTED = 'MULTISESSION_MONGODB must be a dict with "URI"'
+
+
+def longest(base: Any, theirs: Any, mine: Any) -> Any:
+    """A resolver of the site's own."""
+    raise NotImplementedError
 
 
 def only_problem() -> Problem:
@@ -63,7 +71,12 @@ def test_the_defaults_are_those_of_the_documentation(settings: Settings) -> None
     assert config.policy.anonymous_timeout is None
     assert config.policy.touch_interval is None
     assert config.cycle_on_login is True
+    assert config.cycle_after is None
+    assert config.cycle_grace == timedelta(minutes=1)
+    assert config.on_late_key == "signal"
     assert config.on_outage == "error"
+    assert config.on_interrupted == "error"
+    assert config.resolvers == {}
     assert config.max_size == 1024 * 1024
     assert config.redis == {}
     assert config.mongodb == {}
@@ -101,6 +114,21 @@ def test_a_time_is_seconds_or_a_timedelta_or_none(
     assert getattr(conf.config().policy, attribute) == expected
 
 
+@pytest.mark.parametrize("name", ["MULTISESSION_CYCLE_AFTER", "MULTISESSION_CYCLE_GRACE"])
+@pytest.mark.parametrize("value", [timedelta(minutes=15), 900, 900.0])
+def test_the_times_of_a_key_are_seconds_or_a_timedelta(
+    settings: Settings, name: str, value: Any
+) -> None:
+    setattr(settings, name, value)
+    attribute = name.removeprefix("MULTISESSION_").lower()
+    assert getattr(conf.config(), attribute) == timedelta(minutes=15)
+
+
+def test_periodic_new_keys_can_be_switched_off(settings: Settings) -> None:
+    settings.MULTISESSION_CYCLE_AFTER = None
+    assert conf.config().cycle_after is None
+
+
 @pytest.mark.parametrize("value", [None, 3600])
 def test_an_absolute_timeout_counts_as_configured_also_when_it_is_switched_off(
     settings: Settings, value: int | None
@@ -111,7 +139,13 @@ def test_an_absolute_timeout_counts_as_configured_also_when_it_is_switched_off(
 
 @pytest.mark.parametrize(
     ("name", "check_id"),
-    list(zip(OURS, ["E001", "E002", "E003", "E004"], strict=True)),
+    list(
+        zip(
+            [*OURS, "MULTISESSION_CYCLE_AFTER"],
+            ["E001", "E002", "E003", "E004", "E023"],
+            strict=True,
+        )
+    ),
 )
 @pytest.mark.parametrize("value", NO_TIMEOUTS.values(), ids=NO_TIMEOUTS)
 def test_a_wrong_time_is_a_problem(
@@ -122,6 +156,31 @@ def test_a_wrong_time_is_a_problem(
     assert problem.check_id == f"multisession.{check_id}"
     assert problem.message == f"{name} must be {TIMEOUT_EXPECTED} (got {value!r})."
     assert problem.hint
+
+
+@pytest.mark.parametrize("value", [*NO_TIMEOUTS.values(), None], ids=[*NO_TIMEOUTS, "none"])
+def test_a_wrong_grace_period_is_a_problem(settings: Settings, value: Any) -> None:
+    # It cannot be switched off: requests under way have the old key.
+    settings.MULTISESSION_CYCLE_GRACE = value
+    problem = only_problem()
+    assert problem.check_id == "multisession.E024"
+    assert problem.message == f"MULTISESSION_CYCLE_GRACE must be {PERIOD_EXPECTED} (got {value!r})."
+    assert problem.hint == "Remove the setting for the default, 60 seconds."
+
+
+def test_periodic_new_keys_without_their_library_are_a_problem(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    settings.MULTISESSION_CYCLE_AFTER = None
+    assert conf.problems() == []
+    settings.MULTISESSION_CYCLE_AFTER = 900
+    problem = only_problem()
+    assert problem.check_id == "multisession.E025"
+    assert problem.message == (
+        "MULTISESSION_CYCLE_AFTER must be None without the library cryptography (got 900 seconds)."
+    )
+    assert problem.hint == "pip install 'django-multisession[crypto]'"
 
 
 @pytest.mark.parametrize("interval", [60, 61, timedelta(hours=1)])
@@ -140,6 +199,12 @@ def test_a_touch_interval_as_long_as_the_idle_timeout_is_a_problem(
     )
 
 
+def test_long_times_are_told_in_full(settings: Settings) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = timedelta(days=14)
+    settings.MULTISESSION_TOUCH_INTERVAL = timedelta(days=28, milliseconds=500)
+    assert "of 1209600 seconds (got 2419200.5)" in only_problem().message
+
+
 def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Settings) -> None:
     settings.MULTISESSION_IDLE_TIMEOUT = None
     settings.MULTISESSION_TOUCH_INTERVAL = 3600
@@ -155,6 +220,19 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
         ("MULTISESSION_ON_OUTAGE", "Error", "E007", '"error" or "anonymous"'),
         ("MULTISESSION_ON_OUTAGE", None, "E007", '"error" or "anonymous"'),
         ("MULTISESSION_ON_OUTAGE", ["error"], "E007", '"error" or "anonymous"'),
+        ("MULTISESSION_ON_LATE_KEY", "Signal", "E026", '"signal" or "end"'),
+        ("MULTISESSION_ON_LATE_KEY", None, "E026", '"signal" or "end"'),
+        ("MULTISESSION_ON_LATE_KEY", True, "E026", '"signal" or "end"'),
+        ("MULTISESSION_ON_LATE_KEY", ["end"], "E026", '"signal" or "end"'),
+        ("MULTISESSION_ON_INTERRUPTED", "anonymous", "E027", '"error" or "ignore"'),
+        ("MULTISESSION_ON_INTERRUPTED", None, "E027", '"error" or "ignore"'),
+        ("MULTISESSION_ON_INTERRUPTED", False, "E027", '"error" or "ignore"'),
+        ("MULTISESSION_ON_INTERRUPTED", {"ignore"}, "E027", '"error" or "ignore"'),
+        ("MULTISESSION_RESOLVERS", None, "E028", "a dict of names and dotted paths"),
+        ("MULTISESSION_RESOLVERS", ["cart"], "E028", "a dict of names and dotted paths"),
+        ("MULTISESSION_RESOLVERS", {"cart": len}, "E028", "a dict of names and dotted paths"),
+        ("MULTISESSION_RESOLVERS", {"cart": None}, "E028", "a dict of names and dotted paths"),
+        ("MULTISESSION_RESOLVERS", {7: "x.y"}, "E028", "a dict of names and dotted paths"),
         ("MULTISESSION_MAX_SIZE", 1023, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", 16711681, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", True, "E008", "a number of bytes from 1024 to 16711680"),
@@ -179,6 +257,11 @@ def test_a_wrong_choice_is_a_problem(
         ("MULTISESSION_CYCLE_ON_LOGIN", False, "cycle_on_login"),
         ("MULTISESSION_ON_OUTAGE", "anonymous", "on_outage"),
         ("MULTISESSION_ON_OUTAGE", "error", "on_outage"),
+        ("MULTISESSION_ON_LATE_KEY", "signal", "on_late_key"),
+        ("MULTISESSION_ON_LATE_KEY", "end", "on_late_key"),
+        ("MULTISESSION_ON_INTERRUPTED", "error", "on_interrupted"),
+        ("MULTISESSION_ON_INTERRUPTED", "ignore", "on_interrupted"),
+        ("MULTISESSION_RESOLVERS", {}, "resolvers"),
         ("MULTISESSION_MAX_SIZE", 1024, "max_size"),
         ("MULTISESSION_MAX_SIZE", 16711680, "max_size"),
         ("MULTISESSION_REDIS", {"URL": "redis://x"}, "redis"),
@@ -192,6 +275,50 @@ def test_a_right_choice_is_taken(settings: Settings, name: str, value: Any, attr
     assert getattr(conf.config(), attribute) == value
 
 
+def test_resolvers_are_found_by_their_paths(settings: Settings) -> None:
+    settings.MULTISESSION_RESOLVERS = {
+        "cart": "django_multisession.resolvers.union",
+        "visits": f"{__name__}.longest",
+        "seen": "builtins.max",
+    }
+    assert conf.problems() == []
+    found = {"cart": resolvers.union, "visits": longest, "seen": max}
+    assert conf.config().resolvers == found
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("django_multisession.resolvers.onion", "ImportError at its import"),
+        ("no.such.resolver", "ModuleNotFoundError at its import"),
+        ("union", "ImportError at its import"),
+        ("", "ImportError at its import"),
+        ("django_multisession.resolvers.__all__", "a list"),
+    ],
+)
+def test_a_path_that_leads_to_no_resolver_is_a_problem(
+    settings: Settings, path: str, found: str
+) -> None:
+    settings.MULTISESSION_RESOLVERS = {"cart": path}
+    problem = only_problem()
+    assert problem.check_id == "multisession.E028"
+    assert problem.message == (
+        "MULTISESSION_RESOLVERS['cart'] must be the dotted path of a function "
+        f"(got {path!r}: {found})."
+    )
+    assert problem.hint
+
+
+def test_every_resolver_that_there_is_none_of_is_told(settings: Settings) -> None:
+    settings.MULTISESSION_RESOLVERS = {
+        "cart": "shop.onion",
+        "seen": "django_multisession.resolvers.union",
+        "visits": "shop.plus",
+    }
+    told = [problem.message.partition(" ")[0] for problem in conf.problems()]
+    assert told == ["MULTISESSION_RESOLVERS['cart']", "MULTISESSION_RESOLVERS['visits']"]
+
+
 @pytest.mark.parametrize(
     ("value", "found"),
     [
@@ -202,7 +329,7 @@ def test_a_right_choice_is_taken(settings: Settings, name: str, value: Any, attr
         ({1: PASSWORD}, "dict"),
         (f"redis://:{PASSWORD}@localhost", "str"),
         ([PASSWORD], "list"),
-        (None, "NoneType"),
+        (None, "None"),
     ],
 )
 def test_wrong_redis_options_are_told_by_type_and_names(
@@ -212,6 +339,7 @@ def test_wrong_redis_options_are_told_by_type_and_names(
     problem = only_problem()
     assert problem.check_id == "multisession.E009"
     assert problem.message == f"{REDIS_EXPECTED} (got {found})."
+    assert problem.hint == EXAMPLES["redis"]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +349,7 @@ def test_wrong_redis_options_are_told_by_type_and_names(
         ({"URL": PASSWORD, "password": PASSWORD}, "a dict with URL, password"),
         ({1: PASSWORD}, "dict"),
         (f"mongodb://me:{PASSWORD}@localhost", "str"),
-        (None, "NoneType"),
+        (None, "None"),
     ],
 )
 def test_wrong_mongodb_options_are_told_by_type_and_names(
@@ -231,6 +359,7 @@ def test_wrong_mongodb_options_are_told_by_type_and_names(
     problem = only_problem()
     assert problem.check_id == "multisession.E010"
     assert problem.message == f"{MONGODB_EXPECTED} (got {found})."
+    assert problem.hint == EXAMPLES["mongodb"]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +375,16 @@ def test_an_engine_without_its_options_is_a_problem(
     assert problem.message == (
         f"{expected} (got nothing) for SESSION_ENGINE 'django_multisession.engines.{engine}'."
     )
+    # Whoever installed from a package index has no docs directory.
+    assert problem.hint == EXAMPLES[engine]
+
+
+@pytest.mark.parametrize("engine", EXAMPLES)
+def test_the_example_in_a_hint_is_right(settings: Settings, engine: str) -> None:
+    settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
+    name, _, value = EXAMPLES[engine].partition(" = ")
+    setattr(settings, name, ast.literal_eval(value))
+    assert conf.problems() == []
 
 
 @pytest.mark.parametrize(
@@ -262,7 +401,12 @@ WRONG: dict[str, Any] = {
     "MULTISESSION_ANONYMOUS_TIMEOUT": -1,
     "MULTISESSION_TOUCH_INTERVAL": False,
     "MULTISESSION_CYCLE_ON_LOGIN": "yes",
+    "MULTISESSION_CYCLE_AFTER": "hour",
+    "MULTISESSION_CYCLE_GRACE": None,
+    "MULTISESSION_ON_LATE_KEY": "error",
     "MULTISESSION_ON_OUTAGE": "ignore",
+    "MULTISESSION_ON_INTERRUPTED": "end",
+    "MULTISESSION_RESOLVERS": "django_multisession.resolvers.union",
     "MULTISESSION_MAX_SIZE": 1,
     "MULTISESSION_REDIS": {"PASSWORD": PASSWORD, "HOST": PASSWORD},
     "MULTISESSION_MONGODB": {"PASSWORD": PASSWORD, "HOST": PASSWORD},
@@ -341,6 +485,10 @@ def test_what_the_checks_judge_has_defaults_for_what_is_wrong_and_no_keys() -> N
     assert config.policy.absolute_timeout == timedelta(days=30)
     assert config.policy.anonymous_timeout is None
     assert config.max_size == conf.DEFAULT_MAX_SIZE
+    assert config.cycle_after is None
+    assert config.cycle_grace == conf.DEFAULT_CYCLE_GRACE
+    assert (config.on_late_key, config.on_interrupted) == ("signal", "error")
+    assert config.resolvers == {}
     assert config.signing_keys == config.sealing_keys == ()
 
 

@@ -198,7 +198,7 @@ def _limits(options: Mapping[str, Any]) -> Limits:
 def _counting(driver: Driver) -> Iterator[Tally]:
     elapsed = _stopwatch()
     expired = conversation.hold(conversation.count_expired(timezone.now()), driver)
-    yield Tally(is_dry_run=True, expired=expired, seconds=elapsed(), is_complete=True)
+    yield Tally(is_dry_run=True, expired=expired, seconds=elapsed())
 
 
 def _total(driver: Driver, now: datetime) -> int | None:
