@@ -39,6 +39,28 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: What no other Python or Django changes, or is shown by so much else: run with one pair of them.
+RUN_ONCE = (
+    "browser",
+    "docs",
+    "faults",
+    "interleavings",
+    "stateful",
+    "test_clearsessions_processes.py",
+    "test_demo.py",
+    "test_production_settings.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    directory = Path(__file__).parent
+    for item in items:
+        # The laws in the package are none of them.
+        is_here = item.path.is_relative_to(directory)
+        if is_here and item.path.relative_to(directory).parts[0] in RUN_ONCE:
+            item.add_marker("once")
+
+
 def give_up(name: str, error: MissingServer) -> None:
     """Skip what a missing server would have shown; fail where every server is required (CI).
 

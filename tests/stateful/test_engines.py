@@ -234,7 +234,6 @@ class Overlaps(RuleBasedStateMachine):
             assert self._open(key).entries() == self.model.seen_by(key)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("cycle_after", [None, CYCLE_AFTER], ids=["", "cycling"])
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_overlapping_requests_do_what_the_model_says(
