@@ -209,6 +209,7 @@ class Overlaps(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.clock.advance(seconds=seconds)
         self.model.now += seconds
+        self._compare()
 
     def purge(self) -> None:
         if self.run is None:
