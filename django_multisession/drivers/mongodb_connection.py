@@ -26,6 +26,7 @@ try:
         AutoReconnect,
         BulkWriteError,
         DuplicateKeyError,
+        NotPrimaryError,
         PyMongoError,
         WriteConcernError,
     )
@@ -150,33 +151,33 @@ class Connection:
         return answer
 
     def send(self, command: Command) -> Any:
-        """Send *command*; once more if the connection was lost or the primary changed.
+        """Send *command*; again if the connection was lost or the primary changed.
 
         Returns and raises as `ask`.
         """
         sessions = self._opened()
-        may_resend = True
+        tries = 0
         while True:
+            tries += 1
             try:
                 answer = command(sessions)
             except (PyMongoError, InvalidBSON) as error:
-                answer = _instead(error, may_resend=may_resend)
+                answer = _instead(error, tries)
             if answer is not _RESEND:
                 return _returned(answer)
-            may_resend = False
 
     async def asend(self, command: Command) -> Any:
         """See send()."""
         sessions = await self._async_sessions.get()
-        may_resend = True
+        tries = 0
         while True:
+            tries += 1
             try:
                 answer = await command(sessions)
             except (PyMongoError, InvalidBSON) as error:
-                answer = _instead(error, may_resend=may_resend)
+                answer = _instead(error, tries)
             if answer is not _RESEND:
                 return _returned(answer)
-            may_resend = False
 
     def close(self) -> None:
         """Close every client; the next command opens another."""
@@ -221,7 +222,7 @@ class Connection:
         self._lock = threading.Lock()
 
 
-def _instead(error: Exception, *, may_resend: bool) -> Any:
+def _instead(error: Exception, tries: int) -> Any:
     """Return what an error stands for: an answer, `_RESEND`, or the exception to raise."""
     if isinstance(error, InvalidBSON):
         return {}
@@ -229,7 +230,10 @@ def _instead(error: Exception, *, may_resend: bool) -> Any:
         return None
     # After a timeout the time is spent, and the server may be at it still.
     is_lost = isinstance(error, AutoReconnect) and not error.timeout
-    if may_resend and (is_lost or _is_unconfirmed(error)):
+    # Whoever is no primary any more refuses at once. PyMongo asks it again where it was a bulk write
+    # that told of it.
+    most_tries = 3 if isinstance(error, NotPrimaryError) else 2
+    if tries < most_tries and (is_lost or _is_unconfirmed(error)):
         return _RESEND
     return StoreUnavailable(f"MongoDB did not answer ({type(error).__name__}).")
 
