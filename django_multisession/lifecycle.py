@@ -50,6 +50,8 @@ class Lifecycle(Saving):
     def _flush(self) -> Steps[None]:
         key = self._stored_key()
         self.clear()
+        # Outside of the block: a refusal without asking must not make the patience longer.
+        self._require_server()
         try:
             if key is not None:
                 yield from self._end(key, reason="flushed")

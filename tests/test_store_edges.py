@@ -238,6 +238,25 @@ def test_a_session_that_outlives_an_outage_is_read_again(clock: Clock) -> None:
     assert session["a"] == 1
 
 
+def test_a_logout_does_not_wait_for_a_server_that_a_read_waited_for(
+    clock: Clock, settings: Settings
+) -> None:
+    settings.MULTISESSION_ON_OUTAGE = "anonymous"
+    driver = Down()
+    session = store_over(driver)(stored_in(store_over(driver), a=1))
+    driver.is_down, driver.asked = True, 0
+    assert session.get("a") is None
+    for _ in range(2):
+        clock.advance(seconds=OUTAGE_PATIENCE.total_seconds() / 2 - 1)
+        with pytest.raises(StoreUnavailable):
+            session.flush()
+    assert driver.asked == 1
+    driver.is_down = False
+    clock.advance(seconds=2)
+    session.flush()
+    assert driver.asked == 2
+
+
 def stored_in(store: type[DriverSessionStore], **entries: object) -> str | None:
     session = store()
     session.update(entries)

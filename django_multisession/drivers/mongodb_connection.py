@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC
@@ -36,7 +37,12 @@ except ImportError as error:
     ) from error
 
 from django_multisession.drivers.loops import ClientPerLoop
-from django_multisession.drivers.mongodb_options import client_options, complaint, require_uri
+from django_multisession.drivers.mongodb_options import (
+    client_options,
+    complaint,
+    require_uri,
+    time_for_try,
+)
 from django_multisession.exceptions import StoreUnavailable
 
 __all__ = [
@@ -85,7 +91,6 @@ _ENDS_AS_PRIMARY = frozenset({91, 189, 11600, 11602})
 _RESEND = object()
 
 logger = logging.getLogger(__name__)
-
 
 #: As long as a client waits at most to be let go; the loop it belongs to is ending.
 CLOSE_SECONDS = 2
@@ -156,11 +161,12 @@ class Connection:
         Returns and raises as `ask`.
         """
         sessions = self._opened()
-        tries = 0
+        tries, began_at = 0, time.monotonic()
         while True:
             tries += 1
             try:
-                answer = command(sessions)
+                with time_for_try(tries, sessions, began_at):
+                    answer = command(sessions)
             except (PyMongoError, InvalidBSON) as error:
                 answer = _instead(error, tries)
             if answer is not _RESEND:
@@ -169,11 +175,12 @@ class Connection:
     async def asend(self, command: Command) -> Any:
         """See send()."""
         sessions = await self._async_sessions.get()
-        tries = 0
+        tries, began_at = 0, time.monotonic()
         while True:
             tries += 1
             try:
-                answer = await command(sessions)
+                with time_for_try(tries, sessions, began_at):
+                    answer = await command(sessions)
             except (PyMongoError, InvalidBSON) as error:
                 answer = _instead(error, tries)
             if answer is not _RESEND:

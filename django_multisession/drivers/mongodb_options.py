@@ -1,14 +1,17 @@
-"""Which options MongoDB's clients get, and what is told of wrong ones: names, and no values."""
+"""Which options and limits MongoDB's clients get; of wrong options names are told, and no values."""
 
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from django.core.exceptions import ImproperlyConfigured
 from pymongo import common
+from pymongo import timeout as time_limit
 from pymongo.errors import PyMongoError
 
 from django_multisession.drivers.addresses import told_of
@@ -79,6 +82,19 @@ def complaint(options: Mapping[str, Any], error: Exception) -> str:
         return f"MULTISESSION_MONGODB must be what PyMongo takes (got {type(error).__name__})."
     found = ", ".join([*unknown, *wrong])
     return f"MULTISESSION_MONGODB must hold options that PyMongo takes (got {found})."
+
+
+def time_for_try(number: int, sessions: Any, began_at: float) -> AbstractContextManager[None]:
+    """Limit a further try of a command to what is left of its time limit.
+
+    A monitor that finds a server down hangs up on whoever waits for it, at any moment of their
+    wait: tried again with a limit of its own, a command could wait twice as long as it may.
+    """
+    limit = sessions.database.client.options.timeout
+    if number == 1 or not limit:
+        return nullcontext()
+    # Zero would be no limit.
+    return time_limit(max(began_at + limit - time.monotonic(), 1e-6))
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,17 @@ Verb = Callable[..., Any]
 Connect = Callable[..., RedisDriver]
 
 
-VERBS = ["add", "get", "replace", "move", "touch", "delete", "conflicting replace", "refused move"]
+VERBS = [
+    "add",
+    "get",
+    "replace",
+    "move",
+    "touch",
+    "delete",
+    "forget",
+    "conflicting replace",
+    "refused move",
+]
 
 
 def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str = "key") -> Any:
@@ -36,6 +46,7 @@ def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str
         "move": lambda: call(driver.move, key, "moved", new, stored.revision, NOW),
         "touch": lambda: call(driver.touch, key, NOW + timedelta(seconds=9), NOW),
         "delete": lambda: call(driver.delete, key),
+        "forget": lambda: call(driver.forget, key, timedelta(seconds=9)),
         "conflicting replace": lambda: call(driver.replace, key, new, "another", NOW),
         "refused move": lambda: call(driver.move, "absent", "moved", new, "another", NOW),
     }

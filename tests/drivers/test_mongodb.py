@@ -153,6 +153,32 @@ def test_the_ttl_monitor_counts_by_its_own_clock(
     assert documents["endless"]["collect_at"] is None
 
 
+def test_what_leads_to_a_new_key_is_kept_as_long_as_that_or_until_it_is_to_be_forgotten(
+    driving: Driving, driver: MongoDBDriver, looking: Looking
+) -> None:
+    first, endless = record(), record(idle_age=None, hard_deadline_at=None)
+    for old, stored in (("old", first), ("old endless", endless)):
+        driving.ask(driver, "add", old, stored)
+        new = next_write(stored)
+        driving.ask(driver, "move", old, f"new {old}", new, stored.revision, NOW, b"forward")
+    documents = {document["_id"]: document for document in looking.sessions.find()}
+    of_new = documents["new old"]["collect_at"]
+    assert abs(documents["old"]["collect_at"] - of_new) < timedelta(seconds=5)
+    # No purge by the site's clock takes it before.
+    assert documents["old"]["expires_at"] > looking.server_time()
+    assert documents["old endless"]["collect_at"] is None
+    assert documents["old endless"]["expires_at"] is None
+    for old in ("old", "old endless", "new old"):
+        driving.ask(driver, "forget", old, timedelta(seconds=90))
+        # Never longer.
+        driving.ask(driver, "forget", old, timedelta(days=1))
+    documents = {document["_id"]: document for document in looking.sessions.find()}
+    for old in ("old", "old endless"):
+        left = documents[old]["collect_at"] - looking.server_time()
+        assert timedelta(seconds=30) < left <= timedelta(seconds=90)
+    assert documents["new old"]["collect_at"] == of_new
+
+
 def test_delete_does_not_renew_a_retired_record(
     driving: Driving, driver: MongoDBDriver, looking: Looking
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect
 from servers import MongoReplicaSet, MongoServer, free_port
 
 from django_multisession.drivers.mongodb import MongoDBDriver
@@ -123,6 +124,28 @@ def test_nothing_is_asked_again_after_a_timeout(
     proxy.resume()
     # A second attempt would look for a server first, and find none that answers.
     assert caplog.text.count("Server selection started") == 1
+
+
+def test_what_is_sent_again_has_the_rest_of_the_time_limit(
+    mongodb_standalone: MongoServer, driving: Driving
+) -> None:
+    connection = driving.open(mongodb_standalone.url, timeoutMS=200)._connection
+    until = time.monotonic() + 0.2
+
+    def hung_up_on_late(sessions: Any) -> Any:
+        # As a monitor does that finds the server down while a command waits for it.
+        if time.monotonic() < until:
+            time.sleep(until - time.monotonic())
+            raise AutoReconnect
+        return sessions.find_one()
+
+    def send() -> Any:
+        if driving.way == "sync":
+            return connection.send(hung_up_on_late)
+        return driving.runner.run(connection.asend(hung_up_on_late))
+
+    with pytest.raises(StoreUnavailable):
+        send()
 
 
 def test_a_server_that_is_down_is_an_outage_and_says_only_the_kind_of_error(

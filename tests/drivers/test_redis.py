@@ -232,3 +232,34 @@ def test_a_conflict_brings_what_is_stored(call: Verb, driver: RedisDriver) -> No
 def test_nothing_is_purged_because_redis_expires_by_itself(call: Verb, driver: RedisDriver) -> None:
     assert driver.has_native_expiry
     assert call(driver.purge_expired, NOW, 100) == 0
+
+
+def test_what_leads_to_a_new_key_is_kept_as_long_as_that_or_until_it_is_to_be_forgotten(
+    call: Verb, driver: RedisDriver, raw: Raw
+) -> None:
+    record = make_record(hard_deadline_at=None)
+    moved = next_write(record, old_key="old")
+    call(driver.add, "old", record)
+    call(driver.move, "old", "new", moved, record.revision, NOW, b"forward")
+    kept, old = raw.life("new"), raw.life("old")
+    assert kept is not None
+    assert old is not None
+    assert abs(old - kept) < 5
+    call(driver.forget, "old", timedelta(seconds=90))
+    assert 60 < (raw.life("old") or 0) <= 90
+    # Never longer.
+    call(driver.forget, "old", timedelta(days=1))
+    assert (raw.life("old") or 0) <= 90
+    call(driver.forget, "new", timedelta(seconds=9))
+    assert (raw.life("new") or 0) > kept - 60
+
+
+def test_what_leads_to_an_endless_session_is_kept_for_ever_until_it_is_to_be_forgotten(
+    call: Verb, driver: RedisDriver, raw: Raw
+) -> None:
+    record = make_record(hard_deadline_at=None, idle_age=None)
+    call(driver.add, "old", record)
+    call(driver.move, "old", "new", next_write(record), record.revision, NOW, b"forward")
+    assert raw.life("old") is None
+    call(driver.forget, "old", timedelta(seconds=90))
+    assert 60 < (raw.life("old") or 0) <= 90

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import redis
@@ -27,6 +28,8 @@ def perform_every_verb(driver: Any) -> None:
             key = f"{number}-{idle_age}"
             assert driver.add(key, record)
             perform(lambda call, *arguments: call(*arguments), driver, verb, record, key)
+            driver.delete(key)
+            driver.forget(key, timedelta(seconds=9))
 
 
 def test_a_user_of_redis_needs_the_documented_rights_and_no_others(

@@ -93,7 +93,7 @@ def test_an_unreadable_record_is_missing_to_every_verb_and_left_as_it_is(
 def test_a_key_that_holds_no_hash_is_no_record(
     call: Verb, driver: RedisDriver, raw: Raw, name: str
 ) -> None:
-    answers = {"get": None, "touch": False, "delete": True, "add": True}
+    answers = {"get": None, "touch": False, "delete": True, "forget": None, "add": True}
     raw.client.set(raw.name("key"), "something else")
     assert perform(call, driver, name, make_record()) == answers.get(name, MISSING)
     assert call(driver.add, "key", make_record()) is False
