@@ -26,7 +26,8 @@ try:
     import redis.retry
     import redis.sentinel
 
-    # It imports redis too.
+    # They import redis too.
+    from django_multisession.drivers.redis_pools import AsyncPool, Pool
     from django_multisession.drivers.redis_sentinel import (
         AsyncSentinelPool,
         SentinelPool,
@@ -107,14 +108,14 @@ class _Kind:
 
 _SYNC = _Kind(
     client=redis.Redis,
-    pool=redis.BlockingConnectionPool,
+    pool=Pool,
     sentinel=redis.sentinel.Sentinel,
     sentinel_pool=SentinelPool,
     retry=redis.retry.Retry,
 )
 _ASYNC = _Kind(
     client=redis.asyncio.Redis,
-    pool=redis.asyncio.BlockingConnectionPool,
+    pool=AsyncPool,
     sentinel=redis.asyncio.sentinel.Sentinel,
     sentinel_pool=AsyncSentinelPool,
     retry=redis.asyncio.retry.Retry,

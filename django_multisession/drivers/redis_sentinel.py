@@ -9,10 +9,62 @@ from typing import Any, Self
 import redis.asyncio.sentinel
 import redis.sentinel
 
+from django_multisession.drivers.redis_pools import AsyncPool, Pool
+
+#: Refusals of a server that is the master no longer, or that its replicas have left. Scripts of
+#: Redis 6.2 tell them in the middle of the text.
+_REFUSALS = ("READONLY", "NOREPLICAS")
+
+
+class _AsksSentinelAgain:
+    """A sync connection that is closed where the server refuses what a master takes.
+
+    Whoever connects next asks the Sentinels. redis-py does so for one of the refusals; by the other
+    a master tells that it was parted from its replicas, and there may be a new one by now.
+    """
+
+    # redis-py leaves a Sentinel's connection open, its answer unread, where a signal handler or a
+    # thread's end interrupts it: the next request would get that answer.
+    def read_response(self, *args: Any, disconnect_on_error: bool = True, **kwargs: Any) -> Any:
+        try:
+            ours: Any = super()
+            return ours.read_response(*args, disconnect_on_error=disconnect_on_error, **kwargs)
+        except redis.ResponseError as error:
+            if not _is_refusal(error):
+                raise
+        connection: Any = self
+        connection.disconnect()
+        raise redis.ConnectionError("The master is one no longer.")
+
+
+class _AsksSentinelAgainAsync:
+    """See _AsksSentinelAgain."""
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            ours: Any = super()
+            return await ours.read_response(*args, **kwargs)
+        except redis.ResponseError as error:
+            if not _is_refusal(error):
+                raise
+        connection: Any = self
+        await connection.disconnect()
+        raise redis.ConnectionError("The master is one no longer.")
+
+
+def _is_refusal(error: redis.ResponseError) -> bool:
+    """Does *error* say that its server is the master no longer, or may not be?"""
+    return any(refusal in str(error) for refusal in _REFUSALS)
+
 
 # redis-py has pools that know where the master is, and pools that wait for a free connection.
-class SentinelPool(redis.sentinel.SentinelConnectionPool, redis.BlockingConnectionPool):
+class SentinelPool(redis.sentinel.SentinelConnectionPool, Pool):
     """Bounded pool of connections to whatever Sentinel calls the master."""
+
+    def __init__(self, *args: Any, connection_class: type, **options: Any) -> None:
+        # Made here: it may be a site's own.
+        asking = type(connection_class.__name__, (_AsksSentinelAgain, connection_class), {})
+        super().__init__(*args, connection_class=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close all connections, or only those at rest: what Sentinel's pool asks for at a fail-over.
@@ -26,10 +78,12 @@ class SentinelPool(redis.sentinel.SentinelConnectionPool, redis.BlockingConnecti
                 connection.disconnect()
 
 
-class AsyncSentinelPool(
-    redis.asyncio.sentinel.SentinelConnectionPool, redis.asyncio.BlockingConnectionPool
-):
+class AsyncSentinelPool(redis.asyncio.sentinel.SentinelConnectionPool, AsyncPool):
     """See SentinelPool."""
+
+    def __init__(self, *args: Any, connection_class: type, **options: Any) -> None:
+        asking = type(connection_class.__name__, (_AsksSentinelAgainAsync, connection_class), {})
+        super().__init__(*args, connection_class=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from django_multisession.testing.driver_contract import DriverContract
 from django_multisession.testing.driver_race_contract import DriverRaceContract
 from django_multisession.testing.engine_contract import EngineContract
 from django_multisession.testing.engine_expiry_contract import EngineExpiryContract
+from django_multisession.testing.interleaving_contract import InterleavingContract
 from django_multisession.testing.verbs import Clock, DriverVerbs, SessionVerbs
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "DriverVerbs",
     "EngineContract",
     "EngineExpiryContract",
+    "InterleavingContract",
     "SessionVerbs",
 ]
