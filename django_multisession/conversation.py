@@ -39,10 +39,10 @@ Result = TypeVar("Result")
 Steps = Generator[Call | Pause, Any, Result]
 
 #: Hears what became of each call: None, or what the driver raised.
-Hear = Callable[[Exception | None], None]
+Hear = Callable[[Call | Pause, Exception | None], None]
 
 
-def _hear_nothing(_error: Exception | None) -> None:
+def _hear_nothing(_call: Call | Pause, _error: Exception | None) -> None:
     """Who asks a driver outside of a session has nobody to tell."""
 
 
@@ -119,10 +119,10 @@ def hold(steps: Steps[Result], driver: Driver, hear: Hear = _hear_nothing) -> Re
             try:
                 answer = _ask(driver, call)
             except Exception as error:  # noqa: BLE001  (the steps decide which they mean)
-                hear(error)
+                hear(call, error)
                 call = steps.throw(error)
             else:
-                hear(None)
+                hear(call, None)
                 call = steps.send(answer)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
@@ -143,10 +143,10 @@ async def ahold(steps: Steps[Result], driver: Driver, hear: Hear = _hear_nothing
             try:
                 answer = await _aask(driver, call)
             except Exception as error:  # noqa: BLE001  (the steps decide which they mean)
-                hear(error)
+                hear(call, error)
                 call = steps.throw(error)
             else:
-                hear(None)
+                hear(call, None)
                 call = steps.send(answer)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration

@@ -88,31 +88,42 @@ def log(event: Event) -> None:
     telling.logger.log(telling.level, telling.line, *arguments)
 
 
+#: A server may refuse one kind of verb and answer the others: a replica reads, one whose memory is
+#: full reads and deletes. Its outage ends when it answers the kind again with which that began.
+_KINDS = {
+    **dict.fromkeys(("get", "count_expired"), "read"),
+    **dict.fromkeys(("delete", "forget", "purge_expired"), "end"),
+    **dict.fromkeys(("add", "replace", "move", "touch"), "store"),
+}
+
+
 class OutageWatch:
     """Tells the first answer that was missing, and the first that came again. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._began_at: datetime | None = None
+        self._began: tuple[str, datetime] | None = None
 
-    def note_failure(self, now: datetime) -> bool:
-        """Note that the server did not answer; is this where an outage begins?"""
+    def note_failure(self, verb: str, now: datetime) -> bool:
+        """Note that the server did not answer *verb*; is this where an outage begins?"""
         with self._lock:
-            is_first = self._began_at is None
+            is_first = self._began is None
             if is_first:
-                self._began_at = now
+                self._began = (_KINDS[verb], now)
             return is_first
 
-    def note_answer(self, now: Callable[[], datetime]) -> timedelta | None:
+    def note_answer(self, verb: str, now: Callable[[], datetime]) -> timedelta | None:
         """Note that the server answered; return how long it had not, if this is where that ends."""
         # Every call passes here: no lock, and no look at the clock, while all is well.
-        if self._began_at is None:
+        if self._began is None:
             return None
-        began_at = self._take_beginning()
+        began_at = self._take_beginning(_KINDS[verb])
         return None if began_at is None else now() - began_at
 
-    def _take_beginning(self) -> datetime | None:
+    def _take_beginning(self, kind: str) -> datetime | None:
         # Of several threads that come here at once, one has the outage end.
         with self._lock:
-            began_at, self._began_at = self._began_at, None
+            if self._began is None or self._began[0] != kind:
+                return None
+            began_at, self._began = self._began[1], None
         return began_at

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from django_multisession import expiry, merge, signals
 from django_multisession.conf import config
-from django_multisession.conversation import Steps
+from django_multisession.conversation import Call, Pause, Steps
 from django_multisession.custom_expiry import aware, custom_expiry
 from django_multisession.events import OutageWatch
 from django_multisession.exceptions import StoreUnavailable
@@ -91,14 +91,16 @@ class Responding(Lifecycle):
             return isinstance(error, SessionEnded | StoreUnavailable)
         return isinstance(error, SessionEnded) and config().on_interrupted == "ignore"
 
-    def _hear(self, error: Exception | None) -> None:
+    def _hear(self, call: Call | Pause, error: Exception | None) -> None:
         """Hear what became of a call to the server: the first that fails begins an outage."""
+        if isinstance(call, Pause):
+            return
         watch = _watch_of(type(self))
         if error is None:
-            duration = watch.note_answer(self._now)
+            duration = watch.note_answer(call.verb, self._now)
             if duration is not None:
                 self._note(signals.outage_ended, duration=duration)
-        elif isinstance(error, StoreUnavailable) and watch.note_failure(self._now()):
+        elif isinstance(error, StoreUnavailable) and watch.note_failure(call.verb, self._now()):
             self._note(signals.outage_began, reason=str(error))
 
     def _is_changed(self) -> bool:

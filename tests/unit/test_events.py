@@ -8,6 +8,7 @@ import pytest
 from django.dispatch import Signal
 
 from django_multisession import events, signals
+from django_multisession.drivers.base import Driver
 from django_multisession.testing.engine_signal_laws import EVERY_SIGNAL
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -32,20 +33,20 @@ def test_a_line_is_filled_with_its_arguments(caplog: pytest.LogCaptureFixture) -
 
 def test_an_outage_begins_once_and_ends_once() -> None:
     watch = events.OutageWatch()
-    assert watch.note_answer(lambda: NOW) is None
-    assert watch.note_failure(NOW)
-    assert not watch.note_failure(NOW + timedelta(seconds=1))
-    assert watch.note_answer(lambda: NOW + timedelta(seconds=5)) == timedelta(seconds=5)
-    assert watch.note_answer(lambda: NOW) is None
-    assert watch.note_failure(NOW)
+    assert watch.note_answer("get", lambda: NOW) is None
+    assert watch.note_failure("get", NOW)
+    assert not watch.note_failure("get", NOW + timedelta(seconds=1))
+    assert watch.note_answer("get", lambda: NOW + timedelta(seconds=5)) == timedelta(seconds=5)
+    assert watch.note_answer("get", lambda: NOW) is None
+    assert watch.note_failure("get", NOW)
 
 
 def test_of_many_threads_one_is_told_of_each_end_of_an_outage() -> None:
     watch = events.OutageWatch()
     with ThreadPoolExecutor(8) as threads:
         for _ in range(200):
-            assert sum(threads.map(watch.note_failure, [NOW] * 8)) == 1
-            ends = threads.map(watch.note_answer, [lambda: NOW] * 8)
+            assert sum(threads.map(watch.note_failure, ["get"] * 8, [NOW] * 8)) == 1
+            ends = threads.map(watch.note_answer, ["get"] * 8, [lambda: NOW] * 8)
             assert [end for end in ends if end is not None] == [timedelta(0)]
 
 
@@ -53,4 +54,23 @@ def test_no_clock_is_asked_while_all_is_well() -> None:
     def refuse() -> datetime:
         pytest.fail("it was")
 
-    assert events.OutageWatch().note_answer(refuse) is None
+    assert events.OutageWatch().note_answer("get", refuse) is None
+
+
+def test_an_outage_of_one_kind_of_verb_does_not_end_with_another() -> None:
+    watch = events.OutageWatch()
+    assert watch.note_failure("replace", NOW)
+    for verb in ("get", "delete"):
+        assert watch.note_answer(verb, lambda: NOW) is None
+        assert not watch.note_failure("add", NOW)
+    assert watch.note_answer("touch", lambda: NOW) == timedelta(0)
+
+
+def test_every_verb_of_a_driver_is_of_a_kind() -> None:
+    verbs = {name for name in vars(Driver) if not name.startswith("_")}
+    assert {f"a{verb}" for verb in events._KINDS} | set(events._KINDS) == verbs - {
+        "check",
+        "close",
+        "aclose",
+        "has_native_expiry",
+    }
