@@ -26,6 +26,7 @@ NOT_RUN = {
     "uvicorn ": "the last test here runs it on a free port",
     "daphne ": "the last test here runs it on a free port",
     "python3 -m venv .venv && ": ".ci/run runs the README's two, in a fresh clone",
+    "INTERLEAVING_ROUNDS=": "it takes a quarter of an hour; CI runs the same suite in fewer rounds",
     "pip install ": "the environment has it; that the extra exists is tested",
 }
 
