@@ -43,12 +43,17 @@ from tests.web.visits import Visit, run_at_once
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-#: What an engine does is shown without a site too; so not every engine under both middlewares.
+#: What an engine does is shown without a site too; so not every engine in every way.
 SITES = [
-    pytest.param(("memory", DJANGOS), id="memory-djangos"),
-    pytest.param(("memory", OURS), id="memory-ours"),
-    pytest.param(("redis-8.2", OURS), id="redis-ours", marks=pytest.mark.once),
-    pytest.param(("mongodb-standalone", OURS), id="mongodb-ours", marks=pytest.mark.once),
+    pytest.param(("memory", DJANGOS, "sync"), id="memory-djangos-sync"),
+    pytest.param(("memory", DJANGOS, "async"), id="memory-djangos-async"),
+    pytest.param(("memory", OURS, "sync"), id="memory-ours-sync"),
+    pytest.param(("memory", OURS, "async"), id="memory-ours-async"),
+    pytest.param(("redis-8.2", OURS, "sync"), id="redis-ours-sync", marks=pytest.mark.once),
+    pytest.param(("redis-8.2", OURS, "async"), id="redis-ours-async", marks=pytest.mark.once),
+    pytest.param(
+        ("mongodb-standalone", OURS, "async"), id="mongodb-ours-async", marks=pytest.mark.once
+    ),
 ]
 
 #: Status, what became of the cookie, and its key if it was set.
@@ -56,21 +61,31 @@ Answer = tuple[int, str, str]
 
 
 @pytest.fixture(params=SITES)
-def engine_and_middleware(request: pytest.FixtureRequest) -> tuple[str, str]:
-    chosen: tuple[str, str] = request.param
+def kind_of_site(request: pytest.FixtureRequest) -> tuple[str, str, str]:
+    """Engine, middleware, and WSGI or ASGI."""
+    chosen: tuple[str, str, str] = request.param
     return chosen
 
 
 @pytest.fixture
-def session_middleware(engine_and_middleware: tuple[str, str]) -> str:
-    return engine_and_middleware[1]
+def engine(
+    kind_of_site: tuple[str, str, str], settings: Settings, running_servers: Running
+) -> Engine:
+    return use_engine(kind_of_site[0], settings, running_servers)
 
 
 @pytest.fixture
-def engine(
-    engine_and_middleware: tuple[str, str], settings: Settings, running_servers: Running
-) -> Engine:
-    return use_engine(engine_and_middleware[0], settings, running_servers)
+def session_middleware(kind_of_site: tuple[str, str, str]) -> str:
+    return kind_of_site[1]
+
+
+@pytest.fixture
+def browser(kind_of_site: tuple[str, str, str]) -> Iterator[Browser]:
+    if kind_of_site[2] == "sync":
+        yield Browser(is_async=False, run=run_at_once)
+        return
+    with asyncio.Runner() as runner:
+        yield Browser(is_async=True, run=runner.run)
 
 
 @pytest.fixture
