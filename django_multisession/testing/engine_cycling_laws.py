@@ -156,6 +156,32 @@ class EngineCyclingLaws(EngineCyclingFixtures):
         assert open_session(old).entries() == {}
         assert [event["current_storage_key"] for event in late_keys] == [storage_key(newest)]
 
+    def test_a_request_that_saves_again_is_not_the_client_with_its_new_key(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with cycling:
+            key = saved(open_session, a=1).key
+            clock.advance(AFTER)
+            session = open_session(key)
+            for value in (2, 3):
+                session["a"] = value
+                session.save()
+            clock.advance(GRACE * 2)
+            assert open_session(key)["a"] == 3
+
+    def test_a_request_that_overlapped_a_cycle_is_not_the_client_with_its_new_key(
+        self, open_session: Open, clock: Clock
+    ) -> None:
+        with cycling:
+            key = saved(open_session, a=1).key
+            slow = open_session(key)
+            slow["b"] = 2
+            clock.advance(AFTER)
+            self.come_with(open_session, key)
+            slow.respond()
+            clock.advance(GRACE * 2)
+            assert open_session(key).entries() == {"a": 1, "b": 2}
+
     def test_two_cycles_at_once_leave_one_live_session(
         self, open_session: Open, driver: Driver, clock: Clock
     ) -> None:
