@@ -61,13 +61,18 @@ class Reading(SessionState):
         is_ended = False
         # Of several keys that the client sent, the first that leads to a live session.
         candidates = [own, *self._other_keys] if own else []
+        given = {key.storage_key for key in candidates}
         for position, key in enumerate(candidates):
             failure = None
             try:
                 found = yield from self._find(key)
+                if isinstance(found, Opened) and found.kept.key.storage_key in given:
+                    # An old cookie beside the current one, under another path: no thief's.
+                    found = dataclasses.replace(found, hops=0)
                 if isinstance(found, Opened) and not self._is_timely(found):
                     yield from self._meet_late_key(key, found)
-                    found = None
+                    # Its cookie may be the current one by now, as after a login.
+                    found = Retired()
             except StoreUnavailable as error:
                 failure = error
             if hasattr(self, "_session_cache") and not was_filled:
@@ -123,11 +128,11 @@ class Reading(SessionState):
         return dataclasses.replace(opened, hops=hops) if opened else None
 
     def _is_timely(self, found: Opened) -> bool:
-        """May a client that came with the key that led to *found* still do so?"""
+        """Might a client, when it came, come with the key that led to *found*?"""
         if found.hops == 0:
             return True
         grace = config().cycle_grace
-        return found.hops == 1 and cycling.is_in_grace(grace, found.kept.record, self._now())
+        return found.hops == 1 and cycling.is_in_grace(grace, found.kept.record, self._came_at)
 
     def _meet_late_key(self, late: keys.Verified, found: Opened) -> Steps[None]:
         """Somebody has an old key whose client got the next one long ago: tell, or end the session.
@@ -135,29 +140,44 @@ class Reading(SessionState):
         A thief, or a client that restored old cookies; the site decides which it believes.
         """
         current = found.kept.key
-        is_ended = config().on_late_key == "end"
-        self._note(
-            signals.late_key_used,
-            storage_key=late.storage_key,
-            current_storage_key=current.storage_key,
-            is_ended=is_ended,
-        )
-        if is_ended:
-            yield from self._end(current, reason="late_key")
+        is_ended = False
+        try:
+            if config().on_late_key == "end":
+                is_ended = yield from self._end(current, reason="late_key")
+        finally:
+            self._note(
+                signals.late_key_used,
+                storage_key=late.storage_key,
+                current_storage_key=current.storage_key,
+                is_ended=is_ended,
+            )
 
-    def _end(self, key: keys.Verified, reason: str) -> Steps[None]:
+    def _end(self, key: keys.Verified, reason: str) -> Steps[bool]:
         """End the session behind *key*, also where a periodic cycle gave it another one meanwhile."""
         for _ in range(cycling.MOST_HOPS):
-            if (yield from conversation.delete(key.storage_key)):
-                self._note(signals.session_ended, storage_key=key.storage_key, reason=reason)
-                return
+            if (yield from self._end_at(key, reason)):
+                return True
             stored = yield from conversation.get(key.storage_key)
             if not (isinstance(stored, Retired) and stored.forward):
-                return
+                return False
             successor = cycling.follow(key, stored.forward, config().signing_keys)
             if successor is None:
-                return
+                return False
             key = successor
+        return False
+
+    def _end_unread(self, key: keys.Verified, reason: str) -> Steps[None]:
+        """End the session of a client that came with *key*; a late one leads nowhere here too."""
+        if not (yield from self._end_at(key, reason)):
+            found = yield from self._find(key)
+            if isinstance(found, Opened) and self._is_timely(found):
+                yield from self._end(found.kept.key, reason)
+
+    def _end_at(self, key: keys.Verified, reason: str) -> Steps[bool]:
+        is_ended = yield from conversation.delete(key.storage_key)
+        if is_ended:
+            self._note(signals.session_ended, storage_key=key.storage_key, reason=reason)
+        return is_ended
 
     # One record
 

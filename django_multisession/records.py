@@ -181,8 +181,16 @@ def truncate(moment: datetime) -> datetime:
 
 
 def retired_life(record: Record, now: datetime, forward: bytes) -> timedelta | None:
-    """Return how long from *now* what a `move` to *record* leaves behind shall be kept."""
-    return server_life(record, now) if forward else RETIRED_TIMEOUT
+    """Return how long from *now* what a `move` to *record* leaves behind shall be kept.
+
+    What leads to another key is kept as long as the session can live, however long its client comes
+    with the old one; where no hard deadline bounds that, as long as without further use.
+    """
+    if not forward:
+        return RETIRED_TIMEOUT
+    if record.hard_deadline_at is None:
+        return server_life(record, now)
+    return max(record.hard_deadline_at - now, timedelta(0)) + EXPIRY_SLACK
 
 
 def server_life(record: Record, now: datetime) -> timedelta | None:

@@ -25,7 +25,8 @@ def union(base: Any, theirs: Any, mine: Any) -> Any:
 
     Of a list, each element that both have is there once; the other request's order comes first. Of
     a dict, a key that both changed gets the union of its values where these are lists or dicts
-    again. What is no list and no dict on both sides is the later save's.
+    again. What is no list and no dict on both sides is the later save's. Elements and values are
+    compared by ``==``: ``True`` is ``1`` here.
     """
     sides = [side for side in (base, theirs, mine) if side is not ABSENT]
     if all(isinstance(side, Mapping) for side in sides):

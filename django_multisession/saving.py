@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -33,6 +34,7 @@ CREATE_TRIES = 3
 RESPONSE_TIME = timedelta(seconds=1)
 
 _random = secrets.SystemRandom()
+logger = logging.getLogger("django_multisession")
 
 
 class Saving(Composing):
@@ -110,7 +112,14 @@ class Saving(Composing):
                 return
             key = keys.make(config().signing_keys) if is_periodic else own
             composed = self._compose(key, base, now)
-            answer = yield from self._write(base, composed, now, is_periodic=is_periodic)
+            try:
+                answer = yield from self._write(base, composed, now, is_periodic=is_periodic)
+            except StoreUnavailable:
+                if self._is_asked_for(base, own, now):
+                    raise
+                # What was read is good, and so is the key it was read by.
+                logger.warning("A session keeps its key: the server did not answer.")
+                return
             if answer.outcome is Outcome.SAVED:
                 yield from self._finish_update(base, composed, merges, is_periodic=is_periodic)
                 return
@@ -130,6 +139,11 @@ class Saving(Composing):
                 found = self._open(base.key, answer.stored, self._now())
             merges.append(self._merge(found))
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
+
+    def _is_asked_for(self, base: Kept, own: keys.Verified, now: datetime) -> bool:
+        """Is there more to write than what periodic cycling does by itself?"""
+        is_resigned = base.by_fallback or own.by_fallback
+        return is_resigned or self._is_moving() or self._has_changed(now)
 
     def _write(
         self, base: Kept, composed: Kept, now: datetime, *, is_periodic: bool
@@ -177,7 +191,11 @@ class Saving(Composing):
             # From here on it is kept only to notice who comes with it.
             conf = config()
             life = conf.cycle_grace + (conf.cycle_after or timedelta(0))
-            yield from conversation.forget(base.record.old_key, life)
+            # The save is made: what tidies up behind it must not turn it into an error.
+            try:
+                yield from conversation.forget(base.record.old_key, life)
+            except StoreUnavailable:
+                logger.warning("An old key stays longer: the server did not answer.")
 
     def _confirm(self, base: Kept, now: datetime) -> Steps[None]:
         """See that a session that did not change is still there, before its cookie is set again.
@@ -206,6 +224,10 @@ class Saving(Composing):
         Two logins at once on one session (a double click) both succeed. The second takes along
         what it set itself, and nothing of what was ended.
         """
+        if not (self._is_moving() or self._has_changed()):
+            # Only a cycle was due: no change is lost.
+            self._forget_record(Standing.ENDED)
+            raise SessionEnded
         if not (self._is_moving() and self._is_login):
             raise self._interrupted()
         mine = self._entries()

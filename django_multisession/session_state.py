@@ -81,6 +81,7 @@ class SessionState(SessionBase):
         self._other_keys: list[keys.Verified] = []
         self._kept: Kept | None = None
         self._events: list[Event] = []
+        self._came_at = self._now()
         self._unreachable_at: datetime | None = None
         self._modified_flag = False
         self._is_discarded = False
@@ -88,9 +89,8 @@ class SessionState(SessionBase):
         self._is_key_untold = False
         # Did the client come with the key before this one, which led here?
         self._is_forwarded = False
-        self._is_login = False
+        self._is_login = self._is_cleared = False
         self._is_after_end = False  # that was given a new key; only a login may use it
-        self._is_cleared = False
         super().__init__(session_key)
 
     # What Django's middleware asks. None of it raises, and only `store.is_empty` may do I/O.

@@ -52,6 +52,7 @@ class Request:
     """One request's view; *base* is what it read under the key *base_key*."""
 
     key: str | None
+    came: float
     standing: str = "unread"
     entries: dict[str, Any] | None = None
     base: Live | None = None
@@ -114,10 +115,11 @@ class Model:
     def seen_by(self, key: str) -> dict[str, Any]:
         """Return what a client that comes with *key* sees."""
         _at, found, hops = self.find(key)
-        return found.entries if isinstance(found, Live) and self._is_timely(found, hops) else {}
+        is_seen = isinstance(found, Live) and self._is_timely(found, hops, self.now)
+        return found.entries if is_seen and isinstance(found, Live) else {}
 
-    def _is_timely(self, found: Live, hops: int) -> bool:
-        is_in_grace = found.old is not None or self.now - found.keyed < GRACE
+    def _is_timely(self, found: Live, hops: int, came: float) -> bool:
+        is_in_grace = found.old is not None or came - found.keyed < GRACE
         return hops == 0 or (hops == 1 and is_in_grace)
 
     # The verbs of a request
@@ -137,12 +139,13 @@ class Model:
 
     def _take_up(self, request: Request) -> dict[str, Any]:
         key, found, hops = self.find(request.key) if request.key else ("", None, 0)
-        if isinstance(found, Live) and self._is_timely(found, hops):
+        if isinstance(found, Live) and self._is_timely(found, hops, request.came):
             request.standing, request.is_forwarded = "stored", hops > 0
             request.key = request.base_key = key
             request.base = copy.deepcopy(found)
             return copy.deepcopy(found.entries)
-        if isinstance(found, Ended):
+        if found is not None:
+            # Ended, or behind a key that is late.
             request.standing = "ended"
         else:
             request.standing, request.key = "new", None
@@ -193,7 +196,11 @@ class Model:
         if request.base is not None:
             self.end(request.base_key)
         elif request.standing == "unread" and request.key is not None:
-            self.end(request.key)
+            key, found, hops = self.find(request.key)
+            if hops == 0:
+                self.end(request.key)
+            elif isinstance(found, Live) and self._is_timely(found, hops, request.came):
+                self.end(key)
         self.clear(request)
         request.base, request.key, request.standing = None, None, "new"
         request.is_login = request.is_forwarded = request.is_after_end = False

@@ -82,7 +82,7 @@ class Overlaps(RuleBasedStateMachine):
             self.read(last)
 
     def _begin(self, key: str | None) -> None:
-        self.requests = [*self.requests[-2:], (self._open(key), Request(key))]
+        self.requests = [*self.requests[-2:], (self._open(key), Request(key, self.model.now))]
 
     @precondition(lambda self: self.keys)
     @rule(choice=st.integers(0, 2))
