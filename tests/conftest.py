@@ -52,12 +52,17 @@ RUN_ONCE = (
 )
 
 
+#: Older and bigger servers differ for us, not for Python: likewise.
+SERVERS_OF_ONE_RUN = ("redis-6.2", "redis-7.0", "mongodb-replica-set")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     directory = Path(__file__).parent
     for item in items:
         # The laws in the package are none of them.
         is_here = item.path.is_relative_to(directory)
-        if is_here and item.path.relative_to(directory).parts[0] in RUN_ONCE:
+        is_of_one_run = is_here and item.path.relative_to(directory).parts[0] in RUN_ONCE
+        if is_of_one_run or any(server in item.name for server in SERVERS_OF_ONE_RUN):
             item.add_marker("once")
 
 
