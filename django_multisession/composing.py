@@ -10,10 +10,11 @@ from django.views.decorators.debug import sensitive_variables
 from django_multisession import codec, keys, merge, sealing, signals
 from django_multisession.conf import config
 from django_multisession.interruption import SessionEnded
+from django_multisession.kept import Kept
 from django_multisession.merge import Merge
 from django_multisession.reading import Opened, Reading
 from django_multisession.records import Record, new_revision
-from django_multisession.session_state import Kept, Standing
+from django_multisession.session_state import Standing
 
 
 class Composing(Reading):

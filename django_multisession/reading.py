@@ -13,8 +13,9 @@ from django_multisession.conversation import Steps
 from django_multisession.drivers.base import log_unreadable
 from django_multisession.entries import Entries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
+from django_multisession.kept import Kept
 from django_multisession.records import EXPIRY_SLACK, Record, Retired, Stored
-from django_multisession.session_state import Kept, SessionState, Standing
+from django_multisession.session_state import SessionState, Standing
 
 logger = logging.getLogger("django_multisession")
 

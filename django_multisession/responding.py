@@ -77,8 +77,8 @@ class Responding(Lifecycle):
         answer = CookieAnswer.KEEP
         # The cookie of an ended session may have been replaced by a login elsewhere.
         if self._standing not in (Standing.ENDED, Standing.UNREACHABLE):
-            # What had to be read was read.
-            if super().is_empty():
+            # What had to be read was read; `is_empty()` must not do so for a page that failed.
+            if not self._will_be_saved_unread() and self.is_empty():
                 answer = CookieAnswer.REMOVE
             elif is_saved_always or (may_save and self.modified):
                 answer = CookieAnswer.SET
@@ -108,11 +108,10 @@ class Responding(Lifecycle):
         if self._is_discarded:
             return False
         is_filled = hasattr(self, "_session_cache")
-        if is_filled and self._entries().has_nested_change():
-            return True
+        is_marked = self._is_marked() if is_filled else self._modified_flag
         if self._kept is None:
-            return self._modified_flag
-        return is_filled and self._modified_flag and (self._is_moving() or self._has_changed())
+            return is_marked
+        return is_filled and is_marked and (self._is_moving() or self._has_changed())
 
     def _deadlines(self) -> Deadlines:
         if self._kept is None:

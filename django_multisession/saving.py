@@ -16,10 +16,11 @@ from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.exceptions import SessionConflict, StoreUnavailable
 from django_multisession.interruption import SessionEnded
+from django_multisession.kept import Kept
 from django_multisession.merge import Merge
 from django_multisession.reading import Opened
 from django_multisession.records import Answer, Outcome
-from django_multisession.session_state import Kept, Standing
+from django_multisession.session_state import Standing
 
 #: How often a save that met another save is tried again before it gives up.
 SAVE_TRIES = 64

@@ -20,6 +20,7 @@ from django_multisession.conf import config
 from django_multisession.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.entries import Entries
 from django_multisession.events import Event
+from django_multisession.kept import Kept
 from django_multisession.records import Record, truncate
 
 #: Shorter values are no session keys to Django.
@@ -42,23 +43,6 @@ class Standing(enum.Enum):
     STORED = "it was read or written"
     ENDED = "it was ended or moved; nothing may bring it back"
     UNREACHABLE = "the server did not answer"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Kept:
-    """A record as it was last read or written. Its repr, which error pages show, holds no entries.
-
-    Attributes:
-        key: The key it lies under. While a new one waits for its save, that is the old one.
-        record: What the server holds.
-        serialized: Its entries.
-        by_fallback: Was it sealed with another secret than the current one?
-    """
-
-    key: keys.Verified
-    record: Record
-    serialized: bytes = dataclasses.field(repr=False)
-    by_fallback: bool = False
 
 
 class SessionState(SessionBase):
@@ -108,8 +92,7 @@ class SessionState(SessionBase):
         return (
             self._has_written
             or self._needs_new_signature()
-            or (self._modified_flag and (self._is_moving() or self._has_changed()))
-            or self._entries().has_nested_change()
+            or (self._is_marked() and (self._is_moving() or self._has_changed()))
             or (self._is_touch_due(record, now) and not self._is_browser_length())
             # The client is to be told its new key, or was seen with it, or is to get one.
             or record.old_key is not None
@@ -202,6 +185,10 @@ class SessionState(SessionBase):
         if own is None:
             return False
         return self._kept is None or own.storage_key != self._kept.key.storage_key
+
+    def _is_marked(self) -> bool:
+        """Was it told that the session changed, or seen? It may be as it was, for all that."""
+        return self._modified_flag or self._entries().has_nested_change()
 
     def _is_cycle_due(self, record: Record, now: datetime) -> bool:
         if self._is_forwarded or not self.counts_as_use or self._is_moving():

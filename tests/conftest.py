@@ -23,6 +23,7 @@ from django.utils import timezone
 from server_binaries import MissingServer
 from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
 
+from django_multisession import responding
 from tests.engine_fixtures import engine, engine_of_each_kind, network_engine
 
 __all__ = ["engine", "engine_of_each_kind", "network_engine"]
@@ -163,6 +164,12 @@ class Clock:
         """Move on, and return the new time."""
         self.now += by + timedelta(seconds=seconds)
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def no_outage() -> None:
+    """Forget the outage that another test left this process in."""
+    responding._watches.clear()
 
 
 @pytest.fixture
