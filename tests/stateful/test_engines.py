@@ -25,8 +25,8 @@ from tests.stateful.model import USER, Answer, Model, Request
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-#: Put through in each of four modes (4,000 in all), unless the environment says otherwise.
-SEQUENCES = {"memory": 500, "redis": 300, "mongodb": 200}
+#: Put through in each of four modes (2,200 in all), unless the environment says otherwise.
+SEQUENCES = {"memory": 300, "redis": 150, "mongodb": 100}
 STEPS = 30
 CYCLE_AFTER = 300
 
