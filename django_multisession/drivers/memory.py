@@ -212,7 +212,9 @@ class MemoryDriver:
         return [
             key
             for key, slot in self._slots.items()
-            if isinstance(slot.stored, Record) and not slot.stored.is_live(now - EXPIRY_SLACK)
+            if isinstance(slot.stored, Record)
+            and slot.stored.expires_at is not None
+            and slot.stored.expires_at < now - EXPIRY_SLACK
         ]
 
     def _keep(self, key: str, stored: Record | Retired, life: timedelta | None) -> None:

@@ -37,7 +37,11 @@ class Live:
     old: str | None = None
 
     def is_live(self, now: float) -> bool:
-        return now < min(self.touched + IDLE, self.began + ABSOLUTE)
+        return now < self.ends
+
+    @property
+    def ends(self) -> float:
+        return min(self.touched + IDLE, self.began + ABSOLUTE)
 
 
 @dataclasses.dataclass(slots=True)
@@ -217,7 +221,7 @@ class Model:
     def purge(self) -> None:
         if self.purges:
             for key, found in list(self.stored.items()):
-                if isinstance(found, Live) and not found.is_live(self.now - 60):
+                if isinstance(found, Live) and found.ends < self.now - 60:
                     del self.stored[key]
 
     # The response
