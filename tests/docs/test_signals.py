@@ -106,6 +106,6 @@ with override_settings(MULTISESSION_CYCLE_AFTER=600, MULTISESSION_ON_LATE_KEY="e
 """
     assert audit_of(audited_project, script) == [
         "audit User 1 signed in: session A.",
-        "audit Session B: the old key A was used.",
         "audit Session B is over: late_key.",
+        "audit Session B: the old key A was used.",
     ]
