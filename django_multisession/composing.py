@@ -7,10 +7,10 @@ from datetime import datetime
 
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession import codec, keys, merge, sealing, signals
+from django_multisession import codec, merge, sealing, signals
 from django_multisession.conf import config
 from django_multisession.interruption import SessionEnded
-from django_multisession.kept import Kept
+from django_multisession.kept import Kept, Target
 from django_multisession.merge import Merge
 from django_multisession.reading import Opened, Reading
 from django_multisession.records import Record, new_revision
@@ -27,6 +27,9 @@ class Composing(Reading):
 
         Not so where that save changed whose session it is.
         """
+        if self._unheard and found and found.kept.record.holds(self._unheard.record):
+            # What is there holds it: what changed since then is all there is to merge.
+            self._kept, self._unheard = self._unheard, None
         if found is None or not (self._is_login or self._has_same_owner(found)):
             raise self._interrupted()
         mine, before = self._entries(), self._before()
@@ -57,9 +60,9 @@ class Composing(Reading):
         """Return the entries as they were stored when this request last read or wrote them."""
         return codec.deserialize(self._kept.serialized if self._kept else b"", self.serializer())
 
-    def _compose(self, key: keys.Verified, base: Kept | None, now: datetime) -> Kept:
-        """Make the record to store under *key* over *base*."""
-        conf = config()
+    def _compose(self, target: Target, now: datetime) -> Kept:
+        """Make the record to store at *target*."""
+        conf, key, base = config(), target.key, target.base
         entries = self._entries()
         serialized = codec.serialize(entries, self.serializer())
         # Only what grew under it: a limit that was lowered leaves stored sessions in use.
@@ -68,7 +71,7 @@ class Composing(Reading):
         before = base.record if base else None
         began_at = now if before is None or self._is_login else before.began_at
         life = self._life(entries, began_at)
-        keyed_at, old_key = self._keying(key, base, now)
+        keyed_at, old_key = self._keying(target, now)
         record = Record(
             payload=b"",
             revisions=new_revision(before.revisions if before else ()),
@@ -88,17 +91,13 @@ class Composing(Reading):
         )
         return Kept(key, dataclasses.replace(record, payload=payload), serialized)
 
-    def _keying(
-        self, key: keys.Verified, base: Kept | None, now: datetime
-    ) -> tuple[datetime, str | None]:
-        """Return when the client got *key*, and the old one that leads to it, for the record."""
-        if base is None:
+    def _keying(self, target: Target, now: datetime) -> tuple[datetime, str | None]:
+        """Return when the client got the key, and the old one that leads to it, for the record."""
+        base = target.base
+        if base is None or self._is_first_seen(base):
             return now, None
-        if key.storage_key != base.key.storage_key:
-            is_periodic = self._is_cycle_due(base.record, now)
-            return now, base.key.storage_key if is_periodic else None
-        if self._is_first_seen(base):
-            return now, None
+        if target.is_moved:
+            return now, base.key.storage_key if target.is_periodic else None
         return base.record.keyed_at, base.record.old_key
 
     def _is_first_seen(self, base: Kept) -> bool:

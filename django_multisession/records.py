@@ -72,6 +72,10 @@ class Record:
         """Has neither deadline come?"""
         return self.expires_at is None or now < self.expires_at
 
+    def holds(self, written: Record) -> bool:
+        """Is *written* this record, or one of those this was written over?"""
+        return written.revision in self.revisions
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retired:
@@ -121,7 +125,7 @@ def answer_of_replace(stored: Stored, written: Record, now: datetime) -> Answer:
     """Judge a `replace` by what is stored under its key after it."""
     if not isinstance(stored, Record):
         return MISSING
-    if written.revision in stored.revisions:
+    if stored.holds(written):
         return SAVED
     return Answer(Outcome.CONFLICT, stored) if stored.is_live(now) else MISSING
 

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 
 from django.contrib.sessions.backends.base import CreateError
 
-from django_multisession import conversation, cycling, keys, merge, signals
+from django_multisession import conversation, keys, merge, signals
 from django_multisession.composing import Composing
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.exceptions import SessionConflict, StoreUnavailable
 from django_multisession.interruption import SessionEnded
-from django_multisession.kept import Kept
+from django_multisession.kept import Kept, Target
 from django_multisession.merge import Merge
 from django_multisession.reading import Opened
 from django_multisession.records import Answer, Outcome
@@ -80,8 +80,8 @@ class Saving(Composing):
             self._session_cache = self._new_entries()
         own = self._own_key()
         for _ in range(CREATE_TRIES):
-            composed = self._compose(own or keys.make(config().signing_keys), None, self._now())
-            key = composed.key
+            key = own or keys.make(config().signing_keys)
+            composed = self._compose(Target(key, None), self._now())
             if (yield from conversation.add(key.storage_key, composed.record)):
                 self._verified = key
                 self._session_key = key.session_key
@@ -112,30 +112,28 @@ class Saving(Composing):
                 yield from self._confirm(base, now)
                 return
             key = keys.make(config().signing_keys) if is_periodic else own
-            composed = self._compose(key, base, now)
+            target = Target(key, base, is_periodic)
+            composed = self._compose(target, now)
             try:
-                answer = yield from self._write(base, composed, now, is_periodic=is_periodic)
+                answer = yield from _write(target, base, composed, now)
             except StoreUnavailable:
+                self._unheard = composed
                 if self._is_asked_for(base, own, now):
                     raise
                 # What was read is good, and so is the key it was read by.
                 logger.warning("A session keeps its key: the server did not answer.")
                 return
             if answer.outcome is Outcome.SAVED:
-                yield from self._finish_update(base, composed, merges, is_periodic=is_periodic)
+                yield from self._finish_update(target, base, composed, merges)
                 return
             if self._kept is not None and self._kept is not base:
                 # Another coroutine of this request was first.
                 continue
             if answer.outcome is Outcome.MISSING:
-                found = yield from self._find(base.key)
-                if not isinstance(found, Opened):
+                found = yield from self._follow(base)
+                if found is None:
                     yield from self._meet_end()
                     return
-                # A periodic cycle moved it. The client came while the old key was good.
-                self._is_forwarded = True
-                if not self._is_moving():
-                    self._verified, self._session_key = found.kept.key, found.kept.key.session_key
             else:
                 found = self._open(base.key, answer.stored, self._now())
             merges.append(self._merge(found))
@@ -146,40 +144,34 @@ class Saving(Composing):
         is_resigned = base.by_fallback or own.by_fallback
         return is_resigned or self._is_moving() or self._has_changed(now)
 
-    def _write(
-        self, base: Kept, composed: Kept, now: datetime, *, is_periodic: bool
-    ) -> Steps[Answer]:
-        old_key, new_key, expected = base.key, composed.key, base.record.revision
-        if old_key.storage_key == new_key.storage_key:
-            return (
-                yield from conversation.replace(old_key.storage_key, composed.record, expected, now)
-            )
-        # A key that was asked for, a login's above all, leaves no way from the old one.
-        forward = cycling.forward(old_key, new_key) if is_periodic else b""
-        return (
-            yield from conversation.move(
-                old_key.storage_key, new_key.storage_key, composed.record, expected, now, forward
-            )
-        )
+    def _follow(self, base: Kept) -> Steps[Opened | None]:
+        """Return the session of *base* where a periodic cycle moved it meanwhile; None: it ended."""
+        found = yield from self._find(base.key)
+        if not isinstance(found, Opened):
+            return None
+        # The client came while the old key was good.
+        self._is_forwarded = True
+        if not self._is_moving():
+            self._verified, self._session_key = found.kept.key, found.kept.key.session_key
+        return found
 
     def _finish_update(
-        self, base: Kept, composed: Kept, merges: list[Merge], *, is_periodic: bool
+        self, target: Target, base: Kept, composed: Kept, merges: list[Merge]
     ) -> Steps[None]:
         was_login = self._is_login
-        is_moved = base.key.storage_key != composed.key.storage_key
         self._finish_write(composed)
         self._verified, self._session_key = composed.key, composed.key.session_key
-        self._is_key_untold = self._is_key_untold or is_moved
+        self._is_key_untold = self._is_key_untold or target.is_moved
         storage_key = composed.key.storage_key
-        if is_moved:
+        if target.is_moved:
             # Until it comes with the new key, the client is one that came with the old one.
-            self._is_forwarded = is_periodic
+            self._is_forwarded = target.is_periodic
             self._note(
                 signals.session_cycled,
                 storage_key=storage_key,
                 old_storage_key=base.key.storage_key,
                 user_id=composed.record.user_id,
-                reason="periodic" if is_periodic else "login" if was_login else "requested",
+                reason="periodic" if target.is_periodic else "login" if was_login else "requested",
             )
         if merges:
             self._note(
@@ -210,14 +202,12 @@ class Saving(Composing):
         used_at = now if self.counts_as_use else record.touched_at
         if (yield from self._touch(base, used_at, now)):
             return
-        found = yield from self._find(base.key)
-        if not isinstance(found, Opened):
+        found = yield from self._follow(base)
+        if found is None:
             self._forget_record(Standing.ENDED)
             raise SessionEnded
-        # A periodic cycle moved it; the merge takes over what is there now.
+        # Takes over what is there now.
         self._merge(found)
-        self._is_forwarded = True
-        self._verified, self._session_key = found.kept.key, found.kept.key.session_key
 
     def _meet_end(self) -> Steps[None]:
         """The record was ended: interrupt this request, unless it is a login of its own.
@@ -246,6 +236,14 @@ class Saving(Composing):
         if self._verified is not None:
             self._verified = dataclasses.replace(self._verified, by_fallback=False)
         self._entries().rebase()
+
+
+def _write(target: Target, base: Kept, composed: Kept, now: datetime) -> Steps[Answer]:
+    old_key, new_key = base.key.storage_key, target.key.storage_key
+    record, expected = composed.record, base.record.revision
+    if not target.is_moved:
+        return (yield from conversation.replace(old_key, record, expected, now))
+    return (yield from conversation.move(old_key, new_key, record, expected, now, target.forward))
 
 
 def _let_others_go_first(tries: int) -> Steps[None]:

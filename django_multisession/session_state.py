@@ -64,6 +64,8 @@ class SessionState(SessionBase):
         self._verified: keys.Verified | None = None
         self._other_keys: list[keys.Verified] = []
         self._kept: Kept | None = None
+        # The last save that the server did not answer: it may have been made.
+        self._unheard: Kept | None = None
         self._events: list[Event] = []
         self._came_at = self._now()
         self._unreachable_at: datetime | None = None
@@ -204,7 +206,7 @@ class SessionState(SessionBase):
 
     def _forget_record(self, standing: Standing) -> None:
         self._standing = standing
-        self._kept = None
+        self._kept = self._unheard = None
         self._has_written = self._is_key_untold = self._is_forwarded = self._is_after_end = False
 
     def _note_unreachable(self) -> None:

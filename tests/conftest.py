@@ -50,6 +50,7 @@ RUN_ONCE = (
     "test_clearsessions_processes.py",
     "test_demo.py",
     "test_production_settings.py",
+    "test_servers.py",
 )
 
 

@@ -66,7 +66,7 @@ class MemoryDriver:
             if stored is None:
                 self._keep(key, record, server_life(record, record.touched_at))
                 return True
-            return isinstance(stored, Record) and record.revision in stored.revisions
+            return isinstance(stored, Record) and stored.holds(record)
 
     def get(self, key: str) -> Stored:
         """See Driver.get()."""

@@ -30,9 +30,16 @@ class RedisProxy:
         self.bytes_answered = 0
         self.answers_to_lose = 0
 
+    host = "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     def forget(self) -> None:
         self.commands.clear()

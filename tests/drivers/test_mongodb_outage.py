@@ -22,6 +22,9 @@ from django_multisession.testing.driver_fixtures import next_write
 from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy
 
+# Time limits are the client library's affair.
+pytestmark = pytest.mark.once
+
 WITHIN = 60.0
 
 

@@ -14,7 +14,7 @@ from servers import RedisServer
 
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.redis import SessionStore
-from tests.faults.redis_cancelling import cancelled_at
+from tests.faults.cancelling import cancelled_at
 from tests.faults.redis_site import use_redis
 
 if TYPE_CHECKING:
