@@ -27,9 +27,6 @@ class Composing(Reading):
 
         Not so where that save changed whose session it is.
         """
-        if self._unheard and found and found.kept.record.holds(self._unheard.record):
-            # What is there holds it: what changed since then is all there is to merge.
-            self._kept, self._unheard = self._unheard, None
         if found is None or not (self._is_login or self._has_same_owner(found)):
             raise self._interrupted()
         mine, before = self._entries(), self._before()
@@ -94,8 +91,11 @@ class Composing(Reading):
     def _keying(self, target: Target, now: datetime) -> tuple[datetime, str | None]:
         """Return when the client got the key, and the old one that leads to it, for the record."""
         base = target.base
-        if base is None or self._is_first_seen(base):
+        if base is None:
             return now, None
+        if self._is_first_seen(base):
+            # By a clock that is behind, the grace period would be over before it began.
+            return max(now, base.record.keyed_at, base.record.touched_at), None
         if target.is_moved:
             return now, base.key.storage_key if target.is_periodic else None
         return base.record.keyed_at, base.record.old_key

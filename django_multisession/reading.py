@@ -221,6 +221,7 @@ class Reading(SessionState):
         except StoreUnavailable:
             # What was read is good; a use that could not be noted is not worth an error page.
             logger.warning("The use of a session could not be noted: the server did not answer.")
+            self._is_confirmed = False
             return True
         touched_at = max(kept.record.touched_at, used_at)
         touched = dataclasses.replace(kept.record, touched_at=touched_at)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.contrib.sessions.backends.base import CreateError
-
 from django_multisession import conversation, keys, merge, signals
-from django_multisession.composing import Composing
+from django_multisession.adding import Adding
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.exceptions import SessionConflict, StoreUnavailable
@@ -19,7 +16,7 @@ from django_multisession.interruption import SessionEnded
 from django_multisession.kept import Kept, Target
 from django_multisession.merge import Merge
 from django_multisession.reading import Opened
-from django_multisession.records import Answer, Outcome
+from django_multisession.records import REVISIONS_KEPT, Answer, Outcome, Retired
 from django_multisession.session_state import Standing
 
 #: How often a save that met another save is tried again before it gives up.
@@ -28,8 +25,6 @@ SAVE_TRIES = 64
 #: second, and so on.
 FIRST_PAUSE = 0.004
 LONGEST_PAUSE = 0.2
-#: A new key is never taken (132 random bits); a server that says so again and again is broken.
-CREATE_TRIES = 3
 #: As long as a response is under way anyway. A session that was saved longer ago is looked up once
 #: more before its cookie is set.
 RESPONSE_TIME = timedelta(seconds=1)
@@ -38,7 +33,7 @@ _random = secrets.SystemRandom()
 logger = logging.getLogger("django_multisession")
 
 
-class Saving(Composing):
+class Saving(Adding):
     """The steps that write."""
 
     def _save(self, must_create: bool) -> Steps[None]:
@@ -69,34 +64,6 @@ class Saving(Composing):
         """
         return self._kept.key if self._kept is not None and self._is_moving() else None
 
-    def _add(
-        self, *, must_create: bool = False, left_behind: keys.Verified | None = None
-    ) -> Steps[None]:
-        """Store a new record, under the key that was given already or a new one."""
-        if self._is_after_end and not self._is_login:
-            # Its cookie would overwrite that of a login elsewhere.
-            raise self._interrupted()
-        if not hasattr(self, "_session_cache"):
-            self._session_cache = self._new_entries()
-        own = self._own_key()
-        for _ in range(CREATE_TRIES):
-            key = own or keys.make(config().signing_keys)
-            composed = self._compose(Target(key, None), self._now())
-            if (yield from conversation.add(key.storage_key, composed.record)):
-                self._verified = key
-                self._session_key = key.session_key
-                self._finish_write(composed)
-                self._is_key_untold = True
-                user_id = composed.record.user_id
-                self._note(signals.session_created, storage_key=key.storage_key, user_id=user_id)
-                if left_behind is not None:
-                    yield from self._end(left_behind, reason="deleted")
-                return
-            if must_create and own is not None:
-                raise CreateError
-            own = None
-        raise StoreUnavailable(f"The server called {CREATE_TRIES} new session keys taken.")
-
     def _update(self) -> Steps[None]:
         """Write over the stored record what changed, move it to a new key, or touch it."""
         merges: list[Merge] = []
@@ -115,45 +82,99 @@ class Saving(Composing):
             target = Target(key, base, is_periodic)
             composed = self._compose(target, now)
             try:
-                answer = yield from _write(target, base, composed, now)
+                answer = yield from self._write(target, base, composed, now)
             except StoreUnavailable:
-                self._unheard = composed
                 if self._is_asked_for(base, own, now):
                     raise
                 # What was read is good, and so is the key it was read by.
                 logger.warning("A session keeps its key: the server did not answer.")
+                self._is_confirmed = False
                 return
             if answer.outcome is Outcome.SAVED:
                 yield from self._finish_update(target, base, composed, merges)
                 return
-            if self._kept is not None and self._kept is not base:
-                # Another coroutine of this request was first.
-                continue
-            if answer.outcome is Outcome.MISSING:
-                found = yield from self._follow(base)
-                if found is None:
+            # Otherwise another coroutine of this request was first.
+            if self._kept is None or self._kept is base:
+                is_there = yield from self._go_on_from_what_is_there(base, own, answer, merges)
+                if not is_there:
                     yield from self._meet_end()
                     return
-            else:
-                found = self._open(base.key, answer.stored, self._now())
-            merges.append(self._merge(found))
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
+
+    def _write(self, target: Target, base: Kept, composed: Kept, now: datetime) -> Steps[Answer]:
+        old_key, new_key = base.key.storage_key, target.key.storage_key
+        record, expected = composed.record, base.record.revision
+        answer = None
+        try:
+            if target.is_moved:
+                forward = target.forward
+                answer = yield from conversation.move(
+                    old_key, new_key, record, expected, now, forward
+                )
+            else:
+                answer = yield from conversation.replace(old_key, record, expected, now)
+        finally:
+            # Not only in an outage: a coroutine that is cancelled hears nothing more either.
+            if answer is None:
+                self._unheard = (composed, *self._unheard)[:REVISIONS_KEPT]
+        return answer
+
+    def _go_on_from_what_is_there(
+        self, base: Kept, own: keys.Verified, answer: Answer, merges: list[Merge]
+    ) -> Steps[bool]:
+        """Merge with what *answer* found in place of *base*; False if nothing is there any more."""
+        found: Opened | Retired | None
+        if answer.outcome is Outcome.MISSING:
+            found = yield from self._follow(base)
+        else:
+            found = self._open(base.key, answer.stored, self._now())
+        made = self._made_unheard(found)
+        if made is not None:
+            yield from self._finish_unheard(made, base, own)
+            if isinstance(found, Retired):
+                # The session lies where this request moved it.
+                return True
+        elif answer.outcome is Outcome.MISSING and not isinstance(found, Opened):
+            return False
+        merged = self._merge(found if isinstance(found, Opened) else None)
+        # What this request did alone is no merge to tell of.
+        if made is None or self._kept is None or self._kept.record.revision != made.record.revision:
+            merges.append(merged)
+        return True
 
     def _is_asked_for(self, base: Kept, own: keys.Verified, now: datetime) -> bool:
         """Is there more to write than what periodic cycling does by itself?"""
         is_resigned = base.by_fallback or own.by_fallback
         return is_resigned or self._is_moving() or self._has_changed(now)
 
-    def _follow(self, base: Kept) -> Steps[Opened | None]:
-        """Return the session of *base* where a periodic cycle moved it meanwhile; None: it ended."""
+    def _follow(self, base: Kept) -> Steps[Opened | Retired | None]:
+        """Return the session of *base* where a periodic cycle moved it meanwhile, or what is left."""
         found = yield from self._find(base.key)
-        if not isinstance(found, Opened):
-            return None
-        # The client came while the old key was good.
-        self._is_forwarded = True
-        if not self._is_moving():
-            self._verified, self._session_key = found.kept.key, found.kept.key.session_key
+        if isinstance(found, Opened):
+            # The client came while the old key was good.
+            self._is_forwarded = True
+            if not self._is_moving():
+                self._verified, self._session_key = found.kept.key, found.kept.key.session_key
         return found
+
+    def _made_unheard(self, found: Opened | Retired | None) -> Kept | None:
+        """Return the save of this request that was made although nobody heard of it, if one was."""
+        for written in self._unheard:
+            if isinstance(found, Opened) and found.kept.record.holds(written.record):
+                return written
+            if isinstance(found, Retired) and found.revision == written.record.revision:
+                return written
+        return None
+
+    def _finish_unheard(self, made: Kept, base: Kept, own: keys.Verified) -> Steps[None]:
+        """Go on from *made*; all other saves over *base* come too late."""
+        if own.storage_key in (made.key.storage_key, base.key.storage_key):
+            is_periodic = made.record.old_key == base.key.storage_key
+            yield from self._finish_update(Target(made.key, base, is_periodic), base, made, [])
+        else:
+            # The session was given another key since.
+            self._adopt(made)
+            self._unheard = ()
 
     def _finish_update(
         self, target: Target, base: Kept, composed: Kept, merges: list[Merge]
@@ -203,7 +224,7 @@ class Saving(Composing):
         if (yield from self._touch(base, used_at, now)):
             return
         found = yield from self._follow(base)
-        if found is None:
+        if not isinstance(found, Opened):
             self._forget_record(Standing.ENDED)
             raise SessionEnded
         # Takes over what is there now.
@@ -228,22 +249,6 @@ class Saving(Composing):
         # Not under the key it has: a move whose answer was lost may have stored it there.
         self._session_key = None
         yield from self._add()
-
-    def _finish_write(self, composed: Kept) -> None:
-        self._adopt(composed)
-        self._has_written = True
-        self._is_login = self._is_cleared = self._is_after_end = False
-        if self._verified is not None:
-            self._verified = dataclasses.replace(self._verified, by_fallback=False)
-        self._entries().rebase()
-
-
-def _write(target: Target, base: Kept, composed: Kept, now: datetime) -> Steps[Answer]:
-    old_key, new_key = base.key.storage_key, target.key.storage_key
-    record, expected = composed.record, base.record.revision
-    if not target.is_moved:
-        return (yield from conversation.replace(old_key, record, expected, now))
-    return (yield from conversation.move(old_key, new_key, record, expected, now, target.forward))
 
 
 def _let_others_go_first(tries: int) -> Steps[None]:

@@ -64,13 +64,14 @@ class SessionState(SessionBase):
         self._verified: keys.Verified | None = None
         self._other_keys: list[keys.Verified] = []
         self._kept: Kept | None = None
-        # The last save that the server did not answer: it may have been made.
-        self._unheard: Kept | None = None
+        # Saves of what is kept that nobody heard the answer of, the last first: one may be made.
+        self._unheard: tuple[Kept, ...] = ()
         self._events: list[Event] = []
         self._came_at = self._now()
         self._unreachable_at: datetime | None = None
         self._modified_flag = False
         self._is_discarded = False
+        self._is_confirmed = True  # unless the server did not say so at the end
         self._has_written = False
         self._is_key_untold = False
         # Did the client come with the key before this one, which led here?
@@ -206,7 +207,7 @@ class SessionState(SessionBase):
 
     def _forget_record(self, standing: Standing) -> None:
         self._standing = standing
-        self._kept = self._unheard = None
+        self._kept, self._unheard = None, ()
         self._has_written = self._is_key_untold = self._is_forwarded = self._is_after_end = False
 
     def _note_unreachable(self) -> None:
@@ -239,7 +240,8 @@ class SessionState(SessionBase):
             serialized = codec.serialize(entries, self.serializer())
         except Exception:  # noqa: BLE001  (whatever it is, the save shall tell)
             return True
-        if self._is_login or serialized != self._kept.serialized:
+        may_be_stored = (self._kept, *self._unheard)
+        if self._is_login or any(serialized != kept.serialized for kept in may_be_stored):
             return True
         life = self._life(entries, self._kept.record.began_at)
         return now is not None and life != expiry.Life.of(self._kept.record)

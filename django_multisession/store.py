@@ -143,7 +143,8 @@ class DriverSessionStore(Running):
                 if not self._is_excused(error, is_changed=is_changed):
                     raise
                 return CookieAnswer.KEEP
-        return answer
+        # Of a session that a server did not confirm at the end, the cookie may be out of date.
+        return answer if self._is_confirmed else CookieAnswer.KEEP
 
     async def arespond(self, *, may_save: bool = True) -> CookieAnswer:
         """See respond()."""
@@ -155,7 +156,8 @@ class DriverSessionStore(Running):
                 if not self._is_excused(error, is_changed=is_changed):
                     raise
                 return CookieAnswer.KEEP
-        return answer
+        # Of a session that a server did not confirm at the end, the cookie may be out of date.
+        return answer if self._is_confirmed else CookieAnswer.KEEP
 
     @sensitive_variables("session_key")
     def exists(self, session_key: str | None) -> bool:

@@ -282,7 +282,8 @@ class TCPProxy:
         self._links: set[_Link] = set()
         self._listener: socket.socket | None = None
         self._accepting: set[asyncio.Task[Any]] = set()
-        self._cut: Callable[[Request], bool] | None = None
+        self._cut: Callable[[Request], bool] = lambda _: False
+        self._cuts_left = 0
         self._failures: list[BaseException] = []
         self._zero()
 
@@ -338,11 +339,12 @@ class TCPProxy:
         """Count from zero."""
         self._run(self._later(self._zero))
 
-    def cut_next_answer(self, command: str | None = None) -> None:
-        """Lose one answer: the server does what it is asked, the client's connection is closed.
+    def cut_next_answer(self, command: str | None = None, times: int = 1) -> None:
+        """Lose answers: the server does what it is asked, the client's connection is closed.
 
         Args:
             command: Whose answer; of whatever is counted next, when it is not given.
+            times: How many of them.
         """
 
         def matches(request: Request) -> bool:
@@ -350,7 +352,10 @@ class TCPProxy:
                 return request.counted
             return request.name.lower() == command.lower()
 
-        self._run(self._later(lambda: setattr(self, "_cut", matches)))
+        def cut() -> None:
+            self._cut, self._cuts_left = matches, times
+
+        self._run(self._later(cut))
 
     def refuse(self) -> None:
         """Close every connection and refuse new ones, as where no server runs."""
@@ -391,10 +396,10 @@ class TCPProxy:
         self._round_trips += begins
 
     def takes_cut(self, request: Request) -> bool:
-        """Tell whether the answer to this request is the one to be lost; it is told once."""
-        if self._cut is None or not self._cut(request):
+        """Tell whether the answer to this request is one to be lost; that counts it."""
+        if not self._cuts_left or not self._cut(request):
             return False
-        self._cut = None
+        self._cuts_left -= 1
         return True
 
     def _zero(self) -> None:

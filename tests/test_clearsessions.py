@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.contrib.sessions.management.commands import clearsessions as django_command
 from django.core.management import call_command
+from servers import free_port
 
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines._drivers import close_drivers
@@ -193,4 +194,11 @@ def test_redis_has_nothing_to_tidy_and_is_said_to_do_it_by_itself(
     told = clear_json("--batch-size=1", "--max-seconds=0")
     assert (told["removed"], told["complete"], told["expires_by_itself"]) == (0, True, True)
     assert live_of(engine, keys) == keys
+    close_drivers()
+
+
+def test_redis_is_not_asked_for_what_it_does_by_itself(settings: Settings) -> None:
+    settings.SESSION_ENGINE = "django_multisession.engines.redis"
+    settings.MULTISESSION_REDIS = {"URL": f"redis://127.0.0.1:{free_port()}/0"}
+    assert clear_json()["expires_by_itself"]
     close_drivers()

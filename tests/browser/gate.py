@@ -1,4 +1,4 @@
-"""A gate in front of a site: it lets requests wait, and then go on with the cookies they came with."""
+"""A gate in front of a site: it lets requests wait, with the cookies they came with, or answers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Gate:
     def __init__(self, url: str) -> None:
         self._port = urlsplit(url).port
         self._held_path: str | None = None
+        self._holds_answers = False
         self._arrived = threading.Event()
         self._may_pass = threading.Event()
         gate = self
@@ -61,12 +62,12 @@ class Gate:
         self._thread.join(SECONDS)
         self._server.server_close()
 
-    def hold(self, path: str) -> None:
-        """Let the next request for *path* wait at the gate."""
-        self._held_path = path
+    def hold(self, path: str, *, answers: bool = False) -> None:
+        """Let the next request for *path* wait at the gate, or its answer."""
+        self._held_path, self._holds_answers = path, answers
 
     def wait_until_held(self) -> None:
-        """Return when that request is there."""
+        """Return when that is there."""
         assert self._arrived.wait(SECONDS)
 
     def release(self) -> None:
@@ -75,9 +76,9 @@ class Gate:
 
     def _pass_on(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
-        if request.path == self._held_path:
-            self._arrived.set()
-            assert self._may_pass.wait(SECONDS)
+        is_held = request.path == self._held_path
+        if is_held and not self._holds_answers:
+            self._wait()
         connection = HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
         try:
             connection.request(request.command, request.path, body, dict(request.headers))
@@ -85,9 +86,15 @@ class Gate:
             content = answer.read()
         finally:
             connection.close()
+        if is_held and self._holds_answers:
+            self._wait()
         request.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in HOP_BY_HOP:
                 request.send_header(name, value)
         request.end_headers()
         request.wfile.write(content)
+
+    def _wait(self) -> None:
+        self._arrived.set()
+        assert self._may_pass.wait(SECONDS)

@@ -1,4 +1,4 @@
-"""Requests that left with the cookie from before a log-in, and are answered after it."""
+"""Requests that left with the cookie from before a log-in, and whose answers come after it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ SEND = """([path, method]) => {
 }"""
 
 
-def log_in_while_a_request_waits(visitor: Visitor, gate: Gate, method: str, path: str) -> int:
-    """Send the request from one tab, log in in another, let it go on; return its answer's status."""
+def log_in_while_a_request_waits(
+    visitor: Visitor, gate: Gate, method: str, path: str, *, is_answered: bool = False
+) -> int:
+    """Send the request from one tab, log in in another, let it go on; return its answer's status.
+
+    It waits before the site has seen it, or when the site has answered it.
+    """
     visitor.open()
     visitor.add("Notebook")
     tab = visitor.open_tab()
-    gate.hold(path)
+    gate.hold(path, answers=is_answered)
     tab.evaluate(SEND, [path, method])
     gate.wait_until_held()
     visitor.log_in()
@@ -32,12 +37,15 @@ def log_in_while_a_request_waits(visitor: Visitor, gate: Gate, method: str, path
     return status
 
 
+@pytest.mark.parametrize("is_answered", [False, True], ids=["unanswered", "answered"])
 @pytest.mark.parametrize("path", ["/read/", "/async/read/"])
-def test_a_late_response_logs_nobody_out(shop: Shop, path: str, new_visitor: NewVisitor) -> None:
+def test_a_late_response_logs_nobody_out(
+    *, shop: Shop, path: str, is_answered: bool, new_visitor: NewVisitor
+) -> None:
     with Gate(shop.url) as gate:
         visitor = new_visitor(shop.behind(gate.url))
 
-        status = log_in_while_a_request_waits(visitor, gate, "GET", path)
+        status = log_in_while_a_request_waits(visitor, gate, "GET", path, is_answered=is_answered)
 
         assert status == OK
         assert visitor.key is not None

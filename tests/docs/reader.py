@@ -131,6 +131,8 @@ class Reader:
             check=False,
         )
         assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
+        if " check" in command:
+            assert "no issues" in run.stdout, run.stderr
         self.directory = Path((self._base / "where").read_text().strip())
 
     def _start(self, command: str) -> None:

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -26,7 +27,7 @@ NOT_RUN = {
     "uvicorn ": "the last test here runs it on a free port",
     "daphne ": "the last test here runs it on a free port",
     "python3 -m venv .venv && ": ".ci/run runs the README's two, in a fresh clone",
-    "INTERLEAVING_ROUNDS=": "it takes a quarter of an hour; CI runs the same suite in fewer rounds",
+    "INTERLEAVING_ROUNDS=": "it takes a quarter of an hour; that it finds the suite is tested",
     "pip install ": "the environment has it; that the extra exists is tested",
 }
 
@@ -38,11 +39,11 @@ MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}
 SECRETS = "only-for-tests-" + "0123456789" * 4
 
 
-def commands() -> list[pytest.ParameterSet]:
+def commands(*pages_run_elsewhere: str) -> list[pytest.ParameterSet]:
     return [
         pytest.param(command, id=f"{block}:{command[:60]}")
         for block in blocks("console")
-        if block.page not in {TUTORIAL, TESTING}
+        if block.page not in pages_run_elsewhere
         for command in block.commands
     ]
 
@@ -59,7 +60,12 @@ def test_a_shell_can_read_the_command(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [row for row in commands() if str(row.values[0]).startswith("python manage.py ")]
+    "command",
+    [
+        row
+        for row in commands(TUTORIAL, TESTING)
+        if str(row.values[0]).startswith("python manage.py ")
+    ],
 )
 def test_the_command_shown_succeeds(command: str, project: Path, newest_redis: RedisServer) -> None:
     settings = "mysite.test_settings"
@@ -71,6 +77,26 @@ def test_the_command_shown_succeeds(command: str, project: Path, newest_redis: R
     assert run.returncode == 0, run.stdout + run.stderr
     if " check" in command:
         assert "no issues" in run.stdout, run.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [row for row in commands() if "INTERLEAVING_ROUNDS" in str(row.values[0])]
+)
+def test_the_long_command_shown_finds_what_it_is_to_run(command: str) -> None:
+    shown = ".venv/bin/pytest -n 2 "
+    assert command.count(shown) == 1
+    collecting = command.replace(shown, f"{sys.executable} -m pytest --collect-only ")
+    run = subprocess.run(
+        ["bash", "-c", collecting],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    # Twelve actions, three engines, sync and async.
+    assert run.stdout.count("::test_two_requests_leave_what_the_table_says") == 12 * 3 * 2
 
 
 @pytest.mark.parametrize(
@@ -87,7 +113,12 @@ def test_the_extras_shown_exist(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [row for row in commands() if str(row.values[0]).startswith(("uvicorn", "daphne"))]
+    "command",
+    [
+        row
+        for row in commands(TUTORIAL, TESTING)
+        if str(row.values[0]).startswith(("uvicorn", "daphne"))
+    ],
 )
 def test_the_asgi_server_shown_serves_the_site(command: str, project: Path, tmp_path: Path) -> None:
     port = free_port()

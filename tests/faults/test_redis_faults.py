@@ -159,31 +159,6 @@ def test_a_save_that_a_hanging_server_takes_up_late_is_whole_and_stands_in_nobod
         late_other.save()
 
 
-def test_a_save_that_was_made_unheard_is_not_added_again_by_the_next(
-    start: Start, open_session: Open, settings: Settings
-) -> None:
-    settings.MULTISESSION_RESOLVERS = {"visits": "django_multisession.resolvers.sum_of_changes"}
-    with RedisProxy(start().port) as proxy:
-        use_redis(proxy, settings)
-        key = stored(open_session, visits=1)
-        session = open_session(key)
-        session["visits"] = 2
-        session.save()
-        session["visits"] = 3
-        proxy.answers_to_lose = 2
-        with pytest.raises(StoreUnavailable):
-            session.save()
-        proxy.answers_to_lose = 0
-        other = open_session(key)
-        assert other.get("visits") == 3
-        other["visits"] = 13
-        other.save()
-        session["name"] = "after"
-        session.save()
-        assert open_session(key).entries() == {"visits": 13, "name": "after"}
-        close_drivers()
-
-
 @contextlib.contextmanager
 def _read_only(client: Any) -> Iterator[None]:
     client.replicaof("127.0.0.1", free_port())

@@ -49,6 +49,7 @@ SITES = [
     pytest.param(("memory", DJANGOS, "async"), id="memory-djangos-async"),
     pytest.param(("memory", OURS, "sync"), id="memory-ours-sync"),
     pytest.param(("memory", OURS, "async"), id="memory-ours-async"),
+    pytest.param(("redis-8.2", DJANGOS, "async"), id="redis-djangos-async", marks=pytest.mark.once),
     pytest.param(("redis-8.2", OURS, "sync"), id="redis-ours-sync", marks=pytest.mark.once),
     pytest.param(("redis-8.2", OURS, "async"), id="redis-ours-async", marks=pytest.mark.once),
     pytest.param(
