@@ -83,7 +83,7 @@ def test_the_command_shown_succeeds(command: str, project: Path, newest_redis: R
     "command", [row for row in commands() if "INTERLEAVING_ROUNDS" in str(row.values[0])]
 )
 def test_the_long_command_shown_finds_what_it_is_to_run(command: str) -> None:
-    shown = ".venv/bin/pytest -n 2 "
+    shown = ".venv/bin/pytest -n 4 "
     assert command.count(shown) == 1
     collecting = command.replace(shown, f"{sys.executable} -m pytest --collect-only ")
     run = subprocess.run(
@@ -95,8 +95,9 @@ def test_the_long_command_shown_finds_what_it_is_to_run(command: str) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    # Twelve actions, three engines, sync and async.
+    # Twelve actions; three engines, sync and async, and nine sites.
     assert run.stdout.count("::test_two_requests_leave_what_the_table_says") == 12 * 3 * 2
+    assert run.stdout.count("::test_two_whole_requests_leave_what_the_table_says") == 12 * 9
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,14 @@ SITES = [
     pytest.param(("redis-8.2", OURS, "sync"), id="redis-ours-sync", marks=pytest.mark.once),
     pytest.param(("redis-8.2", OURS, "async"), id="redis-ours-async", marks=pytest.mark.once),
     pytest.param(
+        ("mongodb-standalone", DJANGOS, "sync"), id="mongodb-djangos-sync", marks=pytest.mark.once
+    ),
+    pytest.param(
         ("mongodb-standalone", OURS, "async"), id="mongodb-ours-async", marks=pytest.mark.once
     ),
 ]
+
+ROUNDS = 3
 
 #: Status, what became of the cookie, and its key if it was set.
 Answer = tuple[int, str, str]
@@ -279,7 +284,7 @@ def test_two_whole_requests_leave_what_the_table_says_in_every_order(
 ) -> None:
     wrong: collections.Counter[str] = collections.Counter()
     with ThreadPoolExecutor(len(NAMES)) as threads:
-        for _ in range(int(os.environ.get("INTERLEAVING_ROUNDS", "1"))):
+        for _ in range(int(os.environ.get("INTERLEAVING_ROUNDS", ROUNDS))):
             for pair in PAIRS:
                 if pair.actions[0] is not action:
                     continue
