@@ -51,7 +51,6 @@ class Adding(Composing):
     def _finish_write(self, composed: Kept) -> None:
         self._adopt(composed)
         self._has_written = self._is_confirmed = True
-        self._unheard = ()
         self._is_login = self._is_cleared = self._is_after_end = False
         if self._verified is not None:
             self._verified = dataclasses.replace(self._verified, by_fallback=False)

@@ -95,7 +95,7 @@ class Composing(Reading):
             return now, None
         if self._is_first_seen(base):
             # By a clock that is behind, the grace period would be over before it began.
-            return max(now, base.record.keyed_at, base.record.touched_at), None
+            return max(now, base.record.keyed_at), None
         if target.is_moved:
             return now, base.key.storage_key if target.is_periodic else None
         return base.record.keyed_at, base.record.old_key

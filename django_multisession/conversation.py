@@ -126,9 +126,6 @@ def hold(steps: Steps[Result], driver: Driver, hear: Hear = _hear_nothing) -> Re
                 call = steps.send(answer)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
-    finally:
-        # The steps of a coroutine that was cancelled hear of it now, and not when they are collected.
-        steps.close()
 
 
 @async_unsafe("A session store cannot do I/O in an event loop; use its a-methods (aget, asave).")
@@ -153,9 +150,6 @@ async def ahold(steps: Steps[Result], driver: Driver, hear: Hear = _hear_nothing
                 call = steps.send(answer)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
-    finally:
-        # The steps of a coroutine that was cancelled hear of it now, and not when they are collected.
-        steps.close()
 
 
 async def _aask(driver: Driver, call: Call | Pause) -> Any:

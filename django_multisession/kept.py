@@ -1,4 +1,4 @@
-"""What a session keeps of its record between two verbs, and where a save writes."""
+"""What a session keeps of its record between two verbs, and what a save writes, where."""
 
 from __future__ import annotations
 
@@ -46,3 +46,22 @@ class Target:
     def forward(self) -> bytes:
         """The way from the old key. One that was asked for, a login's above all, leaves none."""
         return cycling.forward(self.base.key, self.key) if self.base and self.is_periodic else b""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sent:
+    """A save that was sent to the server.
+
+    Attributes:
+        target: Where it writes.
+        base: What it writes over.
+        composed: What it writes.
+        is_login: Does it begin the session anew?
+        is_cleared: Does it leave nothing of what others saved?
+    """
+
+    target: Target
+    base: Kept
+    composed: Kept
+    is_login: bool
+    is_cleared: bool

@@ -154,6 +154,18 @@ class Reading(SessionState):
             )
 
     def _end(self, key: keys.Verified, reason: str) -> Steps[bool]:
+        """End the session behind *key*, also where a move put it of which nobody heard."""
+        is_ended = yield from self._end_from(key, reason)
+        sent = self._unheard
+        if (
+            sent is not None
+            and sent.target.is_moved
+            and sent.base.key.storage_key == key.storage_key
+        ):
+            is_ended = (yield from self._end_at(sent.target.key, reason)) or is_ended
+        return is_ended
+
+    def _end_from(self, key: keys.Verified, reason: str) -> Steps[bool]:
         """End the session behind *key*, also where a periodic cycle gave it another one meanwhile."""
         for _ in range(cycling.MOST_HOPS):
             if (yield from self._end_at(key, reason)):
@@ -223,9 +235,12 @@ class Reading(SessionState):
             logger.warning("The use of a session could not be noted: the server did not answer.")
             self._is_confirmed = False
             return True
+        self._is_confirmed = True
         touched_at = max(kept.record.touched_at, used_at)
         touched = dataclasses.replace(kept.record, touched_at=touched_at)
-        self._kept = dataclasses.replace(kept, record=touched)
+        # Another coroutine of this request may have saved meanwhile.
+        if self._kept is kept:
+            self._kept = dataclasses.replace(kept, record=touched)
         return is_there
 
 

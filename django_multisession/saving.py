@@ -13,10 +13,10 @@ from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.exceptions import SessionConflict, StoreUnavailable
 from django_multisession.interruption import SessionEnded
-from django_multisession.kept import Kept, Target
+from django_multisession.kept import Kept, Sent, Target
 from django_multisession.merge import Merge
 from django_multisession.reading import Opened
-from django_multisession.records import REVISIONS_KEPT, Answer, Outcome, Retired
+from django_multisession.records import Answer, Outcome
 from django_multisession.session_state import Standing
 
 #: How often a save that met another save is tried again before it gives up.
@@ -67,6 +67,8 @@ class Saving(Adding):
     def _update(self) -> Steps[None]:
         """Write over the stored record what changed, move it to a new key, or touch it."""
         merges: list[Merge] = []
+        if self._unheard is not None:
+            yield from self._settle(self._unheard, merges)
         for tries in range(SAVE_TRIES):
             yield from _let_others_go_first(tries)
             now = self._now()
@@ -81,105 +83,104 @@ class Saving(Adding):
             key = keys.make(config().signing_keys) if is_periodic else own
             target = Target(key, base, is_periodic)
             composed = self._compose(target, now)
+            sent = Sent(target, base, composed, self._is_login, self._is_cleared)
             try:
-                answer = yield from self._write(target, base, composed, now)
+                answer = yield from self._send(sent, now)
             except StoreUnavailable:
                 if self._is_asked_for(base, own, now):
                     raise
                 # What was read is good, and so is the key it was read by.
                 logger.warning("A session keeps its key: the server did not answer.")
-                self._is_confirmed = False
+                self._unheard, self._is_confirmed = None, False
                 return
+            if not self._is_stored_as(base):
+                # Another coroutine of this request was first.
+                continue
             if answer.outcome is Outcome.SAVED:
-                yield from self._finish_update(target, base, composed, merges)
+                yield from self._finish_update(sent, merges)
                 return
-            # Otherwise another coroutine of this request was first.
-            if self._kept is None or self._kept is base:
-                is_there = yield from self._go_on_from_what_is_there(base, own, answer, merges)
-                if not is_there:
+            if answer.outcome is Outcome.CONFLICT:
+                found = self._open(base.key, answer.stored, self._now())
+            else:
+                found = yield from self._follow(base)
+                if found is None:
                     yield from self._meet_end()
                     return
+            merges.append(self._merge(found))
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
 
-    def _write(self, target: Target, base: Kept, composed: Kept, now: datetime) -> Steps[Answer]:
-        old_key, new_key = base.key.storage_key, target.key.storage_key
-        record, expected = composed.record, base.record.revision
-        answer = None
-        try:
-            if target.is_moved:
-                forward = target.forward
-                answer = yield from conversation.move(
-                    old_key, new_key, record, expected, now, forward
-                )
-            else:
-                answer = yield from conversation.replace(old_key, record, expected, now)
-        finally:
-            # Not only in an outage: a coroutine that is cancelled hears nothing more either.
-            if answer is None:
-                self._unheard = (composed, *self._unheard)[:REVISIONS_KEPT]
+    def _is_stored_as(self, base: Kept) -> bool:
+        """Is *base* what this session knows to be stored, or that but for a touch?"""
+        return self._kept is None or self._kept.record.revision == base.record.revision
+
+    def _send(self, sent: Sent, now: datetime) -> Steps[Answer]:
+        old_key, new_key = sent.base.key.storage_key, sent.target.key.storage_key
+        record, expected = sent.composed.record, sent.base.record.revision
+        # Noted first: who is cancelled hears nothing, and another coroutine may not wait for it.
+        self._unheard = sent
+        if sent.target.is_moved:
+            forward = sent.target.forward
+            answer = yield from conversation.move(old_key, new_key, record, expected, now, forward)
+        else:
+            answer = yield from conversation.replace(old_key, record, expected, now)
+        if self._unheard is sent:
+            self._unheard = None
         return answer
 
-    def _go_on_from_what_is_there(
-        self, base: Kept, own: keys.Verified, answer: Answer, merges: list[Merge]
-    ) -> Steps[bool]:
-        """Merge with what *answer* found in place of *base*; False if nothing is there any more."""
-        found: Opened | Retired | None
-        if answer.outcome is Outcome.MISSING:
-            found = yield from self._follow(base)
-        else:
-            found = self._open(base.key, answer.stored, self._now())
-        made = self._made_unheard(found)
-        if made is not None:
-            yield from self._finish_unheard(made, base, own)
-            if isinstance(found, Retired):
-                # The session lies where this request moved it.
-                return True
-        elif answer.outcome is Outcome.MISSING and not isinstance(found, Opened):
-            return False
-        merged = self._merge(found if isinstance(found, Opened) else None)
-        # What this request did alone is no merge to tell of.
-        if made is None or self._kept is None or self._kept.record.revision != made.record.revision:
-            merges.append(merged)
-        return True
+    def _settle(self, sent: Sent, merges: list[Merge]) -> Steps[None]:
+        """Find out what became of *sent* by sending it again; it is made once, or not at all."""
+        if not self._is_stored_as(sent.base):
+            self._unheard = None
+            return
+        own, is_login, is_cleared = self._own_key(), self._is_login, self._is_cleared
+        answer = yield from self._send(sent, self._now())
+        if not self._is_stored_as(sent.base):
+            return
+        found = None
+        if answer.outcome is not Outcome.SAVED:
+            found = yield from self._find_made(sent)
+            if found is None:
+                # It was not made, and comes too late by now.
+                return
+        yield from self._finish_update(sent, [])
+        self._is_cleared = is_cleared and not sent.is_cleared
+        given = (sent.base.key.storage_key, sent.target.key.storage_key)
+        if own is not None and own.storage_key not in given:
+            # The session was given another key since; by a login, perhaps.
+            self._verified, self._session_key, self._is_login = own, own.session_key, is_login
+        elif found is not None:
+            self._verified, self._session_key = found.kept.key, found.kept.key.session_key
+        if found is not None:
+            merged = self._merge(found)
+            if found.kept.record.revision != sent.composed.record.revision:
+                merges.append(merged)
+
+    def _find_made(self, sent: Sent) -> Steps[Opened | None]:
+        """Return the session with *sent* in it, where others went on from that; None: it has not."""
+        for key in dict.fromkeys((sent.base.key, sent.target.key)):
+            found = yield from self._find(key)
+            if isinstance(found, Opened) and found.kept.record.holds(sent.composed.record):
+                return found
+        return None
 
     def _is_asked_for(self, base: Kept, own: keys.Verified, now: datetime) -> bool:
         """Is there more to write than what periodic cycling does by itself?"""
         is_resigned = base.by_fallback or own.by_fallback
         return is_resigned or self._is_moving() or self._has_changed(now)
 
-    def _follow(self, base: Kept) -> Steps[Opened | Retired | None]:
-        """Return the session of *base* where a periodic cycle moved it meanwhile, or what is left."""
+    def _follow(self, base: Kept) -> Steps[Opened | None]:
+        """Return the session of *base* where a periodic cycle moved it meanwhile; None: it ended."""
         found = yield from self._find(base.key)
-        if isinstance(found, Opened):
-            # The client came while the old key was good.
-            self._is_forwarded = True
-            if not self._is_moving():
-                self._verified, self._session_key = found.kept.key, found.kept.key.session_key
+        if not isinstance(found, Opened):
+            return None
+        # The client came while the old key was good.
+        self._is_forwarded = True
+        if not self._is_moving():
+            self._verified, self._session_key = found.kept.key, found.kept.key.session_key
         return found
 
-    def _made_unheard(self, found: Opened | Retired | None) -> Kept | None:
-        """Return the save of this request that was made although nobody heard of it, if one was."""
-        for written in self._unheard:
-            if isinstance(found, Opened) and found.kept.record.holds(written.record):
-                return written
-            if isinstance(found, Retired) and found.revision == written.record.revision:
-                return written
-        return None
-
-    def _finish_unheard(self, made: Kept, base: Kept, own: keys.Verified) -> Steps[None]:
-        """Go on from *made*; all other saves over *base* come too late."""
-        if own.storage_key in (made.key.storage_key, base.key.storage_key):
-            is_periodic = made.record.old_key == base.key.storage_key
-            yield from self._finish_update(Target(made.key, base, is_periodic), base, made, [])
-        else:
-            # The session was given another key since.
-            self._adopt(made)
-            self._unheard = ()
-
-    def _finish_update(
-        self, target: Target, base: Kept, composed: Kept, merges: list[Merge]
-    ) -> Steps[None]:
-        was_login = self._is_login
+    def _finish_update(self, sent: Sent, merges: list[Merge]) -> Steps[None]:
+        target, base, composed = sent.target, sent.base, sent.composed
         self._finish_write(composed)
         self._verified, self._session_key = composed.key, composed.key.session_key
         self._is_key_untold = self._is_key_untold or target.is_moved
@@ -192,7 +193,11 @@ class Saving(Adding):
                 storage_key=storage_key,
                 old_storage_key=base.key.storage_key,
                 user_id=composed.record.user_id,
-                reason="periodic" if target.is_periodic else "login" if was_login else "requested",
+                reason="periodic"
+                if target.is_periodic
+                else "login"
+                if sent.is_login
+                else "requested",
             )
         if merges:
             self._note(
@@ -224,7 +229,7 @@ class Saving(Adding):
         if (yield from self._touch(base, used_at, now)):
             return
         found = yield from self._follow(base)
-        if not isinstance(found, Opened):
+        if found is None:
             self._forget_record(Standing.ENDED)
             raise SessionEnded
         # Takes over what is there now.

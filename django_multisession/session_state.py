@@ -20,7 +20,7 @@ from django_multisession.conf import config
 from django_multisession.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.entries import Entries
 from django_multisession.events import Event
-from django_multisession.kept import Kept
+from django_multisession.kept import Kept, Sent
 from django_multisession.records import Record, truncate
 
 #: Shorter values are no session keys to Django.
@@ -64,8 +64,8 @@ class SessionState(SessionBase):
         self._verified: keys.Verified | None = None
         self._other_keys: list[keys.Verified] = []
         self._kept: Kept | None = None
-        # Saves of what is kept that nobody heard the answer of, the last first: one may be made.
-        self._unheard: tuple[Kept, ...] = ()
+        # A save that is under way, or whose answer nobody heard.
+        self._unheard: Sent | None = None
         self._events: list[Event] = []
         self._came_at = self._now()
         self._unreachable_at: datetime | None = None
@@ -191,7 +191,8 @@ class SessionState(SessionBase):
 
     def _is_marked(self) -> bool:
         """Was it told that the session changed, or seen? It may be as it was, for all that."""
-        return self._modified_flag or self._entries().has_nested_change()
+        is_unsaved = self._modified_flag or self._unheard is not None
+        return is_unsaved or self._entries().has_nested_change()
 
     def _is_cycle_due(self, record: Record, now: datetime) -> bool:
         if self._is_forwarded or not self.counts_as_use or self._is_moving():
@@ -207,7 +208,8 @@ class SessionState(SessionBase):
 
     def _forget_record(self, standing: Standing) -> None:
         self._standing = standing
-        self._kept, self._unheard = None, ()
+        self._kept = self._unheard = None
+        self._is_confirmed = True
         self._has_written = self._is_key_untold = self._is_forwarded = self._is_after_end = False
 
     def _note_unreachable(self) -> None:
@@ -240,8 +242,9 @@ class SessionState(SessionBase):
             serialized = codec.serialize(entries, self.serializer())
         except Exception:  # noqa: BLE001  (whatever it is, the save shall tell)
             return True
-        may_be_stored = (self._kept, *self._unheard)
-        if self._is_login or any(serialized != kept.serialized for kept in may_be_stored):
+        if self._is_login or serialized != self._kept.serialized:
+            return True
+        if self._unheard is not None and serialized != self._unheard.composed.serialized:
             return True
         life = self._life(entries, self._kept.record.began_at)
         return now is not None and life != expiry.Life.of(self._kept.record)

@@ -93,6 +93,15 @@ def use_engine(
     return engine
 
 
+def be_patient(engine: Engine, settings: Settings) -> Engine:
+    """Take no pause of a busy machine for an outage: a test plays many thousand requests."""
+    if engine.kind == "redis":
+        settings.MULTISESSION_REDIS |= {"socket_timeout": 60, "socket_connect_timeout": 60}
+    elif engine.kind == "mongodb":
+        settings.MULTISESSION_MONGODB |= {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000}
+    return engine
+
+
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, settings: Settings, running_servers: Running) -> Engine:
     """Every engine on every kind of server, in turn."""

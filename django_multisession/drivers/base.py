@@ -73,6 +73,7 @@ class Driver(Protocol):
     ) -> Answer:
         """Do as `replace` under *old_key*, but store *record* under *new_key* and retire *old_key*.
 
+        Not where something lies under *new_key* already, unless this very move put it there.
         Atomic where the server can change two records at once. Where it cannot: add the new one,
         retire the old one on the same conditions, and on a conflict or a missing one delete the
         new one; nobody has been told its key. The retired record remembers *record*'s revision and

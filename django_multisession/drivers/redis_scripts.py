@@ -158,7 +158,7 @@ MOVE = _script(
     _LIVE,
     """
 local record = live_record(KEYS[1], tonumber(ARGV[2]))
-if record and record.revision == ARGV[1] then
+if record and record.revision == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 0 then
   store(KEYS[2], ARGV[3], 7)
   if ARGV[5] == '' then
     retire(KEYS[1], ARGV[6], 'retired', ARGV[4])

@@ -207,6 +207,20 @@ class DriverWriteLaws(DriverFixtures):
         assert verbs.move(old, new, moved, record.revision, NOW) == SAVED
         assert verbs.get(new) == moved
 
+    @pytest.mark.parametrize("is_ended", [False, True], ids=["record", "retired"])
+    def test_a_move_onto_a_taken_key_changes_nothing(
+        self, verbs: DriverVerbs, *, is_ended: bool
+    ) -> None:
+        old, new, record, theirs = make_key(), make_key(), make_record(), make_record()
+        verbs.add(old, record)
+        verbs.add(new, theirs)
+        if is_ended:
+            verbs.delete(new)
+        there = verbs.get(new)
+        assert verbs.move(old, new, next_write(record), record.revision, NOW) != SAVED
+        assert verbs.get(old) == record
+        assert verbs.get(new) == there
+
     def test_a_moved_record_can_be_replaced_and_deleted(self, verbs: DriverVerbs) -> None:
         old, new, record = make_key(), make_key(), make_record()
         moved = next_write(record)

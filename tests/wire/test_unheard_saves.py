@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.responding import CookieAnswer
-from django_multisession.signals import session_cycled, session_merged
+from django_multisession.signals import session_merged
 from django_multisession.store import DriverSessionStore
-from django_multisession.testing.engine_fixtures import USER_ID, heard
-from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
-from tests.engine_fixtures import Engine
+from django_multisession.testing.engine_fixtures import heard
+from django_multisession.testing.verbs import Run
 from tests.faults.cancelling import cancelled_at
 from tests.proxy import TCPProxy
-from tests.wire.conftest import Count, shorten_waits, under_none
+from tests.wire.conftest import under_none
+from tests.wire.unheard import Open, Unheard, begun, open_session, run, save_unheard
+
+__all__ = ["open_session", "run", "save_unheard"]
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -26,61 +28,6 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
 
 pytestmark = under_none
-
-#: What the proxy calls a write over a record, and a move of one.
-REPLACING = {"redis": "evalsha", "mongodb": "findAndModify"}
-MOVING = {"redis": "evalsha", "mongodb": "update"}
-
-Open = Callable[..., SessionVerbs]
-Unheard = Callable[..., None]
-
-
-@pytest.fixture(params=["sync", "async"])
-def run(request: pytest.FixtureRequest) -> Iterator[Run | None]:
-    run, close = open_runner(request.param)
-    yield run
-    close()
-
-
-@pytest.fixture
-def open_session(engine: Engine, settings: Settings, run: Run | None) -> Iterator[Open]:
-    settings.MULTISESSION_RESOLVERS = {"visits": "django_multisession.resolvers.sum_of_changes"}
-    settings.MULTISESSION_CYCLE_AFTER = None
-    shorten_waits(engine, settings)
-    # Redis gets its scripts, MongoDB its indexes.
-    warm = SessionVerbs(engine.SessionStore(), run)
-    for turn in range(2):
-        warm["turn"] = turn
-        warm.save()
-    warm.cycle_key()
-    warm.save()
-    yield lambda key=None: SessionVerbs(engine.SessionStore(key), run)
-    if run is not None:
-        run(engine.driver.aclose())
-
-
-@pytest.fixture
-def save_unheard(engine: Engine, proxy: TCPProxy) -> Unheard:
-    """Save a session, and lose the answer as often as the driver asks for it."""
-
-    def save(session: SessionVerbs, command: str | None = None) -> None:
-        command = command or REPLACING[engine.kind]
-        proxy.reset()
-        proxy.cut_next_answer(command, times=2)
-        with pytest.raises(StoreUnavailable):
-            session.save()
-        assert [name.lower() for name in proxy.commands].count(command.lower()) == 2
-
-    return save
-
-
-def begun(open_session: Open, **entries: Any) -> str:
-    """Return the key of a session that an earlier request stored."""
-    session = open_session()
-    session.update(entries)
-    session.save()
-    assert session.key is not None
-    return session.key
 
 
 def test_the_next_save_adds_nothing_twice(open_session: Open, save_unheard: Unheard) -> None:
@@ -97,7 +44,7 @@ def test_the_next_save_adds_nothing_twice(open_session: Open, save_unheard: Unhe
     assert open_session(key).entries() == {"visits": 13, "name": "after"}
 
 
-def test_the_first_of_two_unheard_saves_is_known_too(
+def test_the_first_of_many_refused_saves_is_known_too(
     open_session: Open, save_unheard: Unheard, proxy: TCPProxy
 ) -> None:
     key = begun(open_session, visits=1)
@@ -105,12 +52,13 @@ def test_the_first_of_two_unheard_saves_is_known_too(
     session["visits"] = 3
     save_unheard(session)
     proxy.refuse()
-    session["visits"] = 4
-    with pytest.raises(StoreUnavailable):
-        session.save()
+    for visits in range(4, 10):
+        session["visits"] = visits
+        with pytest.raises(StoreUnavailable):
+            session.save()
     proxy.accept()
     session.save()
-    assert open_session(key).entries() == {"visits": 4}
+    assert open_session(key).entries() == {"visits": 9}
 
 
 def test_a_change_that_is_taken_back_is_taken_back_in_the_store(
@@ -136,61 +84,48 @@ def test_a_save_that_nobody_else_met_is_no_merge(open_session: Open, save_unhear
     assert open_session(session.key).entries() == {"visits": 4}
 
 
-@pytest.mark.parametrize("is_login", [True, False], ids=["login", "cycle_key"])
-def test_a_move_is_gone_on_from_and_told_once(
-    *,
-    open_session: Open,
-    save_unheard: Unheard,
-    engine: Engine,
-    count_stored: Count,
-    is_login: bool,
+def test_a_nested_change_that_is_taken_back_is_taken_back_in_the_store(
+    open_session: Open, save_unheard: Unheard
 ) -> None:
-    before = count_stored()
-    key = begun(open_session, cart="tea")
-    session = open_session(key)
-    session.cycle_key()
-    if is_login:
-        session[USER_ID] = "7"
-    save_unheard(session, MOVING[engine.kind])
-    session["name"] = "ada"
-    with heard(session_cycled) as cycles:
-        assert session.respond() is CookieAnswer.SET
-    reasons = [cycle["reason"] for cycle in cycles]
-    assert reasons == ["login" if is_login else "requested"]
-    assert open_session(session.key).entries() == session.entries()
-    assert session.entries().items() >= {"cart": "tea", "name": "ada"}.items()
-    assert open_session(key).entries() == {}
-    # The session, and what is left where it was.
-    assert count_stored() == before + 2
+    session = open_session(begun(open_session, cart=["tea"]))
+    session["cart"].append("ink")
+    save_unheard(session)
+    session["cart"].remove("ink")
+    assert session.respond() is CookieAnswer.SET
+    assert open_session(session.key).entries() == {"cart": ["tea"]}
 
 
-def test_a_session_that_got_another_key_since_lies_under_that_one(
-    open_session: Open, save_unheard: Unheard, engine: Engine
+def test_a_session_that_is_cleared_after_it_keeps_nothing_of_what_others_saved(
+    open_session: Open, save_unheard: Unheard
 ) -> None:
-    key = begun(open_session, cart="tea")
-    session = open_session(key)
-    session.cycle_key()
-    save_unheard(session, MOVING[engine.kind])
-    between = session.key
-    session.cycle_key()
-    session[USER_ID] = "7"
+    session = open_session(begun(open_session, name="before"))
+    session["name"] = "after"
+    save_unheard(session)
+    other = open_session(session.key)
+    other["cart"] = "tea"
+    other.save()
+    session.session.clear()
     session.save()
-    assert open_session(session.key).entries() == {"cart": "tea", USER_ID: "7"}
-    assert open_session(between).entries() == open_session(key).entries() == {}
-
-
-def test_a_save_that_was_made_and_then_ended_stays_ended(
-    open_session: Open, save_unheard: Unheard, engine: Engine
-) -> None:
-    session = open_session(begun(open_session, cart="tea"))
-    session.cycle_key()
-    save_unheard(session, MOVING[engine.kind])
-    open_session(session.key).flush()
-    session["name"] = "late"
-    with pytest.raises(Exception, match="ended") as interrupted:
-        session.save()
-    assert type(interrupted.value).__name__ == "SessionEnded"
     assert open_session(session.key).entries() == {}
+
+
+def test_a_session_that_another_request_cycled_after_it_is_gone_on_with(
+    open_session: Open, save_unheard: Unheard, settings: Settings, clock: Clock
+) -> None:
+    key = begun(open_session, visits=1)
+    session = open_session(key)
+    session["visits"] = 3
+    save_unheard(session)
+    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
+    clock.advance(seconds=5 * 60)
+    other = open_session(key)
+    other["visits"] = 13
+    other.save()
+    assert other.key != key
+    session["name"] = "after"
+    session.save()
+    assert session.key == other.key
+    assert open_session(key).entries() == {"visits": 13, "name": "after"}
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["unanswered", "answered"])

@@ -1,0 +1,72 @@
+"""Sessions behind a proxy, and saves that are made although nobody hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
+from tests.engine_fixtures import Engine
+from tests.proxy import TCPProxy
+from tests.wire.conftest import shorten_waits
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+#: What the proxy calls a write over a record, and a move of one.
+REPLACING = {"redis": "evalsha", "mongodb": "findAndModify"}
+MOVING = {"redis": "evalsha", "mongodb": "update"}
+
+Open = Callable[..., SessionVerbs]
+Unheard = Callable[..., None]
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run | None]:
+    run, close = open_runner(request.param)
+    yield run
+    close()
+
+
+@pytest.fixture
+def open_session(engine: Engine, settings: Settings, run: Run | None) -> Iterator[Open]:
+    settings.MULTISESSION_RESOLVERS = {"visits": "django_multisession.resolvers.sum_of_changes"}
+    settings.MULTISESSION_CYCLE_AFTER = None
+    shorten_waits(engine, settings)
+    # Redis gets its scripts, MongoDB its indexes.
+    warm = SessionVerbs(engine.SessionStore(), run)
+    for turn in range(2):
+        warm["turn"] = turn
+        warm.save()
+    warm.cycle_key()
+    warm.save()
+    yield lambda key=None: SessionVerbs(engine.SessionStore(key), run)
+    if run is not None:
+        run(engine.driver.aclose())
+
+
+@pytest.fixture
+def save_unheard(engine: Engine, proxy: TCPProxy) -> Unheard:
+    """Save a session, and lose the answer as often as the driver asks for it."""
+
+    def save(session: SessionVerbs, command: str | None = None) -> None:
+        command = command or REPLACING[engine.kind]
+        proxy.reset()
+        proxy.cut_next_answer(command, times=2)
+        with pytest.raises(StoreUnavailable):
+            session.save()
+        assert [name.lower() for name in proxy.commands].count(command.lower()) == 2
+
+    return save
+
+
+def begun(open_session: Open, **entries: Any) -> str:
+    """Return the key of a session that an earlier request stored."""
+    session = open_session()
+    session.update(entries)
+    session.save()
+    assert session.key is not None
+    return session.key
