@@ -121,7 +121,9 @@ class Lifecycle(Saving):
         """
         self._is_login = True
         needs_key = self._standing is Standing.ENDED or (
-            self._standing is Standing.STORED and not self._is_moving()
+            self._standing is Standing.STORED
+            # A move that was not heard of may be over.
+            and (self._unheard is not None or not self._is_moving())
         )
         if needs_key and config().cycle_on_login:
             self._give_new_key()

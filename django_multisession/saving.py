@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 from collections.abc import Iterable
@@ -67,14 +68,15 @@ class Saving(Adding):
     def _update(self) -> Steps[None]:
         """Write over the stored record what changed, move it to a new key, or touch it."""
         merges: list[Merge] = []
-        if self._unheard is not None:
+        if self._unheard is not None and self._is_stored_as(self._unheard.base):
             yield from self._settle(self._unheard, merges)
         for tries in range(SAVE_TRIES):
             yield from _let_others_go_first(tries)
             now = self._now()
             base, own = self._kept, self._own_key()
-            assert base is not None  # noqa: S101  (what STORED means; for mypy)
-            assert own is not None  # noqa: S101  (as above)
+            if base is None or own is None:
+                # Another coroutine of this request ended it.
+                return
             is_periodic = self._is_cycle_due(base.record, now)
             is_to_write = is_periodic or self._is_moving() or self._is_first_seen(base)
             if not (is_to_write or base.by_fallback or self._has_changed(now)):
@@ -99,19 +101,25 @@ class Saving(Adding):
             if answer.outcome is Outcome.SAVED:
                 yield from self._finish_update(sent, merges)
                 return
-            if answer.outcome is Outcome.CONFLICT:
-                found = self._open(base.key, answer.stored, self._now())
-            else:
-                found = yield from self._follow(base)
-                if found is None:
-                    yield from self._meet_end()
-                    return
-            merges.append(self._merge(found))
+            if not (yield from self._go_on_from(base, answer, merges)):
+                yield from self._meet_end()
+                return
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
 
     def _is_stored_as(self, base: Kept) -> bool:
         """Is *base* what this session knows to be stored, or that but for a touch?"""
-        return self._kept is None or self._kept.record.revision == base.record.revision
+        return self._kept is not None and self._kept.record.revision == base.record.revision
+
+    def _go_on_from(self, base: Kept, answer: Answer, merges: list[Merge]) -> Steps[bool]:
+        """Merge with what *answer* found in place of *base*; False if the session is no more."""
+        if answer.outcome is Outcome.CONFLICT:
+            found = self._open(base.key, answer.stored, self._now())
+        else:
+            found = yield from self._follow(base)
+            if found is None:
+                return False
+        merges.append(self._merge(found))
+        return True
 
     def _send(self, sent: Sent, now: datetime) -> Steps[Answer]:
         old_key, new_key = sent.base.key.storage_key, sent.target.key.storage_key
@@ -129,39 +137,41 @@ class Saving(Adding):
 
     def _settle(self, sent: Sent, merges: list[Merge]) -> Steps[None]:
         """Find out what became of *sent* by sending it again; it is made once, or not at all."""
-        if not self._is_stored_as(sent.base):
-            self._unheard = None
-            return
-        own, is_login, is_cleared = self._own_key(), self._is_login, self._is_cleared
-        answer = yield from self._send(sent, self._now())
-        if not self._is_stored_as(sent.base):
-            return
-        found = None
+        again = self._as_used_now(sent)
+        answer = yield from self._send(again, self._now())
+        others: Opened | None = None
         if answer.outcome is not Outcome.SAVED:
-            found = yield from self._find_made(sent)
-            if found is None:
+            self._unheard = sent
+            found = yield from self._find(sent.base.key)
+            if self._unheard is sent:
+                self._unheard = None
+            if not (isinstance(found, Opened) and found.kept.record.holds(sent.composed.record)):
                 # It was not made, and comes too late by now.
                 return
-        yield from self._finish_update(sent, [])
-        self._is_cleared = is_cleared and not sent.is_cleared
-        given = (sent.base.key.storage_key, sent.target.key.storage_key)
-        if own is not None and own.storage_key not in given:
-            # The session was given another key since; by a login, perhaps.
-            self._verified, self._session_key, self._is_login = own, own.session_key, is_login
-        elif found is not None:
-            self._verified, self._session_key = found.kept.key, found.kept.key.session_key
-        if found is not None:
-            merged = self._merge(found)
-            if found.kept.record.revision != sent.composed.record.revision:
+            others = found
+        if not self._is_stored_as(sent.base):
+            # Another coroutine of this request was first.
+            return
+        yield from self._finish_update(again, [])
+        if others is not None:
+            # They went on from it.
+            self._is_forwarded = self._is_forwarded or others.hops > 0
+            if not self._is_moving():
+                self._verified, self._session_key = others.kept.key, others.kept.key.session_key
+            merged = self._merge(others)
+            if others.kept.record.revision != sent.composed.record.revision:
                 merges.append(merged)
 
-    def _find_made(self, sent: Sent) -> Steps[Opened | None]:
-        """Return the session with *sent* in it, where others went on from that; None: it has not."""
-        for key in dict.fromkeys((sent.base.key, sent.target.key)):
-            found = yield from self._find(key)
-            if isinstance(found, Opened) and found.kept.record.holds(sent.composed.record):
-                return found
-        return None
+    def _as_used_now(self, sent: Sent) -> Sent:
+        """Return *sent* with the last use that is known now: it must not move back."""
+        known = [sent.composed.record.touched_at, sent.base.record.touched_at]
+        if self._kept is not None:
+            known.append(self._kept.record.touched_at)
+        if self.counts_as_use:
+            known.append(self._now())
+        record = dataclasses.replace(sent.composed.record, touched_at=max(known))
+        composed = dataclasses.replace(sent.composed, record=record)
+        return dataclasses.replace(sent, composed=composed)
 
     def _is_asked_for(self, base: Kept, own: keys.Verified, now: datetime) -> bool:
         """Is there more to write than what periodic cycling does by itself?"""
@@ -181,8 +191,17 @@ class Saving(Adding):
 
     def _finish_update(self, sent: Sent, merges: list[Merge]) -> Steps[None]:
         target, base, composed = sent.target, sent.base, sent.composed
+        own, is_login, is_cleared = self._own_key(), self._is_login, self._is_cleared
         self._finish_write(composed)
-        self._verified, self._session_key = composed.key, composed.key.session_key
+        # What was done since it was sent is still to be saved.
+        self._is_cleared = is_cleared and not sent.is_cleared
+        given = (base.key.storage_key, target.key.storage_key)
+        if own is not None and own.storage_key not in given:
+            # The session got yet another key: by a login, perhaps.
+            self._verified, self._session_key, self._is_login = own, own.session_key, is_login
+        else:
+            self._verified, self._session_key = composed.key, composed.key.session_key
+            self._is_login = is_login and not sent.is_login
         self._is_key_untold = self._is_key_untold or target.is_moved
         storage_key = composed.key.storage_key
         if target.is_moved:

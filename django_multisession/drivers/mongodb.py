@@ -27,6 +27,7 @@ from django_multisession.records import (
     SAVED,
     Answer,
     Record,
+    Retired,
     Stored,
     answer_of_move,
     answer_of_replace,
@@ -92,10 +93,10 @@ class MongoDBDriver:
         result = self._connection.ask(_moving(old_key, new_key, record, expected, now, forward))
         if _has_moved(result):
             return SAVED
-        # Where the new key was taken, what is there is not this move's to delete.
-        if result is not None:
-            self._connection.ask(_withdrawing(new_key))
-        return answer_of_move(self.get(old_key), record, now)
+        stored = self.get(old_key)
+        if _is_to_withdraw(result, stored, record):
+            self._connection.ask(_withdrawing(new_key, record))
+        return answer_of_move(stored, record, now)
 
     async def amove(
         self,
@@ -111,9 +112,10 @@ class MongoDBDriver:
         result = await self._connection.aask(moving)
         if _has_moved(result):
             return SAVED
-        if result is not None:
-            await self._connection.aask(_withdrawing(new_key))
-        return answer_of_move(await self.aget(old_key), record, now)
+        stored = await self.aget(old_key)
+        if _is_to_withdraw(result, stored, record):
+            await self._connection.aask(_withdrawing(new_key, record))
+        return answer_of_move(stored, record, now)
 
     def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
         """See Driver.touch()."""
@@ -226,8 +228,20 @@ def _has_moved(result: Any) -> bool:
     return result is not None and result.upserted_count + result.matched_count == 2  # noqa: PLR2004  (new and old)
 
 
-def _withdrawing(new_key: str) -> Command:
-    return lambda sessions: sessions.delete_one({"_id": new_key})
+def _is_to_withdraw(result: Any, stored_at_old: Stored, record: Record) -> bool:
+    """Is what lies under the new key this refused move's, and to be deleted?"""
+    if result is None:
+        # The new key was taken.
+        return False
+    if isinstance(stored_at_old, Retired) and stored_at_old.revision == record.revision:
+        return False
+    # An earlier attempt may have been made, and its retired record be gone by now.
+    return stored_at_old is not None or result.upserted_count > 0
+
+
+def _withdrawing(new_key: str, record: Record) -> Command:
+    # Not where somebody has saved over it.
+    return lambda sessions: sessions.delete_one({"_id": new_key, "revisions.0": record.revision})
 
 
 def _touching(key: str, touched_at: datetime, now: datetime) -> Command:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from servers import RedisServer
 
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.redis import SessionStore
 from tests.drivers.redis_fixtures import own_redis, within_deadline
-from tests.faults.redis_interrupting import Interrupted
+from tests.faults.interrupting import Interrupted, Library
 from tests.faults.redis_site import opener, stored, use_redis
 from tests.proxy import TCPProxy
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from pytest_django import Settings
 
 pytestmark = pytest.mark.once
+
+REDIS_PY = Library(
+    package=redis.__file__.rpartition("/")[0],
+    sends="send_packed_command",
+    # Its parser is called so, and the one in C.
+    waits="read_from_socket",
+)
 
 BEFORE, AFTER = {"name": "before"}, {"name": "after", "second": "after"}
 
@@ -57,7 +65,7 @@ def test_a_thread_that_ends_before_its_save_is_answered_leaves_the_answer_to_nob
         key = stored(open_session, name="before")
         save = _changing(key).save
         own_redis.pause()
-        interrupted = Interrupted(save, line)
+        interrupted = Interrupted(REDIS_PY, save, line)
         interrupted.run()
         if interrupted.has_waited:
             # From here on redis-py sees to it.
@@ -87,7 +95,7 @@ def test_a_thread_that_ends_anywhere_in_a_save_leaves_the_session_whole_and_othe
         # At every other time it has to connect first.
         if line % 2:
             SessionStore.get_driver()._client.connection_pool.disconnect()  # type: ignore[attr-defined]  # it is a RedisDriver
-        interrupted = Interrupted(_changing(key).save, line, is_from_the_start=True)
+        interrupted = Interrupted(REDIS_PY, _changing(key).save, line, is_from_the_start=True)
         interrupted.run()
         assert open_session(others).entries() == {"name": "of somebody else"}
         assert open_session(key).entries() in (BEFORE, AFTER)

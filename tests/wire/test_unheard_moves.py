@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pymongo
 import pytest
+import redis
 
+from django_multisession.interruption import SessionEnded
 from django_multisession.records import Record
 from django_multisession.responding import CookieAnswer
 from django_multisession.signals import session_cycled, session_ended
 from django_multisession.testing.engine_fixtures import USER_ID, heard, storage_key
 from django_multisession.testing.verbs import Run
-from tests.drivers.redis_fixtures import within_deadline
 from tests.engine_fixtures import Engine
 from tests.wire.conftest import Count, under_none
 from tests.wire.unheard import MOVING, Open, Unheard, begun, open_session, run, save_unheard
@@ -21,9 +22,23 @@ from tests.wire.unheard import MOVING, Open, Unheard, begun, open_session, run, 
 __all__ = ["open_session", "run", "save_unheard"]
 
 if TYPE_CHECKING:
+    from pytest_django import Settings
+
     from tests.conftest import Clock
 
 pytestmark = under_none
+
+
+def collect(engine: Engine, settings: Settings, key: str) -> None:
+    """Remove what is left under *key*, as the server does by itself after a minute."""
+    if engine.kind == "redis":
+        with redis.Redis.from_url(engine.server.url) as server:
+            assert server.delete(settings.MULTISESSION_REDIS["PREFIX"] + key) == 1
+    else:
+        options = settings.MULTISESSION_MONGODB
+        with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
+            sessions = client[options["DATABASE"]][options["COLLECTION"]]
+            assert sessions.delete_one({"_id": key}).deleted_count == 1
 
 
 @pytest.mark.parametrize("is_login", [True, False], ids=["login", "cycle_key"])
@@ -86,20 +101,38 @@ def test_a_login_after_it_begins_the_session_anew(
     assert record.began_at == clock.now
 
 
-def test_a_move_is_gone_on_from_when_nothing_is_left_where_it_began(
-    open_session: Open, save_unheard: Unheard, engine: Engine, clock: Clock
+def test_a_session_that_moved_long_ago_is_neither_gone_on_with_nor_ended(
+    open_session: Open, save_unheard: Unheard, engine: Engine, settings: Settings
 ) -> None:
+    """Where nothing is left to tell a move from an end, nothing may be revived."""
     key = begun(open_session, cart="tea")
     session = open_session(key)
     session.cycle_key()
     save_unheard(session, MOVING[engine.kind])
-    engine.driver.forget(storage_key(key), timedelta(0))
-    clock.advance(seconds=5 * 60)
+    moved = session.key
+    collect(engine, settings, storage_key(key))
+    assert engine.driver.get(storage_key(key)) is None
     session["name"] = "after"
-    if engine.kind == "redis":
-        within_deadline(lambda: engine.driver.get(storage_key(key)) is None)
+    with pytest.raises(SessionEnded):
+        session.save()
+    assert open_session(moved).entries() == {"cart": "tea"}
+
+
+def test_a_login_by_hand_after_it_gets_a_key_of_its_own(
+    open_session: Open, save_unheard: Unheard, engine: Engine, clock: Clock
+) -> None:
+    session = open_session(begun(open_session, cart="tea"))
+    session.cycle_key()
+    save_unheard(session, MOVING[engine.kind])
+    between = session.key
+    clock.advance(seconds=60)
+    session[USER_ID] = "7"
     session.save()
-    assert open_session(session.key).entries() == {"cart": "tea", "name": "after"}
+    assert session.key != between
+    record = engine.driver.get(storage_key(session.key))
+    assert isinstance(record, Record)
+    assert record.began_at == clock.now
+    assert open_session(between).entries() == {}
 
 
 @pytest.mark.parametrize("verb", ["flush", "delete"])
@@ -125,10 +158,50 @@ def test_a_save_that_was_made_and_then_ended_stays_ended(
     save_unheard(session, MOVING[engine.kind])
     open_session(session.key).flush()
     session["name"] = "late"
-    with pytest.raises(Exception, match="ended") as interrupted:
+    with pytest.raises(SessionEnded):
         session.save()
-    assert type(interrupted.value).__name__ == "SessionEnded"
     assert open_session(session.key).entries() == {}
+
+
+@pytest.mark.parametrize("run", ["async"], indirect=True)
+def test_a_login_while_another_coroutine_saves_gets_a_key_of_its_own(
+    open_session: Open, run: Run
+) -> None:
+    session = open_session(begun(open_session, cart="tea"))
+    before = session.key
+    session["name"] = "ada"
+
+    async def save_and_log_in() -> None:
+        saving = asyncio.ensure_future(session.session.asave())
+        await asyncio.sleep(0)
+        await session.session.acycle_key()
+        await session.session.aset(USER_ID, "7")
+        await saving
+        await session.session.asave()
+
+    run(save_and_log_in())
+    assert session.key != before
+    assert open_session(before).entries() == {}
+    assert open_session(session.key).entries() == {"cart": "tea", "name": "ada", USER_ID: "7"}
+
+
+@pytest.mark.parametrize("run", ["async"], indirect=True)
+def test_a_flush_while_another_coroutine_saves_ends_the_session(
+    open_session: Open, run: Run
+) -> None:
+    session = open_session(begun(open_session, cart="tea"))
+    before = session.key
+    session["name"] = "ada"
+
+    async def save_and_flush() -> CookieAnswer:
+        saving = asyncio.ensure_future(session.session.asave())
+        await asyncio.sleep(0)
+        await session.session.aflush()
+        await saving
+        return await session.session.arespond()
+
+    assert run(save_and_flush()) is CookieAnswer.REMOVE
+    assert open_session(before).entries() == {}
 
 
 @pytest.mark.parametrize("run", ["async"], indirect=True)

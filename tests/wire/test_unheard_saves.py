@@ -15,10 +15,11 @@ from django_multisession.signals import session_merged
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine_fixtures import heard
 from django_multisession.testing.verbs import Run
+from tests.engine_fixtures import Engine
 from tests.faults.cancelling import cancelled_at
 from tests.proxy import TCPProxy
 from tests.wire.conftest import under_none
-from tests.wire.unheard import Open, Unheard, begun, open_session, run, save_unheard
+from tests.wire.unheard import GETTING, Open, Unheard, begun, open_session, run, save_unheard
 
 __all__ = ["open_session", "run", "save_unheard"]
 
@@ -125,6 +126,54 @@ def test_a_session_that_another_request_cycled_after_it_is_gone_on_with(
     session["name"] = "after"
     session.save()
     assert session.key == other.key
+    assert open_session(key).entries() == {"visits": 13, "name": "after"}
+    # The client was not seen with the new key yet, so the old one leads on however late it comes.
+    clock.advance(seconds=2 * 60)
+    assert open_session(key).entries() == {"visits": 13, "name": "after"}
+
+
+def test_it_does_not_move_the_last_use_back(
+    open_session: Open, save_unheard: Unheard, settings: Settings, clock: Clock
+) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = timedelta(minutes=30)
+    key = begun(open_session, name="before")
+    session = open_session(key)
+    session["name"] = "after"
+    save_unheard(session)
+    clock.advance(seconds=20 * 60)
+    used = open_session(key)
+    assert used["name"] == "after"
+    assert used.respond() is CookieAnswer.SET
+    clock.advance(seconds=11 * 60)
+    session["cart"] = "tea"
+    session.save()
+    assert open_session(key).entries() == {"name": "after", "cart": "tea"}
+
+
+def test_it_is_settled_although_the_server_fails_in_the_middle_of_that(
+    *,
+    open_session: Open,
+    save_unheard: Unheard,
+    engine: Engine,
+    settings: Settings,
+    clock: Clock,
+    proxy: TCPProxy,
+) -> None:
+    key = begun(open_session, visits=1)
+    session = open_session(key)
+    session["visits"] = 3
+    save_unheard(session)
+    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
+    clock.advance(seconds=5 * 60)
+    other = open_session(key)
+    other["visits"] = 13
+    other.save()
+    session["name"] = "after"
+    # The write is answered; the look at what is there then is not.
+    proxy.cut_next_answer(GETTING[engine.kind], times=2)
+    with pytest.raises(StoreUnavailable):
+        session.save()
+    session.save()
     assert open_session(key).entries() == {"visits": 13, "name": "after"}
 
 

@@ -16,8 +16,9 @@ from tests.wire.conftest import shorten_waits
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-#: What the proxy calls a write over a record, and a move of one.
+#: What the proxy calls a write over a record, a read, and a move.
 REPLACING = {"redis": "evalsha", "mongodb": "findAndModify"}
+GETTING = {"redis": "hgetall", "mongodb": "find"}
 MOVING = {"redis": "evalsha", "mongodb": "update"}
 
 Open = Callable[..., SessionVerbs]
