@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import secrets
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django_multisession import conversation, keys, merge, signals
-from django_multisession.adding import Adding
+from django_multisession import conversation, keys, merge
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.exceptions import SessionConflict, StoreUnavailable
@@ -19,6 +16,7 @@ from django_multisession.merge import Merge
 from django_multisession.reading import Opened
 from django_multisession.records import Answer, Outcome
 from django_multisession.session_state import Standing
+from django_multisession.settling import Settling
 
 #: How often a save that met another save is tried again before it gives up.
 SAVE_TRIES = 64
@@ -34,7 +32,7 @@ _random = secrets.SystemRandom()
 logger = logging.getLogger("django_multisession")
 
 
-class Saving(Adding):
+class Saving(Settling):
     """The steps that write."""
 
     def _save(self, must_create: bool) -> Steps[None]:
@@ -89,7 +87,7 @@ class Saving(Adding):
             try:
                 answer = yield from self._send(sent, now)
             except StoreUnavailable:
-                if self._is_asked_for(base, own, now):
+                if self._kept is None or self._is_asked_for(base, own, now):
                     raise
                 # What was read is good, and so is the key it was read by.
                 logger.warning("A session keeps its key: the server did not answer.")
@@ -106,72 +104,19 @@ class Saving(Adding):
                 return
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
 
-    def _is_stored_as(self, base: Kept) -> bool:
-        """Is *base* what this session knows to be stored, or that but for a touch?"""
-        return self._kept is not None and self._kept.record.revision == base.record.revision
-
     def _go_on_from(self, base: Kept, answer: Answer, merges: list[Merge]) -> Steps[bool]:
         """Merge with what *answer* found in place of *base*; False if the session is no more."""
         if answer.outcome is Outcome.CONFLICT:
             found = self._open(base.key, answer.stored, self._now())
         else:
             found = yield from self._follow(base)
+            if not self._is_stored_as(base):
+                # Another coroutine of this request was faster.
+                return True
             if found is None:
                 return False
         merges.append(self._merge(found))
         return True
-
-    def _send(self, sent: Sent, now: datetime) -> Steps[Answer]:
-        old_key, new_key = sent.base.key.storage_key, sent.target.key.storage_key
-        record, expected = sent.composed.record, sent.base.record.revision
-        # Noted first: who is cancelled hears nothing, and another coroutine may not wait for it.
-        self._unheard = sent
-        if sent.target.is_moved:
-            forward = sent.target.forward
-            answer = yield from conversation.move(old_key, new_key, record, expected, now, forward)
-        else:
-            answer = yield from conversation.replace(old_key, record, expected, now)
-        if self._unheard is sent:
-            self._unheard = None
-        return answer
-
-    def _settle(self, sent: Sent, merges: list[Merge]) -> Steps[None]:
-        """Find out what became of *sent* by sending it again; it is made once, or not at all."""
-        again = self._as_used_now(sent)
-        answer = yield from self._send(again, self._now())
-        others: Opened | None = None
-        if answer.outcome is not Outcome.SAVED:
-            self._unheard = sent
-            found = yield from self._find(sent.base.key)
-            if self._unheard is sent:
-                self._unheard = None
-            if not (isinstance(found, Opened) and found.kept.record.holds(sent.composed.record)):
-                # It was not made, and comes too late by now.
-                return
-            others = found
-        if not self._is_stored_as(sent.base):
-            # Another coroutine of this request was first.
-            return
-        yield from self._finish_update(again, [])
-        if others is not None:
-            # They went on from it.
-            self._is_forwarded = self._is_forwarded or others.hops > 0
-            if not self._is_moving():
-                self._verified, self._session_key = others.kept.key, others.kept.key.session_key
-            merged = self._merge(others)
-            if others.kept.record.revision != sent.composed.record.revision:
-                merges.append(merged)
-
-    def _as_used_now(self, sent: Sent) -> Sent:
-        """Return *sent* with the last use that is known now: it must not move back."""
-        known = [sent.composed.record.touched_at, sent.base.record.touched_at]
-        if self._kept is not None:
-            known.append(self._kept.record.touched_at)
-        if self.counts_as_use:
-            known.append(self._now())
-        record = dataclasses.replace(sent.composed.record, touched_at=max(known))
-        composed = dataclasses.replace(sent.composed, record=record)
-        return dataclasses.replace(sent, composed=composed)
 
     def _is_asked_for(self, base: Kept, own: keys.Verified, now: datetime) -> bool:
         """Is there more to write than what periodic cycling does by itself?"""
@@ -181,59 +126,13 @@ class Saving(Adding):
     def _follow(self, base: Kept) -> Steps[Opened | None]:
         """Return the session of *base* where a periodic cycle moved it meanwhile; None: it ended."""
         found = yield from self._find(base.key)
-        if not isinstance(found, Opened):
+        if not isinstance(found, Opened) or not self._is_stored_as(base):
             return None
         # The client came while the old key was good.
         self._is_forwarded = True
         if not self._is_moving():
             self._verified, self._session_key = found.kept.key, found.kept.key.session_key
         return found
-
-    def _finish_update(self, sent: Sent, merges: list[Merge]) -> Steps[None]:
-        target, base, composed = sent.target, sent.base, sent.composed
-        own, is_login, is_cleared = self._own_key(), self._is_login, self._is_cleared
-        self._finish_write(composed)
-        # What was done since it was sent is still to be saved.
-        self._is_cleared = is_cleared and not sent.is_cleared
-        given = (base.key.storage_key, target.key.storage_key)
-        if own is not None and own.storage_key not in given:
-            # The session got yet another key: by a login, perhaps.
-            self._verified, self._session_key, self._is_login = own, own.session_key, is_login
-        else:
-            self._verified, self._session_key = composed.key, composed.key.session_key
-            self._is_login = is_login and not sent.is_login
-        self._is_key_untold = self._is_key_untold or target.is_moved
-        storage_key = composed.key.storage_key
-        if target.is_moved:
-            # Until it comes with the new key, the client is one that came with the old one.
-            self._is_forwarded = target.is_periodic
-            self._note(
-                signals.session_cycled,
-                storage_key=storage_key,
-                old_storage_key=base.key.storage_key,
-                user_id=composed.record.user_id,
-                reason="periodic"
-                if target.is_periodic
-                else "login"
-                if sent.is_login
-                else "requested",
-            )
-        if merges:
-            self._note(
-                signals.session_merged,
-                storage_key=storage_key,
-                resolved_entries=_names(merge.resolved for merge in merges),
-                lost_entries=_names(merge.lost for merge in merges),
-            )
-        if base.record.old_key is not None and composed.record.old_key is None:
-            # From here on it is kept only to notice who comes with it.
-            conf = config()
-            life = conf.cycle_grace + (conf.cycle_after or timedelta(0))
-            # The save is made: what tidies up behind it must not turn it into an error.
-            try:
-                yield from conversation.forget(base.record.old_key, life)
-            except StoreUnavailable:
-                logger.warning("An old key stays longer: the server did not answer.")
 
     def _confirm(self, base: Kept, now: datetime) -> Steps[None]:
         """See that a session that did not change is still there, before its cookie is set again.
@@ -242,12 +141,15 @@ class Saving(Adding):
         """
         record = base.record
         is_fresh = self._is_key_untold or now - record.touched_at < RESPONSE_TIME
-        if self._has_written and is_fresh and not self._is_touch_due(record, now):
+        is_sure = self._has_written and self._is_confirmed and is_fresh
+        if is_sure and not self._is_touch_due(record, now):
             return
         used_at = now if self.counts_as_use else record.touched_at
         if (yield from self._touch(base, used_at, now)):
             return
         found = yield from self._follow(base)
+        if not self._is_stored_as(base):
+            return
         if found is None:
             self._forget_record(Standing.ENDED)
             raise SessionEnded
@@ -284,10 +186,6 @@ def _let_others_go_first(tries: int) -> Steps[None]:
     if tries > 1 and tries % 2 == 0:
         longest = min(FIRST_PAUSE * 2 ** (tries // 2 - 1), LONGEST_PAUSE)
         yield from conversation.pause(_random.uniform(0, longest))
-
-
-def _names(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for group in groups for name in group))
 
 
 def unread() -> StoreUnavailable:

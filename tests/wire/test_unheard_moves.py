@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pymongo
 import pytest
-import redis
 
 from django_multisession.interruption import SessionEnded
 from django_multisession.records import Record
@@ -17,7 +15,16 @@ from django_multisession.testing.engine_fixtures import USER_ID, heard, storage_
 from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
 from tests.wire.conftest import Count, under_none
-from tests.wire.unheard import MOVING, Open, Unheard, begun, open_session, run, save_unheard
+from tests.wire.unheard import (
+    MOVING,
+    Open,
+    Unheard,
+    begun,
+    collect,
+    open_session,
+    run,
+    save_unheard,
+)
 
 __all__ = ["open_session", "run", "save_unheard"]
 
@@ -27,18 +34,6 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
 
 pytestmark = under_none
-
-
-def collect(engine: Engine, settings: Settings, key: str) -> None:
-    """Remove what is left under *key*, as the server does by itself after a minute."""
-    if engine.kind == "redis":
-        with redis.Redis.from_url(engine.server.url) as server:
-            assert server.delete(settings.MULTISESSION_REDIS["PREFIX"] + key) == 1
-    else:
-        options = settings.MULTISESSION_MONGODB
-        with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
-            sessions = client[options["DATABASE"]][options["COLLECTION"]]
-            assert sessions.delete_one({"_id": key}).deleted_count == 1
 
 
 @pytest.mark.parametrize("is_login", [True, False], ids=["login", "cycle_key"])

@@ -10,16 +10,27 @@ from typing import TYPE_CHECKING
 import pytest
 
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.interruption import SessionEnded
 from django_multisession.responding import CookieAnswer
 from django_multisession.signals import session_merged
 from django_multisession.store import DriverSessionStore
-from django_multisession.testing.engine_fixtures import heard
+from django_multisession.testing.engine_fixtures import heard, storage_key
 from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
 from tests.faults.cancelling import cancelled_at
 from tests.proxy import TCPProxy
 from tests.wire.conftest import under_none
-from tests.wire.unheard import GETTING, Open, Unheard, begun, open_session, run, save_unheard
+from tests.wire.unheard import (
+    GETTING,
+    MOVING,
+    Open,
+    Unheard,
+    begun,
+    collect,
+    open_session,
+    run,
+    save_unheard,
+)
 
 __all__ = ["open_session", "run", "save_unheard"]
 
@@ -130,6 +141,45 @@ def test_a_session_that_another_request_cycled_after_it_is_gone_on_with(
     # The client was not seen with the new key yet, so the old one leads on however late it comes.
     clock.advance(seconds=2 * 60)
     assert open_session(key).entries() == {"visits": 13, "name": "after"}
+
+
+def test_a_session_that_was_cycled_by_it_and_ended_long_ago_stays_ended(
+    *,
+    open_session: Open,
+    save_unheard: Unheard,
+    engine: Engine,
+    settings: Settings,
+    clock: Clock,
+) -> None:
+    key = begun(open_session, name="before")
+    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
+    clock.advance(seconds=5 * 60)
+    session = open_session(key)
+    session["name"] = "after"
+    save_unheard(session, MOVING[engine.kind])
+    client = open_session(key)
+    assert client["name"] == "after"
+    moved = client.key
+    client.flush()
+    collect(engine, settings, storage_key(moved))
+    session["name"] = "late"
+    with pytest.raises(SessionEnded):
+        session.save()
+    assert open_session(moved).entries() == open_session(key).entries() == {}
+
+
+def test_a_use_after_it_is_noted(
+    open_session: Open, save_unheard: Unheard, settings: Settings, clock: Clock
+) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = timedelta(minutes=30)
+    key = begun(open_session, name="before")
+    session = open_session(key)
+    session["name"] = "after"
+    save_unheard(session)
+    clock.advance(seconds=20 * 60)
+    assert session.respond() is CookieAnswer.SET
+    clock.advance(seconds=20 * 60)
+    assert open_session(key).entries() == {"name": "after"}
 
 
 def test_it_does_not_move_the_last_use_back(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 import pytest
+import redis
 
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
@@ -71,3 +73,15 @@ def begun(open_session: Open, **entries: Any) -> str:
     session.save()
     assert session.key is not None
     return session.key
+
+
+def collect(engine: Engine, settings: Settings, key: str) -> None:
+    """Remove what is left under *key*, as the server does by itself after a minute."""
+    if engine.kind == "redis":
+        with redis.Redis.from_url(engine.server.url) as server:
+            assert server.delete(settings.MULTISESSION_REDIS["PREFIX"] + key) == 1
+    else:
+        options = settings.MULTISESSION_MONGODB
+        with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
+            sessions = client[options["DATABASE"]][options["COLLECTION"]]
+            assert sessions.delete_one({"_id": key}).deleted_count == 1
