@@ -58,13 +58,18 @@ RUN_ONCE = (
 SERVERS_OF_ONE_RUN = ("redis-6.2", "redis-7.0", "mongodb-replica-set")
 
 
+#: A site is the same on every server; the drivers' own laws, wire and clients run on all of them.
+SERVERS_OF_ONE_RUN_OF_SITES = (*SERVERS_OF_ONE_RUN, "mongodb-standalone")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     directory = Path(__file__).parent
     for item in items:
         # The laws in the package are none of them.
         is_here = item.path.is_relative_to(directory)
-        is_of_one_run = is_here and item.path.relative_to(directory).parts[0] in RUN_ONCE
-        if is_of_one_run or any(server in item.name for server in SERVERS_OF_ONE_RUN):
+        part = item.path.relative_to(directory).parts[0] if is_here else ""
+        servers = SERVERS_OF_ONE_RUN_OF_SITES if part == "web" else SERVERS_OF_ONE_RUN
+        if part in RUN_ONCE or any(server in item.name for server in servers):
             item.add_marker("once")
 
 

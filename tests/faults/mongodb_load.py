@@ -76,7 +76,7 @@ class Site:
         self._stack = contextlib.ExitStack()
         self.names: dict[Any, str] = {}
         self.ended_keys: list[str] = []
-        self.is_closing = False
+        self.is_closing = self.has_failed = False
 
     def __enter__(self) -> Self:
         for body in PAGES:
@@ -112,7 +112,7 @@ class Regular:
                 await self._log_in()
             else:
                 await self._append()
-        while not await self._read():
+        while not (await self._read() or self._site.has_failed):
             pass
 
     async def _ask(self, body: Any, visitor: Visitor | None = None, **query: str) -> Response:
@@ -254,7 +254,9 @@ class Load:
         self._runs.append(self._pool.submit(asyncio.run, _visit_in_tasks(tasks)))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Where the block failed, the server may never come back to be read.
+        self.site.has_failed = kind is not None
         self.site.is_closing = True
         with self._pool:
             for run in self._runs:
