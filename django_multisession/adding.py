@@ -34,8 +34,7 @@ class Adding(Composing):
             key = own or keys.make(config().signing_keys)
             composed = self._compose(Target(key, None), self._now())
             if (yield from conversation.add(key.storage_key, composed.record)):
-                self._verified = key
-                self._session_key = key.session_key
+                self._use_key(key)
                 self._finish_write(composed)
                 self._is_key_untold = True
                 user_id = composed.record.user_id

@@ -101,7 +101,7 @@ class Reading(SessionState):
     def _take_up(self, opened: Opened) -> Steps[Entries]:
         """Make *opened* this session's record and return its entries."""
         key, record, now = opened.kept.key, opened.kept.record, self._now()
-        self._verified, self._session_key = key, key.session_key
+        self._use_key(key)
         self._is_forwarded = opened.hops > 0
         self._adopt(opened.kept)
         # Under Django's middleware a touch at the response renews the cookie. A browser-length one

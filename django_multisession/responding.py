@@ -84,6 +84,11 @@ class Responding(Lifecycle):
                 answer = CookieAnswer.SET
         return answer, is_changed
 
+    def _as_confirmed(self, answer: CookieAnswer) -> CookieAnswer:
+        """Keep the cookie of a session that the server did not confirm: it may be out of date."""
+        is_known = self._is_confirmed or self._is_key_untold
+        return answer if is_known else CookieAnswer.KEEP
+
     def _is_excused(self, error: Exception, *, is_changed: bool) -> bool:
         """May the response go out, without a cookie, although its save met *error*?"""
         if not is_changed:

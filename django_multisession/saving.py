@@ -131,7 +131,7 @@ class Saving(Settling):
         # The client came while the old key was good.
         self._is_forwarded = True
         if not self._is_moving():
-            self._verified, self._session_key = found.kept.key, found.kept.key.session_key
+            self._use_key(found.kept.key)
         return found
 
     def _confirm(self, base: Kept, now: datetime) -> Steps[None]:

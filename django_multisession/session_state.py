@@ -168,6 +168,9 @@ class SessionState(SessionBase):
         self._session_key = self._verified.session_key
         return self._verified
 
+    def _use_key(self, key: keys.Verified) -> None:
+        self._verified, self._session_key = key, key.session_key
+
     def _verify(self, session_key: str) -> keys.Verified | None:
         """Verify *session_key* with the site's secrets; None, and an event, if it is not ours."""
         verified = keys.verify(session_key, config().signing_keys)

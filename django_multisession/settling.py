@@ -50,9 +50,10 @@ class Settling(Adding):
         given = (base.key.storage_key, target.key.storage_key)
         if own is not None and own.storage_key not in given:
             # The session got yet another key: by a login, perhaps.
-            self._verified, self._session_key, self._is_login = own, own.session_key, is_login
+            self._use_key(own)
+            self._is_login = is_login
         else:
-            self._verified, self._session_key = composed.key, composed.key.session_key
+            self._use_key(composed.key)
             self._is_login = is_login and not sent.is_login
         self._is_key_untold = self._is_key_untold or target.is_moved
         storage_key = composed.key.storage_key
@@ -116,7 +117,7 @@ class Settling(Adding):
             # They went on from it.
             self._is_forwarded = self._is_forwarded or others.hops > 0
             if not self._is_moving():
-                self._verified, self._session_key = others.kept.key, others.kept.key.session_key
+                self._use_key(others.kept.key)
             merged = self._merge(others)
             if others.kept.record.revision != sent.composed.record.revision:
                 merges.append(merged)

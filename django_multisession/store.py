@@ -143,9 +143,7 @@ class DriverSessionStore(Running):
                 if not self._is_excused(error, is_changed=is_changed):
                     raise
                 return CookieAnswer.KEEP
-        # Of a session that the server did not confirm at the end, the cookie may be out of date.
-        is_known = self._is_confirmed or self._is_key_untold
-        return answer if is_known else CookieAnswer.KEEP
+        return self._as_confirmed(answer)
 
     async def arespond(self, *, may_save: bool = True) -> CookieAnswer:
         """See respond()."""
@@ -157,9 +155,7 @@ class DriverSessionStore(Running):
                 if not self._is_excused(error, is_changed=is_changed):
                     raise
                 return CookieAnswer.KEEP
-        # Of a session that the server did not confirm at the end, the cookie may be out of date.
-        is_known = self._is_confirmed or self._is_key_untold
-        return answer if is_known else CookieAnswer.KEEP
+        return self._as_confirmed(answer)
 
     @sensitive_variables("session_key")
     def exists(self, session_key: str | None) -> bool:

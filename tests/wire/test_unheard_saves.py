@@ -15,7 +15,7 @@ from django_multisession.responding import CookieAnswer
 from django_multisession.signals import session_merged
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine_fixtures import heard, storage_key
-from django_multisession.testing.verbs import Run
+from django_multisession.testing.verbs import Run, SessionVerbs
 from tests.engine_fixtures import Engine
 from tests.faults.cancelling import cancelled_at
 from tests.proxy import TCPProxy
@@ -40,6 +40,17 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
 
 pytestmark = under_none
+
+
+def save_in_a_cycle(other: SessionVerbs, settings: Settings, clock: Clock) -> SessionVerbs:
+    """Save in another request, whose session gets a new key for its age by that."""
+    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
+    clock.advance(seconds=5 * 60)
+    before = other.key
+    other["visits"] = 13
+    other.save()
+    assert other.key != before
+    return other
 
 
 def test_the_next_save_adds_nothing_twice(open_session: Open, save_unheard: Unheard) -> None:
@@ -124,15 +135,10 @@ def test_a_session_that_is_cleared_after_it_keeps_nothing_of_what_others_saved(
 def test_a_session_that_another_request_cycled_after_it_is_gone_on_with(
     open_session: Open, save_unheard: Unheard, settings: Settings, clock: Clock
 ) -> None:
-    key = begun(open_session, visits=1)
-    session = open_session(key)
+    session = open_session(key := begun(open_session, visits=1))
     session["visits"] = 3
     save_unheard(session)
-    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
-    clock.advance(seconds=5 * 60)
-    other = open_session(key)
-    other["visits"] = 13
-    other.save()
+    other = save_in_a_cycle(open_session(key), settings, clock)
     assert other.key != key
     session["name"] = "after"
     session.save()
@@ -209,15 +215,10 @@ def test_it_is_settled_although_the_server_fails_in_the_middle_of_that(
     clock: Clock,
     proxy: TCPProxy,
 ) -> None:
-    key = begun(open_session, visits=1)
-    session = open_session(key)
+    session = open_session(key := begun(open_session, visits=1))
     session["visits"] = 3
     save_unheard(session)
-    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
-    clock.advance(seconds=5 * 60)
-    other = open_session(key)
-    other["visits"] = 13
-    other.save()
+    save_in_a_cycle(open_session(key), settings, clock)
     session["name"] = "after"
     # The write is answered; the look at what is there then is not.
     proxy.cut_next_answer(GETTING[engine.kind], times=2)
