@@ -13,7 +13,6 @@ from django_multisession.testing.interleaving_table import (
     LOGINS,
     MOVING,
     READING,
-    USING,
     Action,
     Alone,
     Fate,
@@ -121,14 +120,9 @@ class Pair:
         return None if Action.LOGIN in self.actions else OWNER
 
     @property
-    def is_cycle_due(self) -> bool:
-        """Is `MULTISESSION_CYCLE_AFTER` over when the requests come?"""
-        return Action.PERIODIC in self.actions
-
-    @property
     def is_touch_due(self) -> bool:
         """Is the last use so long ago that it is noted again?"""
-        return self.is_cycle_due or Action.TOUCH in self.actions
+        return Action.TOUCH in self.actions
 
     def outcome(
         self, first: int, *, is_late: bool, has_touches_interrupted: bool = False
@@ -145,7 +139,7 @@ class Pair:
         replies = [_Answer(OK, KEPT)] * 2
         second = 1 - first
         replies[first] = model.play_alone(self.actions[first], NAMES[first])
-        done = deed(self.actions[first], is_cycle_due=self.is_cycle_due)
+        done = deed(self.actions[first])
         becomes = fate(self.actions[second], done, is_late=is_late)
         replies[second] = model.play_second(
             self.actions[second], NAMES[second], becomes, is_late=is_late
@@ -176,7 +170,6 @@ class _Model:
         self._pair = pair
         self._entries: dict[int, dict[str, Any]] = {0: dict(ENTRIES)}
         self._owners: dict[int, str | None] = {0: pair.owner}
-        self._forwards: dict[int, int] = {}
         self._last_key = 0
         self._is_touch_due = pair.is_touch_due
 
@@ -187,24 +180,22 @@ class _Model:
         }
 
     def follow(self, key: int) -> Content | None:
-        return self.live.get(self._followed(key))
+        return self.live.get(key)
 
     def told(self, answer: _Answer) -> Reply:
         leads_to = None if answer.key is None else self.follow(answer.key)
         return Reply(answer.status, answer.cookie, leads_to)
 
     def play_alone(self, action: Action, name: str) -> _Answer:
-        key = self._followed(0)
-        return self._do(action, name, key, self._entries.get(key, {}))
+        return self._do(action, name, self._entries.get(0, {}))
 
     def play_second(self, action: Action, name: str, becomes: Fate, *, is_late: bool) -> _Answer:
-        key = self._followed(0)
         match becomes:
             case Fate.BOTH:
-                seen = self._entries.get(key, {}) if is_late else dict(ENTRIES)
+                seen = self._entries.get(0, {}) if is_late else dict(ENTRIES)
                 # The first one's use was noted, and a late one sees that.
                 self._is_touch_due = self._is_touch_due and not is_late
-                return self._do(action, name, key, seen)
+                return self._do(action, name, seen)
             case Fate.NOTHING:
                 return _Answer(OK, KEPT)
             case Fate.INTERRUPTED:
@@ -220,7 +211,8 @@ class _Model:
                 self._change(new, changes(action, name, {} if is_late else dict(ENTRIES)))
                 return _Answer(OK, SET, new)
 
-    def _do(self, action: Action, name: str, key: int, seen: Mapping[str, Any]) -> _Answer:
+    def _do(self, action: Action, name: str, seen: Mapping[str, Any]) -> _Answer:
+        key = 0
         if action in ENDING:
             self._entries.pop(key, None)
             if action is Action.PURGE:
@@ -232,11 +224,7 @@ class _Model:
             self._owners[key] = self._owner(action, name)
         if action in MOVING:
             key = self._move(key)
-        elif action in USING and self._pair.is_cycle_due and key == 0:
-            old, key = key, self._move(key)
-            self._forwards[old] = key
-        # A client that came with the old key of a periodic cycle is told the new one.
-        is_told = action not in READING or self._is_touch_due or key in self._forwards.values()
+        is_told = action not in READING or self._is_touch_due
         return _Answer(OK, SET, key) if is_told else _Answer(OK, KEPT)
 
     def _change(self, key: int, changed: Changes) -> None:
@@ -253,11 +241,6 @@ class _Model:
         new = self._new_key()
         self._entries[new], self._owners[new] = self._entries.pop(key), self._owners[key]
         return new
-
-    def _followed(self, key: int) -> int:
-        while key in self._forwards:
-            key = self._forwards[key]
-        return key
 
     def _new_key(self) -> int:
         self._last_key += 1

@@ -109,7 +109,7 @@ async def act(  # noqa: C901  (one line or two for each action)
     """Do what *action* is, as the request *name*; `interleaving_model.changes` says the same."""
     session = site.session
     match action:
-        case Action.READ | Action.TOUCH | Action.PERIODIC:
+        case Action.READ | Action.TOUCH:
             await session.get("cart")
         case Action.SAVE:
             await session.set("same", name)

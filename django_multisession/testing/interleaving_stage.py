@@ -18,17 +18,14 @@ from django_multisession.testing.verbs import Clock
 
 #: Settings under which everything in the table can happen.
 SETTINGS: dict[str, Any] = {
-    "MULTISESSION_CYCLE_AFTER": 3600,
-    "MULTISESSION_CYCLE_GRACE": 60,
     "MULTISESSION_CYCLE_ON_LOGIN": True,
-    "MULTISESSION_ON_LATE_KEY": "signal",
     "MULTISESSION_ON_INTERRUPTED": "error",
     "MULTISESSION_RESOLVERS": {"wishes": "django_multisession.resolvers.union"},
     "SESSION_COOKIE_AGE": 1209600,
     "SESSION_EXPIRE_AT_BROWSER_CLOSE": False,
     "SESSION_SAVE_EVERY_REQUEST": False,
 }
-UNTIL_A_TOUCH, UNTIL_A_CYCLE = 60, 3600
+UNTIL_A_TOUCH = 60
 
 #: Of a verb that stores a record: which argument is the key.
 _KEY_POSITIONS = {"add": 0, "aadd": 0, "move": 1, "amove": 1}
@@ -102,7 +99,7 @@ class Stage:
         session.save()
         self.key = session.session_key or ""
         if pair.is_touch_due:
-            clock.advance(UNTIL_A_CYCLE if pair.is_cycle_due else UNTIL_A_TOUCH)
+            clock.advance(UNTIL_A_TOUCH)
         self.elsewhere = Elsewhere(store, self.key, clock, is_async=is_async)
 
     def outcome(self, *answers: tuple[int, str, str]) -> Outcome:

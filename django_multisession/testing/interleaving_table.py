@@ -19,7 +19,6 @@ class Action(enum.Enum):
 
     READ = "read"
     TOUCH = "touch"
-    PERIODIC = "periodic cycle"
     SAVE = "save"
     NESTED = "nested change"
     DELETE_ENTRY = "delete entry"
@@ -35,7 +34,6 @@ class Action(enum.Enum):
 PLAYED: Mapping[Action, str] = {
     Action.READ: "reads two entries",
     Action.TOUCH: "the same, a minute after the last use: a touch is due, for the other request too",
-    Action.PERIODIC: "the same, when `MULTISESSION_CYCLE_AFTER` is over, for the other request too",
     Action.SAVE: "sets an entry of its own, and one that every save sets",
     Action.NESTED: "appends to two lists that the other may append to as well; `union` resolves one",
     Action.DELETE_ENTRY: "deletes two entries that the other may delete or set as well, and one of its own",
@@ -62,7 +60,6 @@ class Alone(enum.Enum):
 ALONE: Mapping[Action, Alone] = {
     Action.READ: Alone.KEPT,
     Action.TOUCH: Alone.SET,
-    Action.PERIODIC: Alone.NEW,
     Action.SAVE: Alone.SET,
     Action.NESTED: Alone.SET,
     Action.DELETE_ENTRY: Alone.SET,
@@ -79,7 +76,6 @@ class Deed(enum.Enum):
     """What the first of two requests did, as far as the second is concerned."""
 
     STAYED = "read, touched or changed it"
-    CYCLED = "cycled it periodically"
     MOVED = "`cycle_key()`, login, re-login"
     ENDED = "ended it"
     EXPIRED = "it expired, purge"
@@ -97,7 +93,7 @@ class Fate(enum.Enum):
 
 
 MEANING: Mapping[Fate, str] = {
-    Fate.BOTH: "It does what it would do alone, upon what the first has left: 200. Under way, both requests' changes are merged. If the first gave the session another key, its cookie is that one.",
+    Fate.BOTH: "It does what it would do alone, upon what the first has left: 200. Under way, both requests' changes are merged.",
     Fate.NOTHING: "200, and the cookie is kept. It changed nothing, and leaves everything as it is.",
     Fate.INTERRUPTED: "400, and the cookie is kept. Nothing of it is stored.",
     Fate.ANEW: "200, and a cookie with a new key: a new session, which holds what this request set and nothing else.",
@@ -108,45 +104,43 @@ MEANING: Mapping[Fate, str] = {
 _B, _N, _I, _A, _M, _R = Fate
 
 #: By what the first did, in the order of `Deed`.
-Row = tuple[Fate, Fate, Fate, Fate, Fate]
+Row = tuple[Fate, Fate, Fate, Fate]
 
 #: Both had read the session before one of them wrote.
 UNDER_WAY: Mapping[Action, Row] = {
-    Action.READ: (_B, _B, _N, _N, _N),
-    Action.TOUCH: (_B, _B, _N, _N, _N),
-    Action.PERIODIC: (_B, _B, _N, _N, _N),
-    Action.SAVE: (_B, _B, _I, _I, _I),
-    Action.NESTED: (_B, _B, _I, _I, _I),
-    Action.DELETE_ENTRY: (_B, _B, _I, _I, _I),
-    Action.CYCLE: (_B, _B, _I, _I, _I),
-    Action.LOGIN: (_B, _B, _A, _A, _A),
-    Action.RELOGIN: (_B, _B, _A, _A, _A),
-    Action.LOGOUT: (_B, _B, _M, _B, _B),
-    Action.END: (_B, _B, _M, _B, _B),
-    Action.PURGE: (_B, _B, _B, _B, _B),
+    Action.READ: (_B, _N, _N, _N),
+    Action.TOUCH: (_B, _N, _N, _N),
+    Action.SAVE: (_B, _I, _I, _I),
+    Action.NESTED: (_B, _I, _I, _I),
+    Action.DELETE_ENTRY: (_B, _I, _I, _I),
+    Action.CYCLE: (_B, _I, _I, _I),
+    Action.LOGIN: (_B, _A, _A, _A),
+    Action.RELOGIN: (_B, _A, _A, _A),
+    Action.LOGOUT: (_B, _M, _B, _B),
+    Action.END: (_B, _M, _B, _B),
+    Action.PURGE: (_B, _B, _B, _B),
 }
 
 #: The second came with the same cookie, and read the session after the first had written.
 LATE: Mapping[Action, Row] = {
-    Action.READ: (_B, _B, _N, _N, _R),
-    Action.TOUCH: (_B, _B, _N, _N, _R),
-    Action.PERIODIC: (_B, _B, _N, _N, _R),
-    Action.SAVE: (_B, _B, _I, _I, _A),
-    Action.NESTED: (_B, _B, _I, _I, _A),
-    Action.DELETE_ENTRY: (_B, _B, _N, _N, _R),
-    Action.CYCLE: (_B, _B, _I, _I, _A),
-    Action.LOGIN: (_B, _B, _A, _A, _A),
-    Action.RELOGIN: (_B, _B, _A, _A, _A),
-    Action.LOGOUT: (_B, _B, _M, _B, _B),
-    Action.END: (_B, _B, _M, _B, _B),
-    Action.PURGE: (_B, _B, _B, _B, _B),
+    Action.READ: (_B, _N, _N, _R),
+    Action.TOUCH: (_B, _N, _N, _R),
+    Action.SAVE: (_B, _I, _I, _A),
+    Action.NESTED: (_B, _I, _I, _A),
+    Action.DELETE_ENTRY: (_B, _N, _N, _R),
+    Action.CYCLE: (_B, _I, _I, _A),
+    Action.LOGIN: (_B, _A, _A, _A),
+    Action.RELOGIN: (_B, _A, _A, _A),
+    Action.LOGOUT: (_B, _M, _B, _B),
+    Action.END: (_B, _M, _B, _B),
+    Action.PURGE: (_B, _B, _B, _B),
 }
 
 #: They change nothing.
-READING = frozenset({Action.READ, Action.TOUCH, Action.PERIODIC})
-#: They use the session, and give it no key by themselves: they touch it, and cycle it when it is due.
+READING = frozenset({Action.READ, Action.TOUCH})
+#: They use the session, and leave it under its key.
 USING = READING | {Action.SAVE, Action.NESTED, Action.DELETE_ENTRY}
-#: They give the session a new key to which no old one leads.
+#: They give the session a new key, to which the old one does not lead.
 MOVING = frozenset({Action.CYCLE, Action.LOGIN, Action.RELOGIN})
 #: They say whose session it is.
 LOGINS = frozenset({Action.LOGIN, Action.RELOGIN})
@@ -156,10 +150,10 @@ ENDING = frozenset({Action.LOGOUT, Action.END, Action.PURGE})
 SILENT = frozenset({Action.END, Action.PURGE})
 
 
-def deed(first: Action, *, is_cycle_due: bool) -> Deed:
+def deed(first: Action) -> Deed:
     """Return what *first* does to the session, as far as a second request is concerned."""
     if first in USING:
-        return Deed.CYCLED if is_cycle_due else Deed.STAYED
+        return Deed.STAYED
     if first in MOVING:
         return Deed.MOVED
     return Deed.EXPIRED if first is Action.PURGE else Deed.ENDED

@@ -13,7 +13,6 @@ from typing import Any
 
 USER = "_auth_user_id"
 IDLE, ABSOLUTE, TOUCH = 600, 3600, 60
-GRACE = 60
 
 
 class Answer(enum.Enum):
@@ -31,10 +30,8 @@ class Live:
 
     entries: dict[str, Any]
     began: float
-    keyed: float
     touched: float
     version: int
-    old: str | None = None
 
     def is_live(self, now: float) -> bool:
         return now < self.ends
@@ -44,11 +41,8 @@ class Live:
         return min(self.touched + IDLE, self.began + ABSOLUTE)
 
 
-@dataclasses.dataclass(slots=True)
 class Ended:
-    """What is left of one; *forward* is the key that took its place in a periodic cycle."""
-
-    forward: str | None = None
+    """What is left of one."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -56,7 +50,6 @@ class Request:
     """One request's view; *base* is what it read under the key *base_key*."""
 
     key: str | None
-    came: float
     standing: str = "unread"
     entries: dict[str, Any] | None = None
     base: Live | None = None
@@ -64,7 +57,6 @@ class Request:
     is_modified: bool = False
     is_login: bool = False
     is_cleared: bool = False
-    is_forwarded: bool = False
     is_after_end: bool = False
 
     @property
@@ -93,38 +85,26 @@ class Model:
     """The store, and what every verb does to it and to a request.
 
     Args:
-        cycle_after: Seconds after which a key is replaced, or None.
         purges: Does ``clear_expired()`` remove records, or does the server by itself, later?
     """
 
-    def __init__(self, *, cycle_after: float | None, purges: bool) -> None:
+    def __init__(self, *, purges: bool) -> None:
         self.now = 0.0
-        self.cycle_after = cycle_after
         self.purges = purges
         self.stored: dict[str, Live | Ended] = {}
         self._versions = 0
 
     # Looking
 
-    def find(self, key: str) -> tuple[str, Live | Ended | None, int]:
-        """Follow *key* to where it leads: the key there, what lies there, and how far it was."""
-        hops, found = 0, self.stored.get(key)
-        while isinstance(found, Ended) and found.forward:
-            key, hops = found.forward, hops + 1
-            found = self.stored.get(key)
-        if isinstance(found, Live) and not found.is_live(self.now):
-            return key, None, hops
-        return key, found, hops
+    def find(self, key: str) -> Live | Ended | None:
+        """Return what lies under *key*; None also for what has expired."""
+        found = self.stored.get(key)
+        return None if isinstance(found, Live) and not found.is_live(self.now) else found
 
     def seen_by(self, key: str) -> dict[str, Any]:
         """Return what a client that comes with *key* sees."""
-        _at, found, hops = self.find(key)
-        is_seen = isinstance(found, Live) and self._is_timely(found, hops, self.now)
-        return found.entries if is_seen and isinstance(found, Live) else {}
-
-    def _is_timely(self, found: Live, hops: int, came: float) -> bool:
-        is_in_grace = found.old is not None or came - found.keyed < GRACE
-        return hops == 0 or (hops == 1 and is_in_grace)
+        found = self.find(key)
+        return found.entries if isinstance(found, Live) else {}
 
     # The verbs of a request
 
@@ -142,14 +122,13 @@ class Model:
                 request.entries = entries
 
     def _take_up(self, request: Request) -> dict[str, Any]:
-        key, found, hops = self.find(request.key) if request.key else ("", None, 0)
-        if isinstance(found, Live) and self._is_timely(found, hops, request.came):
-            request.standing, request.is_forwarded = "stored", hops > 0
-            request.key = request.base_key = key
+        found = self.find(request.key) if request.key else None
+        if isinstance(found, Live):
+            request.standing = "stored"
+            request.base_key = request.key or ""
             request.base = copy.deepcopy(found)
             return copy.deepcopy(found.entries)
         if found is not None:
-            # Ended, or behind a key that is late.
             request.standing = "ended"
         else:
             request.standing, request.key = "new", None
@@ -200,23 +179,16 @@ class Model:
         if request.base is not None:
             self.end(request.base_key)
         elif request.standing == "unread" and request.key is not None:
-            key, found, hops = self.find(request.key)
-            if hops == 0:
-                self.end(request.key)
-            elif isinstance(found, Live) and self._is_timely(found, hops, request.came):
-                self.end(key)
+            self.end(request.key)
         self.clear(request)
         request.base, request.key, request.standing = None, None, "new"
-        request.is_login = request.is_forwarded = request.is_after_end = False
+        request.is_login = request.is_after_end = False
 
     # What happens elsewhere
 
     def end(self, key: str) -> None:
-        found = self.stored.get(key)
-        if isinstance(found, Live):
+        if isinstance(self.stored.get(key), Live):
             self.stored[key] = Ended()
-        elif isinstance(found, Ended) and found.forward:
-            self.end(found.forward)
 
     def purge(self) -> None:
         if self.purges:
@@ -251,16 +223,7 @@ class Model:
     def _has_work(self, request: Request) -> bool:
         if request.base is None or request.entries is None:
             return False
-        is_touch_due = self.now - request.base.touched >= TOUCH
-        return is_touch_due or request.base.old is not None or self._is_cycle_due(request)
-
-    def _is_cycle_due(self, request: Request) -> bool:
-        base = request.base
-        if base is None or self.cycle_after is None or base.old is not None:
-            return False
-        if request.is_forwarded or request.is_moving:
-            return False
-        return self.now - base.keyed >= max(self.cycle_after, GRACE)
+        return self.now - request.base.touched >= TOUCH
 
     def _save(self, request: Request, key_now: Any) -> None:
         if request.base is None:
@@ -269,26 +232,16 @@ class Model:
             self._add(request, key_now)
             return
         while True:
-            is_periodic = self._is_cycle_due(request)
-            is_first_seen = request.base.old is not None and not request.is_forwarded
             found = self.stored.get(request.base_key)
             is_there = isinstance(found, Live) and found.is_live(self.now)
-            if not (is_periodic or is_first_seen or request.is_changed):
+            if not request.is_changed:
                 self._confirm(request)
                 return
             if is_there and isinstance(found, Live):
                 if found.version == request.base.version:
-                    self._write(request, found, key_now, is_periodic=is_periodic)
+                    self._write(request, found, key_now)
                     return
-                self._merge(request, request.base_key, found)
-                continue
-            key, behind, _hops = self.find(request.base_key)
-            if isinstance(behind, Live):
-                was_moving = request.is_moving
-                self._merge(request, key, behind)
-                request.is_forwarded = True
-                if not was_moving:
-                    request.key = key
+                self._merge(request, found)
                 continue
             if not (request.is_moving and request.is_login):
                 raise Interrupted
@@ -308,40 +261,30 @@ class Model:
         self.stored[request.key or ""] = Live(
             entries=copy.deepcopy(request.mine),
             began=self.now,
-            keyed=self.now,
             touched=self.now,
             version=self._versions,
         )
 
-    def _write(self, request: Request, found: Live, key_now: Any, *, is_periodic: bool) -> None:
+    def _write(self, request: Request, found: Live, key_now: Any) -> None:
         self._versions += 1
-        is_moving = request.is_moving or is_periodic
-        is_first_seen = found.old is not None and not request.is_forwarded
         new = Live(
             entries=copy.deepcopy(request.mine),
             began=self.now if request.is_login else found.began,
-            keyed=self.now if is_moving or is_first_seen else found.keyed,
             touched=max(found.touched, self.now),
             version=self._versions,
-            old=found.old if not (is_moving or is_first_seen) else None,
         )
-        if is_moving:
+        if request.is_moving:
             request.key = key_now()
-            new.old = request.base_key if is_periodic else None
-            self.stored[request.base_key] = Ended(request.key if is_periodic else None)
+            self.stored[request.base_key] = Ended()
         self.stored[request.key or ""] = new
 
     def _confirm(self, request: Request) -> None:
-        key, found, _hops = self.find(request.base_key)
+        found = self.find(request.base_key)
         if not isinstance(found, Live):
             raise Interrupted
-        if key == request.base_key:
-            found.touched = max(found.touched, self.now)
-        else:
-            self._merge(request, key, found)
-            request.key = key
+        found.touched = max(found.touched, self.now)
 
-    def _merge(self, request: Request, key: str, theirs: Live) -> None:
+    def _merge(self, request: Request, theirs: Live) -> None:
         assert request.base is not None
         base, mine = request.base.entries, request.mine
         has_same_owner = request.base.began == theirs.began and base.get(
@@ -360,4 +303,4 @@ class Model:
                 made[USER] = mine[USER]
             mine.clear()
             mine.update(copy.deepcopy(made))
-        request.base, request.base_key = copy.deepcopy(theirs), key
+        request.base = copy.deepcopy(theirs)

@@ -25,10 +25,9 @@ from tests.stateful.model import USER, Answer, Model, Request
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-#: Put through in each of four modes (2,200 in all), unless the environment says otherwise.
+#: Put through in each of two modes (1,100 in all), unless the environment says otherwise.
 SEQUENCES = {"memory": 300, "redis": 150, "mongodb": 100}
 STEPS = 30
-CYCLE_AFTER = 300
 
 names = st.sampled_from("ab")
 slots = st.integers(0, 2)
@@ -41,11 +40,10 @@ class Overlaps(RuleBasedStateMachine):
     engine: Engine
     clock: Clock
     run: Run | None
-    cycle_after: int | None
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model(cycle_after=self.cycle_after, purges=self.engine.kind != "redis")
+        self.model = Model(purges=self.engine.kind != "redis")
         self.keys: list[str] = []
         self.requests: list[tuple[SessionVerbs, Request]] = []
 
@@ -82,12 +80,12 @@ class Overlaps(RuleBasedStateMachine):
             self.read(last)
 
     def _begin(self, key: str | None) -> None:
-        self.requests = [*self.requests[-2:], (self._open(key), Request(key, self.model.now))]
+        self.requests = [*self.requests[-2:], (self._open(key), Request(key))]
 
     @precondition(lambda self: self.keys)
     @rule(choice=st.integers(0, 2))
     def visit(self, choice: int) -> None:
-        """One whole request that only reads: it touches, cycles, confirms."""
+        """One whole request that only reads: it touches and confirms."""
         key = self.keys[-3:][choice % len(self.keys[-3:])]
         self._begin(key)
         self.read(len(self.requests) - 1)
@@ -235,18 +233,15 @@ class Overlaps(RuleBasedStateMachine):
             assert self._open(key).entries() == self.model.seen_by(key)
 
 
-@pytest.mark.parametrize("cycle_after", [None, CYCLE_AFTER], ids=["", "cycling"])
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_overlapping_requests_do_what_the_model_says(
     engine_of_each_kind: Engine,
     clock: Clock,
     settings: Settings,
     mode: str,
-    cycle_after: int | None,
 ) -> None:
     settings.MULTISESSION_IDLE_TIMEOUT = 600
     settings.MULTISESSION_ABSOLUTE_TIMEOUT = 3600
-    settings.MULTISESSION_CYCLE_AFTER = cycle_after
     run, close = open_runner(mode)
     machine: Any = type(
         "Machine",
@@ -255,7 +250,6 @@ def test_overlapping_requests_do_what_the_model_says(
             "engine": engine_of_each_kind,
             "clock": clock,
             "run": staticmethod(run) if run else None,
-            "cycle_after": cycle_after,
         },
     )
     sequences = os.environ.get("MULTISESSION_SEQUENCES") or SEQUENCES[engine_of_each_kind.kind]
