@@ -68,18 +68,16 @@ class Composing(Reading):
         before = base.record if base else None
         began_at = now if before is None or self._is_login else before.began_at
         life = self._life(entries, began_at)
-        keyed_at, old_key = self._keying(target, now)
         record = Record(
             payload=b"",
             revisions=new_revision(before.revisions if before else ()),
             created_at=before.created_at if before else now,
             began_at=began_at,
-            keyed_at=keyed_at,
+            keyed_at=now if before is None or target.is_moved else before.keyed_at,
             touched_at=_touched_at(before, now, is_use=self.counts_as_use),
             idle_age=life.idle_age,
             hard_deadline_at=life.hard_deadline_at,
             user_id=merge.user_id(entries),
-            old_key=old_key,
         )
         payload = sealing.seal(
             codec.compress(serialized),
@@ -87,22 +85,6 @@ class Composing(Reading):
             conf.sealing_keys,
         )
         return Kept(key, dataclasses.replace(record, payload=payload), serialized)
-
-    def _keying(self, target: Target, now: datetime) -> tuple[datetime, str | None]:
-        """Return when the client got the key, and the old one that leads to it, for the record."""
-        base = target.base
-        if base is None:
-            return now, None
-        if self._is_first_seen(base):
-            # By a clock that is behind, the grace period would be over before it began.
-            return max(now, base.record.keyed_at), None
-        if target.is_moved:
-            return now, base.key.storage_key if target.is_periodic else None
-        return base.record.keyed_at, base.record.old_key
-
-    def _is_first_seen(self, base: Kept) -> bool:
-        """Is this the first request with a key that a periodic cycle gave?"""
-        return base.record.old_key is not None and not self._is_forwarded
 
     def _interrupted(self) -> SessionEnded:
         """Note that this request's changes cannot be saved; return what tells its code."""

@@ -7,7 +7,6 @@ checks gets `ImproperlyConfigured` at first use, with every problem in it at onc
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -26,14 +25,11 @@ from django_multisession.setting_reader import ENGINE_PREFIX, OURS, SettingReade
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
 ON_INTERRUPTED_CHOICES = ("error", "ignore")
-ON_LATE_KEY_CHOICES = ("signal", "end")
 
 DEFAULT_MAX_SIZE = 1024 * 1024
 LEAST_MAX_SIZE = 1024
 #: A MongoDB document holds 16 MiB; the record's other fields need a little of it.
 GREATEST_MAX_SIZE = codec.INFLATED_LIMIT - 64 * 1024
-
-DEFAULT_CYCLE_GRACE = timedelta(seconds=60)
 
 
 @functools.cache
@@ -103,9 +99,6 @@ def _config(reader: SettingReader, secrets: Sequence[str | bytes]) -> Config:
             "True or False",
             lambda value: isinstance(value, bool),
         ),
-        cycle_after=_cycle_after(reader),
-        cycle_grace=reader.period("MULTISESSION_CYCLE_GRACE", "E024", DEFAULT_CYCLE_GRACE),
-        on_late_key=reader.choice("MULTISESSION_ON_LATE_KEY", "E026", ON_LATE_KEY_CHOICES),
         on_outage=reader.choice("MULTISESSION_ON_OUTAGE", "E007", ON_OUTAGE_CHOICES),
         on_interrupted=reader.choice("MULTISESSION_ON_INTERRUPTED", "E027", ON_INTERRUPTED_CHOICES),
         resolvers=reader.functions("MULTISESSION_RESOLVERS", "E028", import_string),
@@ -185,18 +178,6 @@ def _cookie_age() -> float:
     if isinstance(age, int | float) and not isinstance(age, bool) and 1 <= age <= LONGEST_AGE:
         return float(age)
     return float(global_settings.SESSION_COOKIE_AGE)
-
-
-def _cycle_after(reader: SettingReader) -> timedelta | None:
-    cycle_after = reader.timeout("MULTISESSION_CYCLE_AFTER", "E023", None)
-    if cycle_after and importlib.util.find_spec("cryptography") is None:
-        reader.problem(
-            "E025",
-            "MULTISESSION_CYCLE_AFTER must be None without the library cryptography "
-            f"(got {in_seconds(cycle_after)} seconds).",
-            "pip install 'django-multisession[crypto]'",
-        )
-    return cycle_after
 
 
 def _forget(*, setting: str, **_kwargs: Any) -> None:

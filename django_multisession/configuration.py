@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from django_multisession.expiry import Policy
@@ -45,9 +44,6 @@ class Config:
     Attributes:
         policy: The timeouts.
         cycle_on_login: Do logins that Django gives no new key get one too?
-        cycle_after: How old a key may get before its client gets a new one; None for any age.
-        cycle_grace: How long the old one is good after the client was seen with the new one.
-        on_late_key: ``"signal"`` or ``"end"``: what its use after that does.
         on_outage: ``"error"`` or ``"anonymous"``: what a request sees while the server is down.
         on_interrupted: ``"error"`` or ``"ignore"``: what becomes of a request whose changes come
             too late, because its session was ended.
@@ -65,9 +61,6 @@ class Config:
 
     policy: Policy
     cycle_on_login: bool
-    cycle_after: timedelta | None
-    cycle_grace: timedelta
-    on_late_key: str
     on_outage: str
     on_interrupted: str
     resolvers: Mapping[str, Resolver]

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Generator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django.utils.asyncio import async_unsafe
@@ -64,16 +64,9 @@ def replace(key: str, record: Record, expected: str, now: datetime) -> Steps[Ans
     return answer
 
 
-def move(
-    old_key: str,
-    new_key: str,
-    record: Record,
-    expected: str,
-    now: datetime,
-    forward: bytes = b"",
-) -> Steps[Answer]:
+def move(old_key: str, new_key: str, record: Record, expected: str, now: datetime) -> Steps[Answer]:
     """See Driver.move()."""
-    answer: Answer = yield Call("move", (old_key, new_key, record, expected, now, forward))
+    answer: Answer = yield Call("move", (old_key, new_key, record, expected, now))
     return answer
 
 
@@ -87,11 +80,6 @@ def delete(key: str) -> Steps[bool]:
     """See Driver.delete()."""
     answer: bool = yield Call("delete", (key,))
     return answer
-
-
-def forget(key: str, life: timedelta) -> Steps[None]:
-    """See Driver.forget()."""
-    yield Call("forget", (key, life))
 
 
 def purge_expired(now: datetime, limit: int) -> Steps[int]:

@@ -57,12 +57,6 @@ TELLINGS: Mapping[Signal, Telling] = {
         logging.INFO,
         "Changes of session %(storage_key)s were not saved: it had been ended or moved.",
     ),
-    signals.late_key_used: Telling(
-        security_logger,
-        logging.WARNING,
-        "Session %(storage_key)s was used by an old key, after the client had its next one "
-        "(now: %(current_storage_key)s; ended for that: %(is_ended)s).",
-    ),
     signals.outage_began: Telling(
         logger, logging.ERROR, "The session store does not answer: %(reason)s"
     ),
@@ -92,7 +86,7 @@ def log(event: Event) -> None:
 #: full reads and deletes. Its outage ends when it answers the kind again with which that began.
 _KINDS = {
     **dict.fromkeys(("get", "count_expired"), "read"),
-    **dict.fromkeys(("delete", "forget", "purge_expired"), "end"),
+    **dict.fromkeys(("delete", "purge_expired"), "end"),
     **dict.fromkeys(("add", "replace", "move", "touch"), "store"),
 }
 

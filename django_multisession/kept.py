@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from django_multisession import cycling, keys
+from django_multisession import keys
 from django_multisession.records import Record
 
 
@@ -27,25 +27,15 @@ class Kept:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """Where a save writes: under *key*, over *base* or, without one, as a new record.
-
-    Attributes:
-        is_periodic: Is *key* a new one for its age alone? Then the old one leads to it for a while.
-    """
+    """Where a save writes: under *key*, over *base* or, without one, as a new record."""
 
     key: keys.Verified
     base: Kept | None
-    is_periodic: bool = False
 
     @property
     def is_moved(self) -> bool:
         """Does the session get another key than the one it lies under?"""
         return self.base is not None and self.key.storage_key != self.base.key.storage_key
-
-    @property
-    def forward(self) -> bytes:
-        """The way from the old key. One that was asked for, a login's above all, leaves none."""
-        return cycling.forward(self.base.key, self.key) if self.base and self.is_periodic else b""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -53,13 +53,11 @@ class Lifecycle(Saving):
         # Outside of the block: a refusal without asking must not make the patience longer.
         self._require_server()
         try:
-            if key is not None and self._kept is not None:
+            if key is not None:
                 yield from self._end(key, reason="flushed")
-            elif key is not None:
-                yield from self._end_unread(key, reason="flushed")
             # Every cookie of the name: one that is left would be the session of the next request.
             while (other := self._take_next_key()) is not None:
-                yield from self._end_unread(other, reason="flushed")
+                yield from self._end(other, reason="flushed")
         except StoreUnavailable:
             self._note_unreachable()
             raise
@@ -90,7 +88,7 @@ class Lifecycle(Saving):
             if verified == self._own_key():
                 return True
         found = yield from self._find(verified)
-        return isinstance(found, Opened) and self._is_timely(found)
+        return isinstance(found, Opened)
 
     # New keys
 

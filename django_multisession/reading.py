@@ -7,7 +7,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django_multisession import codec, conversation, cycling, keys, sealing, signals
+from django_multisession import codec, conversation, keys, sealing, signals
 from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.drivers.base import log_unreadable
@@ -26,8 +26,6 @@ class Opened:
 
     kept: Kept
     entries: dict[str, Any] = dataclasses.field(repr=False)
-    #: How many keys led here, from one to the next, after the one that was looked for.
-    hops: int = 0
 
 
 class Reading(SessionState):
@@ -62,18 +60,10 @@ class Reading(SessionState):
         is_ended = False
         # Of several keys that the client sent, the first that leads to a live session.
         candidates = [own, *self._other_keys] if own else []
-        given = {key.storage_key for key in candidates}
         for position, key in enumerate(candidates):
             failure = None
             try:
                 found = yield from self._find(key)
-                if isinstance(found, Opened) and found.kept.key.storage_key in given:
-                    # An old cookie beside the current one, under another path: no thief's.
-                    found = dataclasses.replace(found, hops=0)
-                if isinstance(found, Opened) and not self._is_timely(found):
-                    yield from self._meet_late_key(key, found)
-                    # Its cookie may be the current one by now, as after a login.
-                    found = Retired()
             except StoreUnavailable as error:
                 failure = error
             if hasattr(self, "_session_cache") and not was_filled:
@@ -102,7 +92,6 @@ class Reading(SessionState):
         """Make *opened* this session's record and return its entries."""
         key, record, now = opened.kept.key, opened.kept.record, self._now()
         self._use_key(key)
-        self._is_forwarded = opened.hops > 0
         self._adopt(opened.kept)
         # Under Django's middleware a touch at the response renews the cookie. A browser-length one
         # has nothing to renew, so it is touched here.
@@ -110,52 +99,14 @@ class Reading(SessionState):
             yield from self._touch(opened.kept, now, now)
         return self._new_entries(opened.entries)
 
-    # Keys that lead to others
-
     def _find(self, key: keys.Verified) -> Steps[Opened | Retired | None]:
-        """Return what is behind *key*, or behind the key that took its place in a periodic cycle."""
-        hops = 0
+        """Return what is behind *key*."""
         stored = yield from conversation.get(key.storage_key)
-        while isinstance(stored, Retired) and stored.forward and hops < cycling.MOST_HOPS:
-            successor = cycling.follow(key, stored.forward, config().signing_keys)
-            if successor is None:
-                log_unreadable(key.storage_key, "it leads nowhere")
-                return None
-            key, hops = successor, hops + 1
-            stored = yield from conversation.get(key.storage_key)
-        if isinstance(stored, Retired):
-            return stored
-        opened = self._open(key, stored, self._now())
-        return dataclasses.replace(opened, hops=hops) if opened else None
-
-    def _is_timely(self, found: Opened) -> bool:
-        """Might a client, when it came, come with the key that led to *found*?"""
-        if found.hops == 0:
-            return True
-        grace = config().cycle_grace
-        return found.hops == 1 and cycling.is_in_grace(grace, found.kept.record, self._came_at)
-
-    def _meet_late_key(self, late: keys.Verified, found: Opened) -> Steps[None]:
-        """Somebody has an old key whose client got the next one long ago: tell, or end the session.
-
-        A thief, or a client that restored old cookies; the site decides which it believes.
-        """
-        current = found.kept.key
-        is_ended = False
-        try:
-            if config().on_late_key == "end":
-                is_ended = yield from self._end(current, reason="late_key")
-        finally:
-            self._note(
-                signals.late_key_used,
-                storage_key=late.storage_key,
-                current_storage_key=current.storage_key,
-                is_ended=is_ended,
-            )
+        return stored if isinstance(stored, Retired) else self._open(key, stored, self._now())
 
     def _end(self, key: keys.Verified, reason: str) -> Steps[bool]:
-        """End the session behind *key*, also where a move put it of which nobody heard."""
-        is_ended = yield from self._end_from(key, reason)
+        """End the session behind *key*, also where a move put it that no one heard of."""
+        is_ended = yield from self._end_at(key, reason)
         sent = self._unheard
         if (
             sent is not None
@@ -164,27 +115,6 @@ class Reading(SessionState):
         ):
             is_ended = (yield from self._end_at(sent.target.key, reason)) or is_ended
         return is_ended
-
-    def _end_from(self, key: keys.Verified, reason: str) -> Steps[bool]:
-        """End the session behind *key*, also where a periodic cycle gave it another one meanwhile."""
-        for _ in range(cycling.MOST_HOPS):
-            if (yield from self._end_at(key, reason)):
-                return True
-            stored = yield from conversation.get(key.storage_key)
-            if not (isinstance(stored, Retired) and stored.forward):
-                return False
-            successor = cycling.follow(key, stored.forward, config().signing_keys)
-            if successor is None:
-                return False
-            key = successor
-        return False
-
-    def _end_unread(self, key: keys.Verified, reason: str) -> Steps[None]:
-        """End the session of a client that came with *key*; a late one leads nowhere here too."""
-        if not (yield from self._end_at(key, reason)):
-            found = yield from self._find(key)
-            if isinstance(found, Opened) and self._is_timely(found):
-                yield from self._end(found.kept.key, reason)
 
     def _end_at(self, key: keys.Verified, reason: str) -> Steps[bool]:
         is_ended = yield from conversation.delete(key.storage_key)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from datetime import datetime, timedelta
 
 from django_multisession import conversation, keys, merge
-from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.exceptions import SessionConflict, StoreUnavailable
 from django_multisession.interruption import SessionEnded
 from django_multisession.kept import Kept, Sent, Target
 from django_multisession.merge import Merge
-from django_multisession.reading import Opened
-from django_multisession.records import Answer, Outcome
+from django_multisession.records import Outcome
 from django_multisession.session_state import Standing
 from django_multisession.settling import Settling
 
@@ -29,7 +26,6 @@ LONGEST_PAUSE = 0.2
 RESPONSE_TIME = timedelta(seconds=1)
 
 _random = secrets.SystemRandom()
-logger = logging.getLogger("django_multisession")
 
 
 class Saving(Settling):
@@ -75,64 +71,24 @@ class Saving(Settling):
             if base is None or own is None:
                 # Another coroutine of this request ended it.
                 return
-            is_periodic = self._is_cycle_due(base.record, now)
-            is_to_write = is_periodic or self._is_moving() or self._is_first_seen(base)
-            if not (is_to_write or base.by_fallback or self._has_changed(now)):
+            if not (self._is_moving() or base.by_fallback or self._has_changed(now)):
                 yield from self._confirm(base, now)
                 return
-            key = keys.make(config().signing_keys) if is_periodic else own
-            target = Target(key, base, is_periodic)
+            target = Target(own, base)
             composed = self._compose(target, now)
             sent = Sent(target, base, composed, self._is_login, self._is_cleared)
-            try:
-                answer = yield from self._send(sent, now)
-            except StoreUnavailable:
-                if self._kept is None or self._is_asked_for(base, own, now):
-                    raise
-                # What was read is good, and so is the key it was read by.
-                logger.warning("A session keeps its key: the server did not answer.")
-                self._unheard, self._is_confirmed = None, False
-                return
+            answer = yield from self._send(sent, now)
             if not self._is_stored_as(base):
                 # Another coroutine of this request was first.
                 continue
             if answer.outcome is Outcome.SAVED:
-                yield from self._finish_update(sent, merges)
+                self._finish_update(sent, merges)
                 return
-            if not (yield from self._go_on_from(base, answer, merges)):
+            if answer.outcome is Outcome.MISSING:
                 yield from self._meet_end()
                 return
+            merges.append(self._merge(self._open(base.key, answer.stored, self._now())))
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
-
-    def _go_on_from(self, base: Kept, answer: Answer, merges: list[Merge]) -> Steps[bool]:
-        """Merge with what *answer* found in place of *base*; False if the session is no more."""
-        if answer.outcome is Outcome.CONFLICT:
-            found = self._open(base.key, answer.stored, self._now())
-        else:
-            found = yield from self._follow(base)
-            if not self._is_stored_as(base):
-                # Another coroutine of this request was faster.
-                return True
-            if found is None:
-                return False
-        merges.append(self._merge(found))
-        return True
-
-    def _is_asked_for(self, base: Kept, own: keys.Verified, now: datetime) -> bool:
-        """Is there more to write than what periodic cycling does by itself?"""
-        is_resigned = base.by_fallback or own.by_fallback
-        return is_resigned or self._is_moving() or self._has_changed(now)
-
-    def _follow(self, base: Kept) -> Steps[Opened | None]:
-        """Return the session of *base* where a periodic cycle moved it meanwhile; None: it ended."""
-        found = yield from self._find(base.key)
-        if not isinstance(found, Opened) or not self._is_stored_as(base):
-            return None
-        # The client came while the old key was good.
-        self._is_forwarded = True
-        if not self._is_moving():
-            self._use_key(found.kept.key)
-        return found
 
     def _confirm(self, base: Kept, now: datetime) -> Steps[None]:
         """See that a session that did not change is still there, before its cookie is set again.
@@ -147,14 +103,9 @@ class Saving(Settling):
         used_at = now if self.counts_as_use else record.touched_at
         if (yield from self._touch(base, used_at, now)):
             return
-        found = yield from self._follow(base)
-        if not self._is_stored_as(base):
-            return
-        if found is None:
+        if self._is_stored_as(base):
             self._forget_record(Standing.ENDED)
             raise SessionEnded
-        # Takes over what is there now.
-        self._merge(found)
 
     def _meet_end(self) -> Steps[None]:
         """The record was ended: interrupt this request, unless it is a login of its own.
@@ -163,7 +114,7 @@ class Saving(Settling):
         what it set itself, and nothing of what was ended.
         """
         if not (self._is_moving() or self._has_changed()):
-            # Only a cycle was due: no change is lost.
+            # Only a new signature or another timeout was due: no change is lost.
             self._forget_record(Standing.ENDED)
             raise SessionEnded
         if not (self._is_moving() and self._is_login):

@@ -15,7 +15,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import Signal
 from django.utils import timezone
 
-from django_multisession import codec, cycling, events, expiry, keys, merge, signals
+from django_multisession import codec, events, expiry, keys, merge, signals
 from django_multisession.conf import config
 from django_multisession.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.entries import Entries
@@ -67,15 +67,12 @@ class SessionState(SessionBase):
         # A save that is under way, or whose answer nobody heard.
         self._unheard: Sent | None = None
         self._events: list[Event] = []
-        self._came_at = self._now()
         self._unreachable_at: datetime | None = None
         self._modified_flag = False
         self._is_discarded = False
         self._is_confirmed = True  # unless the server did not say so at the end
         self._has_written = False
         self._is_key_untold = False
-        # Did the client come with the key before this one, which led here?
-        self._is_forwarded = False
         self._is_login = self._is_cleared = False
         self._is_after_end = False  # that was given a new key; only a login may use it
         super().__init__(session_key)
@@ -97,9 +94,6 @@ class SessionState(SessionBase):
             or self._needs_new_signature()
             or (self._is_marked() and (self._is_moving() or self._has_changed()))
             or (self._is_touch_due(record, now) and not self._is_browser_length())
-            # The client is to be told its new key, or was seen with it, or is to get one.
-            or record.old_key is not None
-            or self._is_cycle_due(record, now)
         )
 
     @modified.setter
@@ -197,12 +191,6 @@ class SessionState(SessionBase):
         is_unsaved = self._modified_flag or self._unheard is not None
         return is_unsaved or self._entries().has_nested_change()
 
-    def _is_cycle_due(self, record: Record, now: datetime) -> bool:
-        if self._is_forwarded or not self.counts_as_use or self._is_moving():
-            return False
-        conf = config()
-        return cycling.is_due(conf.cycle_after, conf.cycle_grace, record, now)
-
     # State
 
     def _adopt(self, kept: Kept) -> None:
@@ -213,7 +201,7 @@ class SessionState(SessionBase):
         self._standing = standing
         self._kept = self._unheard = None
         self._is_confirmed = True
-        self._has_written = self._is_key_untold = self._is_forwarded = self._is_after_end = False
+        self._has_written = self._is_key_untold = self._is_after_end = False
 
     def _note_unreachable(self) -> None:
         self._forget_record(Standing.UNREACHABLE)

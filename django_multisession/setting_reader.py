@@ -54,19 +54,6 @@ class SettingReader:
         )
         return default
 
-    def period(self, name: str, check_id: str, default: timedelta) -> timedelta:
-        """Read a time that cannot be switched off."""
-        value = self._given(name, default)
-        if (period := _as_timeout(value)) is not None:
-            return period
-        self.problem(
-            check_id,
-            f"{name} must be a timedelta or a number of seconds, at least one second "
-            f"(got {value!r}).",
-            f"Remove the setting for the default, {in_seconds(default)} seconds.",
-        )
-        return default
-
     def value(
         self,
         name: str,

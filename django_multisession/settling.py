@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django_multisession import conversation, signals
 from django_multisession.adding import Adding
-from django_multisession.conf import config
 from django_multisession.conversation import Steps
-from django_multisession.exceptions import StoreUnavailable
 from django_multisession.kept import Kept, Sent
 from django_multisession.merge import Merge
 from django_multisession.reading import Opened
 from django_multisession.records import Answer, Outcome
-
-logger = logging.getLogger("django_multisession")
 
 
 class Settling(Adding):
@@ -33,15 +28,14 @@ class Settling(Adding):
         # Noted first: who is cancelled hears nothing, and another coroutine may not wait for it.
         self._unheard = sent
         if sent.target.is_moved:
-            forward = sent.target.forward
-            answer = yield from conversation.move(old_key, new_key, record, expected, now, forward)
+            answer = yield from conversation.move(old_key, new_key, record, expected, now)
         else:
             answer = yield from conversation.replace(old_key, record, expected, now)
         if self._unheard is sent:
             self._unheard = None
         return answer
 
-    def _finish_update(self, sent: Sent, merges: list[Merge]) -> Steps[None]:
+    def _finish_update(self, sent: Sent, merges: list[Merge]) -> None:
         target, base, composed = sent.target, sent.base, sent.composed
         own, is_login, is_cleared = self._own_key(), self._is_login, self._is_cleared
         self._finish_write(composed)
@@ -58,18 +52,12 @@ class Settling(Adding):
         self._is_key_untold = self._is_key_untold or target.is_moved
         storage_key = composed.key.storage_key
         if target.is_moved:
-            # Until it comes with the new key, the client is one that came with the old one.
-            self._is_forwarded = target.is_periodic
             self._note(
                 signals.session_cycled,
                 storage_key=storage_key,
                 old_storage_key=base.key.storage_key,
                 user_id=composed.record.user_id,
-                reason="periodic"
-                if target.is_periodic
-                else "login"
-                if sent.is_login
-                else "requested",
+                reason="login" if sent.is_login else "requested",
             )
         if merges:
             self._note(
@@ -78,27 +66,13 @@ class Settling(Adding):
                 resolved_entries=_names(merge.resolved for merge in merges),
                 lost_entries=_names(merge.lost for merge in merges),
             )
-        if base.record.old_key is not None and composed.record.old_key is None:
-            # From here on it is kept only to notice who comes with it.
-            conf = config()
-            life = conf.cycle_grace + (conf.cycle_after or timedelta(0))
-            # The save is made: what tidies up behind it must not turn it into an error.
-            try:
-                yield from conversation.forget(base.record.old_key, life)
-            except StoreUnavailable:
-                logger.warning("An old key stays longer: the server did not answer.")
 
     def _settle(self, unheard: Sent, merges: list[Merge]) -> Steps[None]:
         """Find out what became of *unheard*: it is made once, or not at all, and gone on from."""
         sent = self._as_used_now(unheard)
-        is_made = False
-        # The old key of a periodic cycle leads on for long: the session may have ended under the new
-        # one, with nothing left there to tell, and what is sent again would revive it.
-        if not sent.target.is_periodic or (yield from self._is_unmoved(sent.base)):
-            answer = yield from self._send(sent, self._now())
-            is_made = answer.outcome is Outcome.SAVED
+        answer = yield from self._send(sent, self._now())
         others: Opened | None = None
-        if not is_made:
+        if answer.outcome is not Outcome.SAVED:
             self._unheard = self._unheard or sent
             found = yield from self._find(sent.base.key)
             if self._unheard in (unheard, sent):
@@ -110,22 +84,14 @@ class Settling(Adding):
         if not self._is_stored_as(sent.base):
             # Another coroutine of this request was first.
             return
-        yield from self._finish_update(sent, [])
+        self._finish_update(sent, [])
         # It may have been made long ago.
         self._is_confirmed = False
         if others is not None:
             # They went on from it.
-            self._is_forwarded = self._is_forwarded or others.hops > 0
-            if not self._is_moving():
-                self._use_key(others.kept.key)
             merged = self._merge(others)
             if others.kept.record.revision != sent.composed.record.revision:
                 merges.append(merged)
-
-    def _is_unmoved(self, base: Kept) -> Steps[bool]:
-        """Does the session still lie where it was?"""
-        found = yield from self._find(base.key)
-        return isinstance(found, Opened) and found.hops == 0
 
     def _as_used_now(self, sent: Sent) -> Sent:
         """Return *sent* with the last use that is known now: it must not move back."""

@@ -14,16 +14,15 @@ from django.dispatch import Signal
 session_created = Signal()
 
 #: A session got a new key. ``storage_key``, ``old_storage_key``, ``user_id``, ``reason``:
-#: ``"login"``, ``"requested"`` (somebody called ``cycle_key()``) or ``"periodic"``
-#: (``MULTISESSION_CYCLE_AFTER``).
+#: ``"login"`` or ``"requested"`` (code called ``cycle_key()``).
 session_cycled = Signal()
 
 #: Somebody came with a session that had expired. ``storage_key``, ``user_id``, ``reason``:
 #: ``"idle"`` or ``"absolute"``. One that nobody comes with again expires unheard.
 session_expired = Signal()
 
-#: A session was ended. ``storage_key``, ``reason``: ``"flushed"`` (a logout), ``"deleted"`` (by
-#: code that named its key) or ``"late_key"`` (``MULTISESSION_ON_LATE_KEY``).
+#: A session was ended. ``storage_key``, ``reason``: ``"flushed"`` (a logout) or ``"deleted"`` (by
+#: code that named its key).
 session_ended = Signal()
 
 #: A client sent a session key that this site did not sign. No arguments.
@@ -36,11 +35,6 @@ session_merged = Signal()
 
 #: A request's changes could not be saved: its session had been ended or moved. ``storage_key``.
 session_interrupted = Signal()
-
-#: A session key was used after the client had its next one, and the grace period was over: by a
-#: thief, or by a client that restored an old cookie. ``storage_key`` (of the old key),
-#: ``current_storage_key`` (where the session is now, if it is), ``is_ended`` (was it ended for that?).
-late_key_used = Signal()
 
 #: The server did not answer, for the first time in this process since it last did. ``reason``: what
 #: `StoreUnavailable` says.

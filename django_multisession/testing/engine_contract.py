@@ -13,8 +13,6 @@ from django.utils import timezone
 from django_multisession import conf, sealing
 from django_multisession.drivers.base import Driver
 from django_multisession.records import new_revision
-from django_multisession.testing.engine_cycling_end_laws import EngineCyclingEndLaws
-from django_multisession.testing.engine_cycling_laws import EngineCyclingLaws
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     Open,
@@ -34,8 +32,6 @@ class EngineContract(
     EngineKeyLaws,
     EngineOverlapLaws,
     EngineResponseLaws,
-    EngineCyclingLaws,
-    EngineCyclingEndLaws,
     EngineSignalLaws,
 ):
     """Laws of saves, ends, keys, logins, overlaps, responses, cycles, signals and tampering.

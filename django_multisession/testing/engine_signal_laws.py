@@ -11,7 +11,6 @@ from django.test import override_settings
 
 from django_multisession.signals import (
     forged_key_refused,
-    late_key_used,
     outage_began,
     outage_ended,
     session_created,
@@ -34,7 +33,6 @@ from django_multisession.testing.verbs import Clock, Run
 
 EVERY_SIGNAL = (
     forged_key_refused,
-    late_key_used,
     outage_began,
     outage_ended,
     session_created,
@@ -76,15 +74,6 @@ class EngineSignalLaws(EngineFixtures):
             }
         ]
 
-    def test_a_periodic_cycle_is_told(self, open_session: Open, clock: Clock) -> None:
-        old = saved(open_session, a=1).key
-        clock.advance(900)
-        with override_settings(MULTISESSION_CYCLE_AFTER=900), heard(session_cycled) as events:
-            session = open_session(old)
-            assert session["a"] == 1
-            session.respond()
-        assert [event["reason"] for event in events] == ["periodic"]
-
     @pytest.mark.parametrize(("reason", "seconds"), [("idle", 600), ("absolute", 3600)])
     def test_an_expired_session_is_told_to_who_comes_with_it(
         self, open_session: Open, clock: Clock, reason: str, seconds: int
@@ -92,7 +81,7 @@ class EngineSignalLaws(EngineFixtures):
         timeouts = {"MULTISESSION_IDLE_TIMEOUT": 600, "MULTISESSION_ABSOLUTE_TIMEOUT": 3600}
         if reason == "absolute":
             timeouts["MULTISESSION_IDLE_TIMEOUT"] = 7200
-        with override_settings(**timeouts), heard(*EVERY_SIGNAL[3:]) as events:
+        with override_settings(**timeouts), heard(*EVERY_SIGNAL[2:]) as events:
             key = saved(open_session, **{USER_ID: "7"}).key
             events.clear()
             # The clock is driven; the server's TTL, which is real time, has not come yet.
@@ -202,19 +191,16 @@ class EngineSignalLaws(EngineFixtures):
         ]
 
     def test_no_log_line_holds_a_key_or_a_value(
-        self, open_session: Open, clock: Clock, caplog: pytest.LogCaptureFixture
+        self, open_session: Open, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG, "django_multisession")
-        seen = []
-        with override_settings(MULTISESSION_CYCLE_AFTER=900):
-            session = saved(open_session, a="precious")
-            seen.append(session.key)
-            clock.advance(900)
-            session = open_session(session.key)
-            assert session["a"] == "precious"
-            session.respond()
-            seen.append(session.key)
-            session.flush()
+        session = saved(open_session, a="precious")
+        seen = [session.key]
+        session = open_session(session.key)
+        session.cycle_key()
+        session.respond()
+        seen.append(session.key)
+        session.flush()
         said = [line for line in caplog.messages if storage_key(seen[0]) in line]
         assert len(said) == 2
         assert not any(text in caplog.text for text in (*filter(None, seen), "precious"))

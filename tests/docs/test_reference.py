@@ -22,7 +22,6 @@ from django.dispatch import Signal
 
 import django_multisession
 from django_multisession import (
-    conf,
     events,
     exceptions,
     keys,
@@ -102,10 +101,6 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
         ("reference/exceptions.md", f"{saving.SAVE_TRIES} tries"),
         (OVERLAPPING, f"After {saving.SAVE_TRIES} tries"),
         (OVERLAPPING, f"{saving.LONGEST_PAUSE * 1000:g} milliseconds at most"),
-        (
-            OVERLAPPING,
-            f"CYCLE_GRACE = timedelta(seconds={conf.DEFAULT_CYCLE_GRACE.seconds})  # the default",
-        ),
         ("reference/middleware.md", f"the first {WORDS[MOST_OTHER_KEYS + 1]} *signed* ones"),
         ("reference/middleware.md", f"`Retry-After: {middleware.RETRY_AFTER}`"),
         ("reference/middleware.md", f"`{middleware.OUTAGE_TEMPLATE}`"),

@@ -1,4 +1,4 @@
-"""The audit log that is shown, in the tutorial's project: it notes logins, ends and late keys."""
+"""The audit log that is shown, in the tutorial's project: it notes logins and ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s", stream=sy
 django.setup()
 
 from django.contrib.auth import get_user_model
-from django.test import Client, override_settings
+from django.test import Client
 from django.utils import timezone
 
 visitor, ada = Client(SERVER_NAME="localhost"), get_user_model().objects.get()
@@ -91,21 +91,4 @@ comes(visitor, seconds=24 * 60 * 60)
     assert audit_of(audited_project, script) == [
         "audit User 1 signed in: session A.",
         "audit Session A is over: absolute.",
-    ]
-
-
-def test_a_late_key_is_noted(audited_project: Path) -> None:
-    script = """
-thief = Client(SERVER_NAME="localhost")
-with override_settings(MULTISESSION_CYCLE_AFTER=600, MULTISESSION_ON_LATE_KEY="end"):
-    visitor.force_login(ada)
-    thief.cookies = visitor.cookies.copy()
-    comes(visitor, seconds=700)
-    comes(visitor, seconds=700)
-    comes(thief, seconds=800)
-"""
-    assert audit_of(audited_project, script) == [
-        "audit User 1 signed in: session A.",
-        "audit Session B is over: late_key.",
-        "audit Session B: the old key A was used.",
     ]

@@ -114,21 +114,3 @@ def test_a_hard_deadline_is_the_same_moment_by_the_clock_of_whoever_looks(
         processes.now = session.get_expiry_date() - ahead - SECOND
         assert processes.use(session_key, ahead)
         assert not processes.use(session_key, ahead + SECOND)
-
-
-def test_an_old_key_is_as_good_in_both_once_the_client_came_with_the_new_one(
-    processes: Processes, session_key: str, settings: Settings
-) -> None:
-    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
-    settings.MULTISESSION_CYCLE_GRACE = APART
-    processes.now += timedelta(minutes=5)
-    cycling = processes.open(session_key, APART)
-    assert cycling["name"] == "ada"
-    cycling.save()
-    assert cycling.session_key != session_key
-    assert processes.use(cycling.session_key, timedelta(0))
-    assert processes.record(cycling.session_key).old_key is None
-    # A request that left with the old key just before that.
-    processes.now += SECOND
-    for ahead in (timedelta(0), APART):
-        assert processes.use(session_key, ahead)

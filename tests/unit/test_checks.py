@@ -33,9 +33,6 @@ IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E009": {"MULTISESSION_REDIS": {"PASSWORD": PASSWORD}},
     "multisession.E010": {"MULTISESSION_MONGODB": {"PASSWORD": PASSWORD}},
     "multisession.E012": {"SESSION_COOKIE_AGE": 0},
-    "multisession.E023": {"MULTISESSION_CYCLE_AFTER": 0},
-    "multisession.E024": {"MULTISESSION_CYCLE_GRACE": 0},
-    "multisession.E026": {"MULTISESSION_ON_LATE_KEY": "x"},
     "multisession.E027": {"MULTISESSION_ON_INTERRUPTED": "x"},
     "multisession.E028": {"MULTISESSION_RESOLVERS": {"cart": "x"}},
 }

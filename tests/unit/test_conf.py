@@ -3,7 +3,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,9 +70,6 @@ def test_the_defaults_are_those_of_the_documentation(settings: Settings) -> None
     assert config.policy.anonymous_timeout is None
     assert config.policy.touch_interval is None
     assert config.cycle_on_login is True
-    assert config.cycle_after is None
-    assert config.cycle_grace == timedelta(minutes=1)
-    assert config.on_late_key == "signal"
     assert config.on_outage == "error"
     assert config.on_interrupted == "error"
     assert config.resolvers == {}
@@ -114,21 +110,6 @@ def test_a_time_is_seconds_or_a_timedelta_or_none(
     assert getattr(conf.config().policy, attribute) == expected
 
 
-@pytest.mark.parametrize("name", ["MULTISESSION_CYCLE_AFTER", "MULTISESSION_CYCLE_GRACE"])
-@pytest.mark.parametrize("value", [timedelta(minutes=15), 900, 900.0])
-def test_the_times_of_a_key_are_seconds_or_a_timedelta(
-    settings: Settings, name: str, value: Any
-) -> None:
-    setattr(settings, name, value)
-    attribute = name.removeprefix("MULTISESSION_").lower()
-    assert getattr(conf.config(), attribute) == timedelta(minutes=15)
-
-
-def test_periodic_new_keys_can_be_switched_off(settings: Settings) -> None:
-    settings.MULTISESSION_CYCLE_AFTER = None
-    assert conf.config().cycle_after is None
-
-
 @pytest.mark.parametrize("value", [None, 3600])
 def test_an_absolute_timeout_counts_as_configured_also_when_it_is_switched_off(
     settings: Settings, value: int | None
@@ -139,13 +120,7 @@ def test_an_absolute_timeout_counts_as_configured_also_when_it_is_switched_off(
 
 @pytest.mark.parametrize(
     ("name", "check_id"),
-    list(
-        zip(
-            [*OURS, "MULTISESSION_CYCLE_AFTER"],
-            ["E001", "E002", "E003", "E004", "E023"],
-            strict=True,
-        )
-    ),
+    list(zip(OURS, ["E001", "E002", "E003", "E004"], strict=True)),
 )
 @pytest.mark.parametrize("value", NO_TIMEOUTS.values(), ids=NO_TIMEOUTS)
 def test_a_wrong_time_is_a_problem(
@@ -156,31 +131,6 @@ def test_a_wrong_time_is_a_problem(
     assert problem.check_id == f"multisession.{check_id}"
     assert problem.message == f"{name} must be {TIMEOUT_EXPECTED} (got {value!r})."
     assert problem.hint
-
-
-@pytest.mark.parametrize("value", [*NO_TIMEOUTS.values(), None], ids=[*NO_TIMEOUTS, "none"])
-def test_a_wrong_grace_period_is_a_problem(settings: Settings, value: Any) -> None:
-    # It cannot be switched off: requests under way have the old key.
-    settings.MULTISESSION_CYCLE_GRACE = value
-    problem = only_problem()
-    assert problem.check_id == "multisession.E024"
-    assert problem.message == f"MULTISESSION_CYCLE_GRACE must be {PERIOD_EXPECTED} (got {value!r})."
-    assert problem.hint == "Remove the setting for the default, 60 seconds."
-
-
-def test_periodic_new_keys_without_their_library_are_a_problem(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography", None)
-    settings.MULTISESSION_CYCLE_AFTER = None
-    assert conf.problems() == []
-    settings.MULTISESSION_CYCLE_AFTER = 900
-    problem = only_problem()
-    assert problem.check_id == "multisession.E025"
-    assert problem.message == (
-        "MULTISESSION_CYCLE_AFTER must be None without the library cryptography (got 900 seconds)."
-    )
-    assert problem.hint == "pip install 'django-multisession[crypto]'"
 
 
 @pytest.mark.parametrize("interval", [60, 61, timedelta(hours=1)])
@@ -220,10 +170,6 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
         ("MULTISESSION_ON_OUTAGE", "Error", "E007", '"error" or "anonymous"'),
         ("MULTISESSION_ON_OUTAGE", None, "E007", '"error" or "anonymous"'),
         ("MULTISESSION_ON_OUTAGE", ["error"], "E007", '"error" or "anonymous"'),
-        ("MULTISESSION_ON_LATE_KEY", "Signal", "E026", '"signal" or "end"'),
-        ("MULTISESSION_ON_LATE_KEY", None, "E026", '"signal" or "end"'),
-        ("MULTISESSION_ON_LATE_KEY", True, "E026", '"signal" or "end"'),
-        ("MULTISESSION_ON_LATE_KEY", ["end"], "E026", '"signal" or "end"'),
         ("MULTISESSION_ON_INTERRUPTED", "anonymous", "E027", '"error" or "ignore"'),
         ("MULTISESSION_ON_INTERRUPTED", None, "E027", '"error" or "ignore"'),
         ("MULTISESSION_ON_INTERRUPTED", False, "E027", '"error" or "ignore"'),
@@ -257,8 +203,6 @@ def test_a_wrong_choice_is_a_problem(
         ("MULTISESSION_CYCLE_ON_LOGIN", False, "cycle_on_login"),
         ("MULTISESSION_ON_OUTAGE", "anonymous", "on_outage"),
         ("MULTISESSION_ON_OUTAGE", "error", "on_outage"),
-        ("MULTISESSION_ON_LATE_KEY", "signal", "on_late_key"),
-        ("MULTISESSION_ON_LATE_KEY", "end", "on_late_key"),
         ("MULTISESSION_ON_INTERRUPTED", "error", "on_interrupted"),
         ("MULTISESSION_ON_INTERRUPTED", "ignore", "on_interrupted"),
         ("MULTISESSION_RESOLVERS", {}, "resolvers"),
@@ -401,9 +345,6 @@ WRONG: dict[str, Any] = {
     "MULTISESSION_ANONYMOUS_TIMEOUT": -1,
     "MULTISESSION_TOUCH_INTERVAL": False,
     "MULTISESSION_CYCLE_ON_LOGIN": "yes",
-    "MULTISESSION_CYCLE_AFTER": "hour",
-    "MULTISESSION_CYCLE_GRACE": None,
-    "MULTISESSION_ON_LATE_KEY": "error",
     "MULTISESSION_ON_OUTAGE": "ignore",
     "MULTISESSION_ON_INTERRUPTED": "end",
     "MULTISESSION_RESOLVERS": "django_multisession.resolvers.union",
@@ -485,9 +426,7 @@ def test_what_the_checks_judge_has_defaults_for_what_is_wrong_and_no_keys() -> N
     assert config.policy.absolute_timeout == timedelta(days=30)
     assert config.policy.anonymous_timeout is None
     assert config.max_size == conf.DEFAULT_MAX_SIZE
-    assert config.cycle_after is None
-    assert config.cycle_grace == conf.DEFAULT_CYCLE_GRACE
-    assert (config.on_late_key, config.on_interrupted) == ("signal", "error")
+    assert config.on_interrupted == "error"
     assert config.resolvers == {}
     assert config.signing_keys == config.sealing_keys == ()
 

@@ -73,4 +73,7 @@ def test_every_verb_of_a_driver_is_of_a_kind() -> None:
         "close",
         "aclose",
         "has_native_expiry",
+        # No session asks for it.
+        "forget",
+        "aforget",
     }

@@ -9,7 +9,6 @@ import pytest
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 
 from django_multisession.middleware import SessionMiddleware
-from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
 from tests.web.conftest import OURS
@@ -128,23 +127,3 @@ def test_a_choice_of_ignoring_lets_an_interrupted_page_out_without_a_cookie(
     assert (reply.status, reply.answer, reply.cookies) == (200, "a page", {})
     assert browser.visit(read).answer == {}
     assert browser.visit(log_in("ada")).new_key
-
-
-def test_a_periodic_cycle_reaches_the_browser(
-    browser: Browser, engine: Engine, settings: Settings, clock: Clock
-) -> None:
-    settings.MULTISESSION_CYCLE_AFTER = 900
-    browser.visit(put(city="Rome"))
-    tab, old = browser.copy(), browser.key
-    clock.advance(seconds=900)
-    assert browser.visit(read).new_key not in (None, old)
-    assert tab.visit(read).new_key == browser.key
-    assert browser.visit(put(cart=["tea"])).status == 200
-    assert browser.visit(read).answer == {"city": "Rome", "cart": ["tea"]}
-    tab.key = old or ""
-    assert tab.visit(read).answer == {"city": "Rome", "cart": ["tea"]}
-    clock.advance(seconds=60)
-    tab.key = old or ""
-    reply = tab.visit(read)
-    assert (reply.answer, reply.cookies) == ({}, {})
-    assert browser.visit(read).answer == {"city": "Rome", "cart": ["tea"]}

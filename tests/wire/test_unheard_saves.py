@@ -14,19 +14,17 @@ from django_multisession.interruption import SessionEnded
 from django_multisession.responding import CookieAnswer
 from django_multisession.signals import session_merged
 from django_multisession.store import DriverSessionStore
-from django_multisession.testing.engine_fixtures import heard, storage_key
-from django_multisession.testing.verbs import Run, SessionVerbs
+from django_multisession.testing.engine_fixtures import heard
+from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
 from tests.faults.cancelling import cancelled_at
 from tests.proxy import TCPProxy
 from tests.wire.conftest import under_none
 from tests.wire.unheard import (
     GETTING,
-    MOVING,
     Open,
     Unheard,
     begun,
-    collect,
     open_session,
     run,
     save_unheard,
@@ -40,17 +38,6 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
 
 pytestmark = under_none
-
-
-def save_in_a_cycle(other: SessionVerbs, settings: Settings, clock: Clock) -> SessionVerbs:
-    """Save in another request, whose session gets a new key for its age by that."""
-    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
-    clock.advance(seconds=5 * 60)
-    before = other.key
-    other["visits"] = 13
-    other.save()
-    assert other.key != before
-    return other
 
 
 def test_the_next_save_adds_nothing_twice(open_session: Open, save_unheard: Unheard) -> None:
@@ -132,48 +119,6 @@ def test_a_session_that_is_cleared_after_it_keeps_nothing_of_what_others_saved(
     assert open_session(session.key).entries() == {}
 
 
-def test_a_session_that_another_request_cycled_after_it_is_gone_on_with(
-    open_session: Open, save_unheard: Unheard, settings: Settings, clock: Clock
-) -> None:
-    session = open_session(key := begun(open_session, visits=1))
-    session["visits"] = 3
-    save_unheard(session)
-    other = save_in_a_cycle(open_session(key), settings, clock)
-    assert other.key != key
-    session["name"] = "after"
-    session.save()
-    assert session.key == other.key
-    assert open_session(key).entries() == {"visits": 13, "name": "after"}
-    # The client was not seen with the new key yet, so the old one leads on however late it comes.
-    clock.advance(seconds=2 * 60)
-    assert open_session(key).entries() == {"visits": 13, "name": "after"}
-
-
-def test_a_session_that_was_cycled_by_it_and_ended_long_ago_stays_ended(
-    *,
-    open_session: Open,
-    save_unheard: Unheard,
-    engine: Engine,
-    settings: Settings,
-    clock: Clock,
-) -> None:
-    key = begun(open_session, name="before")
-    settings.MULTISESSION_CYCLE_AFTER = timedelta(minutes=5)
-    clock.advance(seconds=5 * 60)
-    session = open_session(key)
-    session["name"] = "after"
-    save_unheard(session, MOVING[engine.kind])
-    client = open_session(key)
-    assert client["name"] == "after"
-    moved = client.key
-    client.flush()
-    collect(engine, settings, storage_key(moved))
-    session["name"] = "late"
-    with pytest.raises(SessionEnded):
-        session.save()
-    assert open_session(moved).entries() == open_session(key).entries() == {}
-
-
 def test_a_use_after_it_is_noted(
     open_session: Open, save_unheard: Unheard, settings: Settings, clock: Clock
 ) -> None:
@@ -207,25 +152,20 @@ def test_it_does_not_move_the_last_use_back(
 
 
 def test_it_is_settled_although_the_server_fails_in_the_middle_of_that(
-    *,
-    open_session: Open,
-    save_unheard: Unheard,
-    engine: Engine,
-    settings: Settings,
-    clock: Clock,
-    proxy: TCPProxy,
+    open_session: Open, save_unheard: Unheard, engine: Engine, proxy: TCPProxy
 ) -> None:
     session = open_session(key := begun(open_session, visits=1))
     session["visits"] = 3
     save_unheard(session)
-    save_in_a_cycle(open_session(key), settings, clock)
+    open_session(key).flush()
     session["name"] = "after"
     # The write is answered; the look at what is there then is not.
     proxy.cut_next_answer(GETTING[engine.kind], times=2)
     with pytest.raises(StoreUnavailable):
         session.save()
-    session.save()
-    assert open_session(key).entries() == {"visits": 13, "name": "after"}
+    with pytest.raises(SessionEnded):
+        session.save()
+    assert open_session(key).entries() == {}
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["unanswered", "answered"])

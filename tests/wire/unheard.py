@@ -37,7 +37,6 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run | None]:
 @pytest.fixture
 def open_session(engine: Engine, settings: Settings, run: Run | None) -> Iterator[Open]:
     settings.MULTISESSION_RESOLVERS = {"visits": "django_multisession.resolvers.sum_of_changes"}
-    settings.MULTISESSION_CYCLE_AFTER = None
     shorten_waits(engine, settings)
     # Redis gets its scripts, MongoDB its indexes.
     warm = SessionVerbs(engine.SessionStore(), run)
