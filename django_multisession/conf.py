@@ -19,7 +19,8 @@ from django.utils.module_loading import import_string
 
 from django_multisession import codec, keys, sealing
 from django_multisession.configuration import Config, Cookie, Problem, Site
-from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_AGE, Policy
+from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, Policy
+from django_multisession.records import LONGEST_AGE
 from django_multisession.setting_reader import ENGINE_PREFIX, OURS, SettingReader, in_seconds
 
 # The first of each is the default.

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from django.utils.asyncio import async_unsafe
 
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Answer, Record, Stored
+from django_multisession.records import Answer, Record, Stored, Tombstone
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,27 +58,34 @@ def get(key: str) -> Steps[Stored]:
     return answer
 
 
-def replace(key: str, record: Record, expected: str, now: datetime) -> Steps[Answer]:
+def replace(key: str, record: Record, base: Record, now: datetime) -> Steps[Answer]:
     """See Driver.replace()."""
-    answer: Answer = yield Call("replace", (key, record, expected, now))
+    answer: Answer = yield Call("replace", (key, record, base, now))
     return answer
 
 
-def move(old_key: str, new_key: str, record: Record, expected: str, now: datetime) -> Steps[Answer]:
+def move(
+    old_key: str,
+    new_key: str,
+    record: Record,
+    base: Record | Tombstone,
+    left: Tombstone,
+    now: datetime,
+) -> Steps[Answer]:
     """See Driver.move()."""
-    answer: Answer = yield Call("move", (old_key, new_key, record, expected, now))
+    answer: Answer = yield Call("move", (old_key, new_key, record, base, left, now))
     return answer
 
 
-def touch(key: str, touched_at: datetime, now: datetime) -> Steps[bool]:
+def touch(key: str, base: Record, touched_at: datetime, now: datetime) -> Steps[Answer]:
     """See Driver.touch()."""
-    answer: bool = yield Call("touch", (key, touched_at, now))
+    answer: Answer = yield Call("touch", (key, base, touched_at, now))
     return answer
 
 
-def delete(key: str) -> Steps[bool]:
+def delete(key: str, left: Tombstone) -> Steps[bool | Tombstone]:
     """See Driver.delete()."""
-    answer: bool = yield Call("delete", (key,))
+    answer: bool | Tombstone = yield Call("delete", (key, left))
     return answer
 
 

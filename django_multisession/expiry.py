@@ -20,15 +20,20 @@ from __future__ import annotations
 import dataclasses
 from datetime import datetime, timedelta
 
-from django_multisession.records import BEGINNING, Record, add_age, earliest, truncate
+from django_multisession.records import (
+    BEGINNING,
+    LONGEST_AGE,
+    Record,
+    add_age,
+    earliest,
+    truncate,
+)
 
 #: What ``set_expiry()`` left: nothing, seconds of inactivity (0: until the browser closes), a date.
 Custom = int | datetime | None
 
 DEFAULT_ABSOLUTE_TIMEOUT = timedelta(days=30)
 LONGEST_TOUCH_INTERVAL = timedelta(seconds=60)
-#: Seconds; past the end of Python's calendar from any moment that a clock shows, so it is never.
-LONGEST_AGE = 10**12
 #: By default a touch is due after this part of the idle timeout.
 TOUCH_FRACTION = 10
 
@@ -102,7 +107,7 @@ def life(policy: Policy, custom: Custom, *, began_at: datetime, is_anonymous: bo
     idle_timeout = policy.idle_timeout
     if is_anonymous and policy.anonymous_timeout is not None:
         idle_timeout = policy.anonymous_timeout
-    idle_age = None if idle_timeout is None else int(idle_timeout.total_seconds())
+    idle_age = None if idle_timeout is None else _clamped(int(idle_timeout.total_seconds()))
     absolute_age = (
         None if policy.absolute_timeout is None else int(policy.absolute_timeout.total_seconds())
     )
@@ -126,7 +131,7 @@ def is_touch_due(policy: Policy, record: Record, now: datetime) -> bool:
 
 
 def _clamped(age: int) -> int:
-    """Keep an age within what BSON and Lua can hold; it means the same: never, or over already."""
+    """Keep an age within what a record can hold; it means the same: never, or over already."""
     return max(-LONGEST_AGE, min(age, LONGEST_AGE))
 
 

@@ -7,8 +7,8 @@ import enum
 import secrets
 from datetime import UTC, datetime, timedelta
 
-#: How long the fact that a session was ended or moved is kept: longer than a request takes.
-RETIRED_TIMEOUT = timedelta(seconds=60)
+#: How long a tombstone is kept: longer than a request takes.
+TOMBSTONE_TIMEOUT = timedelta(seconds=60)
 
 #: How much longer a server keeps a record than the record lives. The store's comparison with its
 #: own clock decides; the server may only collect what every clock within a minute calls expired.
@@ -17,8 +17,14 @@ EXPIRY_SLACK = timedelta(seconds=60)
 #: How many revisions a record remembers: its last writes, newest first.
 REVISIONS_KEPT = 4
 
+#: Seconds. From any moment that a clock shows, a longer age ends past Python's calendar: it means
+#: the same as this one, so no record is written with it, and none is read (a date that a server's
+#: clients add it to overflows).
+LONGEST_AGE = 10**12
+
 #: Of Python's calendar.
 BEGINNING = datetime.min.replace(tzinfo=UTC)
+END = datetime.max.replace(tzinfo=UTC, microsecond=999_000)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -32,9 +38,6 @@ class Record:
         revisions: Random tokens of the last writes, newest first, at most `REVISIONS_KEPT`.
         created_at: When the session was first stored.
         began_at: Login or creation, whichever came last; the absolute timeout counts from here.
-        keyed_at: When the client got the session's key: creation, login, or its first request with
-            a key that a periodic cycle gave. Until that request: the cycle.
-        old_key: Storage key of the retired record that leads here, until that request; else None.
         touched_at: Last use.
         idle_age: Seconds without use after which the session ends, or None for never.
         hard_deadline_at: When the session ends whatever happens, or None for never.
@@ -47,12 +50,10 @@ class Record:
     revisions: tuple[str, ...]
     created_at: datetime
     began_at: datetime
-    keyed_at: datetime
     touched_at: datetime
     idle_age: int | None
     hard_deadline_at: datetime | None
     user_id: str | None = None
-    old_key: str | None = None
 
     @property
     def revision(self) -> str:
@@ -77,23 +78,38 @@ class Record:
         return written.revision in self.revisions
 
 
+class Reason(enum.StrEnum):
+    """Why a session is no longer under a key."""
+
+    #: A login took the session over; an end does not follow it.
+    LOGIN = "login"
+    #: The same login session has another key; an end follows it.
+    MOVED = "moved"
+    #: Its own client logged out.
+    LEFT = "left"
+    #: It was ended from elsewhere: another device, an admin, code that named the key.
+    ENDED = "ended"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Retired:
-    """What is left for a minute of a session that was ended or moved: the fact.
+class Tombstone:
+    """What is left for `TOMBSTONE_TIMEOUT` of a session that was ended or moved: the fact.
 
     Attributes:
-        revision: Revision of the record that a `move` stored in its place; empty after a `delete`.
-            A move that was sent again because its answer was lost finds itself here.
-        forward: The new key, encrypted for who has the old one; empty where nobody may follow. It
-            is kept for as long as the session that was moved.
+        revision: Random token of the write that left it: of a move the revision of the moved
+            record, otherwise one of its own. A write that was sent again because its answer was
+            lost finds itself here.
+        reason: Why the session is no longer under its key.
+        successor: Storage key of what took its place, if anything did; not a secret.
     """
 
-    revision: str = ""
-    forward: bytes = dataclasses.field(default=b"", repr=False)
+    revision: str
+    reason: Reason
+    successor: str = ""
 
 
 #: What is stored under a key.
-Stored = Record | Retired | None
+Stored = Record | Tombstone | None
 
 
 class Outcome(enum.Enum):
@@ -106,37 +122,71 @@ class Outcome(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What `replace` and `move` answer.
+    """What `replace`, `move` and `touch` answer.
 
     Attributes:
-        outcome: Saved, missing (absent, expired or retired) or conflict.
-        stored: On a conflict the record that was found instead, where it is known.
+        outcome: Saved, missing (absent, expired, unreadable or a tombstone) or conflict.
+        stored: What was found instead: with a conflict always, with a missing record the tombstone
+            where there is one.
     """
 
     outcome: Outcome
-    stored: Record | None = None
+    stored: Record | Tombstone | None = None
 
 
 SAVED = Answer(Outcome.SAVED)
 MISSING = Answer(Outcome.MISSING)
 
 
-def answer_of_replace(stored: Stored, written: Record, now: datetime) -> Answer:
-    """Judge a `replace` by what is stored under its key after it."""
-    if not isinstance(stored, Record):
-        return MISSING
-    if stored.holds(written):
+def answer_to_replace(stored: Stored, record: Record, base: Record, now: datetime) -> Answer | None:
+    """Return the answer to a `replace` that finds *stored*; None means that it is carried out."""
+    if isinstance(stored, Record) and stored.holds(record):
         return SAVED
-    return Answer(Outcome.CONFLICT, stored) if stored.is_live(now) else MISSING
+    return _answer_over_record(stored, base, now, record.touched_at)
 
 
-def answer_of_move(stored_at_old: Stored, written: Record, now: datetime) -> Answer:
-    """Judge a `move` by what is stored under its old key after it."""
-    if isinstance(stored_at_old, Retired):
-        return SAVED if stored_at_old.revision == written.revision else MISSING
-    if stored_at_old is None or not stored_at_old.is_live(now):
+def answer_to_move(
+    stored: Stored, record: Record, base: Record | Tombstone, left: Tombstone, now: datetime
+) -> Answer | None:
+    """Return the answer to a `move` that finds *stored* under its old key; None as above."""
+    if isinstance(stored, Tombstone) and stored.revision == left.revision:
+        return SAVED
+    if isinstance(base, Record):
+        return _answer_over_record(stored, base, now, record.touched_at)
+    if isinstance(stored, Tombstone):
+        return None if stored.revision == base.revision else Answer(Outcome.CONFLICT, stored)
+    if stored is None or not stored.is_live(now):
         return MISSING
-    return Answer(Outcome.CONFLICT, stored_at_old)
+    return Answer(Outcome.CONFLICT, stored)
+
+
+def answer_to_touch(
+    stored: Stored, base: Record, touched_at: datetime, now: datetime
+) -> Answer | None:
+    """Return the answer to a `touch` that finds *stored*; None as above."""
+    answer = _answer_over_record(stored, base, now)
+    if answer is None and isinstance(stored, Record) and stored.touched_at >= touched_at:
+        return SAVED
+    return answer
+
+
+def answer_to_delete(stored: Stored, left: Tombstone) -> bool | Tombstone:
+    """Return the answer to a `delete` under whose key *stored* lies after it."""
+    if not isinstance(stored, Tombstone):
+        return False
+    return stored.revision == left.revision or stored
+
+
+def _answer_over_record(
+    stored: Stored, base: Record, now: datetime, latest_use: datetime = END
+) -> Answer | None:
+    if isinstance(stored, Tombstone):
+        return Answer(Outcome.MISSING, stored)
+    if stored is None or not stored.is_live(now):
+        return MISSING
+    # A later last use is another request's: a save must not take it back.
+    is_base = stored.revision == base.revision and stored.touched_at <= latest_use
+    return None if is_base else Answer(Outcome.CONFLICT, stored)
 
 
 def new_revision(earlier: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -150,6 +200,11 @@ def new_revision(earlier: tuple[str, ...] = ()) -> tuple[str, ...]:
 def earliest(*moments: datetime | None) -> datetime | None:
     """Return the earliest of *moments*; None means never."""
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def is_readable_age(age: int | None) -> bool:
+    """Can a stored idle age be read: is it None, or no longer than `LONGEST_AGE`?"""
+    return age is None or abs(age) <= LONGEST_AGE
 
 
 def add_age(moment: datetime, age: int | None) -> datetime | None:
@@ -184,19 +239,6 @@ def truncate(moment: datetime) -> datetime:
     return from_milliseconds(to_milliseconds(moment))
 
 
-def retired_life(record: Record, now: datetime, forward: bytes) -> timedelta | None:
-    """Return how long from *now* what a `move` to *record* leaves behind shall be kept.
-
-    What leads to another key is kept as long as the session can live, however long its client comes
-    with the old one; where no hard deadline bounds that, as long as without further use.
-    """
-    if not forward:
-        return RETIRED_TIMEOUT
-    if record.hard_deadline_at is None:
-        return server_life(record, now)
-    return max(record.hard_deadline_at - now, timedelta(0)) + EXPIRY_SLACK
-
-
 def server_life(record: Record, now: datetime) -> timedelta | None:
     """Return how long from *now* a server shall keep *record*; None is forever.
 
@@ -207,3 +249,20 @@ def server_life(record: Record, now: datetime) -> timedelta | None:
     if expires_at is None:
         return None
     return max(expires_at - now, timedelta(0)) + EXPIRY_SLACK
+
+
+def last_idle_moment(record: Record, now: datetime) -> int:
+    """Return the milliseconds since 1970 after which *record* must have been used to be live at *now*.
+
+    For servers, whose stored last use may be later than the one of *record*: they compare it with
+    this and compute no deadline.
+    """
+    if record.hard_deadline_at is not None and record.hard_deadline_at <= now:
+        return to_milliseconds(END)
+    if record.idle_age is None:
+        return to_milliseconds(BEGINNING) - 1
+    return to_milliseconds(now) - record.idle_age * 1000
+
+
+# Until the session's steps are written against tombstones.
+Retired = Tombstone

@@ -31,11 +31,9 @@ class Binding:
     storage_key: str
     created_at: datetime
     began_at: datetime
-    keyed_at: datetime
     idle_age: int | None
     hard_deadline_at: datetime | None
     user_id: str | None
-    old_key: str | None
 
     @classmethod
     def of(cls, storage_key: str, record: Record) -> Binding:
@@ -44,11 +42,9 @@ class Binding:
             storage_key=storage_key,
             created_at=record.created_at,
             began_at=record.began_at,
-            keyed_at=record.keyed_at,
             idle_age=record.idle_age,
             hard_deadline_at=record.hard_deadline_at,
             user_id=record.user_id,
-            old_key=record.old_key,
         )
 
     def to_bytes(self) -> bytes:
@@ -57,11 +53,9 @@ class Binding:
             self.storage_key,
             str(to_milliseconds(self.created_at)),
             str(to_milliseconds(self.began_at)),
-            str(to_milliseconds(self.keyed_at)),
             None if self.idle_age is None else str(self.idle_age),
             None if self.hard_deadline_at is None else str(to_milliseconds(self.hard_deadline_at)),
             self.user_id,
-            self.old_key,
         )
         return b"".join(map(_length_prefixed, facts))
 

@@ -1,19 +1,19 @@
 """The contract of a driver: bytes and times in, typed answers out.
 
-A driver reads no settings and no clock and decides nothing. Absent, expired, malformed and retired
-are answers; a server that cannot answer is `StoreUnavailable`. Every verb has an a-twin that does
-its I/O natively, and is one round trip where the server can.
+A driver reads no settings and no clock and decides nothing. Absent, expired, malformed and
+tombstone are answers; a server that cannot answer is `StoreUnavailable`. Every verb has an a-twin
+that does its I/O natively, and is one round trip where the server can.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from django.core.checks import CheckMessage
 
-from django_multisession.records import Answer, Record, Stored
+from django_multisession.records import Answer, Record, Stored, Tombstone
 
 security_logger = logging.getLogger("django.security.SuspiciousSession")
 
@@ -23,6 +23,8 @@ class Driver(Protocol):
 
     `django_multisession.testing.DriverContract` holds the laws below; whoever writes a driver runs it.
 
+    *base* is the record that a write goes over, as it was read or written; its revision is compared.
+
     **Lost acknowledgements.** A write whose answer was lost is sent once more. A verb that finds
     the revision it is writing among the stored ones answers as if it had just stored it.
     """
@@ -31,7 +33,7 @@ class Driver(Protocol):
     has_native_expiry: bool
 
     def add(self, key: str, record: Record) -> bool:
-        """Store *record* under *key* only if nothing is there, not even a retired record; atomic.
+        """Store *record* under *key* only if nothing is there, not even a tombstone; atomic.
 
         The server keeps it for `server_life(record, record.touched_at)`: the record's own times
         count, never the server's idea of now.
@@ -52,14 +54,16 @@ class Driver(Protocol):
     async def aget(self, key: str) -> Stored:
         """See get()."""
 
-    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
-        """Store *record* only over a record that is live at *now* and whose revision is *expected*.
+    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
+        """Store *record* only over *base*, while that is live at *now*. Atomic; never creates.
 
-        Atomic. Never creates: an absent, expired, retired or unreadable record is *missing*
-        (CVE-2025-46336: a save brought ended sessions back). A conflict brings the stored record.
+        An absent, expired or unreadable record is *missing*, and so is a tombstone, which is in the
+        answer (CVE-2025-46336: a save brought ended sessions back). Another revision is a conflict,
+        which brings the stored record. So is a stored last use later than *record*'s: a save must
+        not take another request's use back.
         """
 
-    async def areplace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    async def areplace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         """See replace()."""
 
     def move(
@@ -67,17 +71,22 @@ class Driver(Protocol):
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
-        """Do as `replace` under *old_key*, but store *record* under *new_key* and retire *old_key*.
+        """Do as `replace` under *old_key*, but store *record* under *new_key* and leave *left* there.
 
-        Not where something lies under *new_key* already, unless this very move put it there.
-        Atomic where the server can change two records at once. Where it cannot: add the new one,
-        retire the old one on the same conditions, and on a conflict or a missing one delete the
-        new one; nobody has been told its key. The retired record remembers *record*'s revision and
-        *forward*, and is kept for `retired_life(record, now, forward)`.
+        *left* has *record*'s revision and is kept for `TOMBSTONE_TIMEOUT`. A move whose *new_key*
+        is taken by anything but this very move is *missing*, and changes nothing.
+
+        *base* may be a tombstone, which is a claim: of several writes that claim one tombstone, one
+        wins. Another tombstone, or a live record, under *old_key* is then a conflict, which brings
+        it; nothing there is *missing*.
+
+        Atomic where the server can change two records at a time. Where it cannot: add the new
+        record, leave the tombstone on the same conditions, and delete the new record if they do
+        not hold; its key has not been sent to any client.
         """
 
     async def amove(
@@ -85,46 +94,37 @@ class Driver(Protocol):
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         """See move()."""
 
-    def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
-        """Move the last use of a live record to the later of the stored time and *touched_at*.
+    def touch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
+        """Move the last use of *base* forward to *touched_at*, and the server-side life with it.
 
-        Payload and revisions stay as they are. Never creates, never shortens.
-
-        Returns:
-            True if a live record is there, False if it is absent, expired, retired or unreadable.
+        A compare-and-set, as `replace` in what it answers; payload and revisions stay as they are.
+        An equal or later last use already stored is *saved*, and nothing is written. Never creates,
+        never shortens.
         """
 
-    async def atouch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+    async def atouch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
         """See touch()."""
 
-    def delete(self, key: str) -> bool:
-        """End what is stored under *key*, leaving a retired record for `RETIRED_TIMEOUT`.
+    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
+        """End what is stored under *key*, leaving *left* for `TOMBSTONE_TIMEOUT`.
 
-        One round trip. Leaves nothing where nothing was: otherwise anybody with well-signed old
-        cookies could fill the store.
+        One round trip. Leaves nothing where nothing was: otherwise a client with correctly signed
+        old cookies could fill the store.
 
         Returns:
-            True if a record was there; False if not, which is no error.
+            True if a record was there, readable or not, and *left* is there now (also where an
+            attempt whose answer was lost left it). The tombstone that is there already, and stays
+            as it is. False if nothing was there, which is not an error.
         """
 
-    async def adelete(self, key: str) -> bool:
+    async def adelete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See delete()."""
-
-    def forget(self, key: str, life: timedelta) -> None:
-        """Let a retired record go after *life* from now, if it would stay longer.
-
-        For those that lead on to another key: once the client has that, they are kept only to
-        notice who comes with the old one. Anything else under *key* stays as it is.
-        """
-
-    async def aforget(self, key: str, life: timedelta) -> None:
-        """See forget()."""
 
     def purge_expired(self, now: datetime, limit: int) -> int:
         """Remove at most *limit* records that expired more than `EXPIRY_SLACK` before *now*.

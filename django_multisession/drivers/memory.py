@@ -11,18 +11,21 @@ from datetime import datetime, timedelta
 
 from django.core.checks import CheckMessage
 
+from django_multisession.drivers.base import log_unreadable
 from django_multisession.records import (
     EXPIRY_SLACK,
     MISSING,
-    RETIRED_TIMEOUT,
     SAVED,
+    TOMBSTONE_TIMEOUT,
     Answer,
     Record,
-    Retired,
     Stored,
-    answer_of_move,
-    answer_of_replace,
-    retired_life,
+    Tombstone,
+    answer_to_delete,
+    answer_to_move,
+    answer_to_replace,
+    answer_to_touch,
+    is_readable_age,
     server_life,
 )
 
@@ -31,7 +34,7 @@ DEFAULT_MAX_RECORDS = 10_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Slot:
-    stored: Record | Retired
+    stored: Record | Tombstone
     gone_at: float
 
 
@@ -56,7 +59,7 @@ class MemoryDriver:
         self._slots: collections.OrderedDict[str, _Slot] = collections.OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many records are kept, retired ones included."""
+        """Return how many records are kept, tombstones included."""
         return len(self._slots)
 
     def add(self, key: str, record: Record) -> bool:
@@ -71,63 +74,51 @@ class MemoryDriver:
     def get(self, key: str) -> Stored:
         """See Driver.get()."""
         with self._lock:
-            return self._find(key)
+            return self._read(key)
 
-    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         """See Driver.replace()."""
         with self._lock:
-            stored = self._find(key)
-            if _is_replaceable(stored, expected, now):
+            answer = answer_to_replace(self._read(key), record, base, now)
+            if answer is None:
                 self._keep(key, record, server_life(record, now))
-                return SAVED
-            return answer_of_replace(stored, record, now)
+            return answer or SAVED
 
     def move(
         self,
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         """See Driver.move()."""
         with self._lock:
-            stored = self._find(old_key)
-            if _is_replaceable(stored, expected, now):
+            answer = answer_to_move(self._read(old_key), record, base, left, now)
+            if answer is None:
                 if self._find(new_key) is not None:
                     return MISSING
                 self._keep(new_key, record, server_life(record, now))
-                retired = Retired(record.revision, forward)
-                self._keep(old_key, retired, retired_life(record, now, forward))
-                return SAVED
-            return answer_of_move(stored, record, now)
+                self._keep(old_key, left, TOMBSTONE_TIMEOUT)
+            return answer or SAVED
 
-    def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+    def touch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
         """See Driver.touch()."""
         with self._lock:
-            stored = self._find(key)
-            if not isinstance(stored, Record) or not stored.is_live(now):
-                return False
-            touched = dataclasses.replace(stored, touched_at=max(stored.touched_at, touched_at))
-            self._keep(key, touched, server_life(touched, now))
-            return True
+            stored = self._read(key)
+            answer = answer_to_touch(stored, base, touched_at, now)
+            if answer is None and isinstance(stored, Record):
+                touched = dataclasses.replace(stored, touched_at=touched_at)
+                self._keep(key, touched, server_life(touched, now))
+            return answer or SAVED
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See Driver.delete()."""
         with self._lock:
-            if not isinstance(self._find(key), Record):
-                return False
-            self._keep(key, Retired(), RETIRED_TIMEOUT)
-            return True
-
-    def forget(self, key: str, life: timedelta) -> None:
-        """See Driver.forget()."""
-        with self._lock:
-            stored = self._find(key)
-            gone_at = self._server_clock() + life.total_seconds()
-            if isinstance(stored, Retired) and gone_at < self._slots[key].gone_at:
-                self._slots[key] = _Slot(stored, gone_at)
+            if isinstance(self._find(key), Record):
+                self._keep(key, left, TOMBSTONE_TIMEOUT)
+            return answer_to_delete(self._find(key), left)
 
     def purge_expired(self, now: datetime, limit: int) -> int:
         """See Driver.purge_expired()."""
@@ -159,33 +150,29 @@ class MemoryDriver:
         """See get()."""
         return self.get(key)
 
-    async def areplace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    async def areplace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         """See replace()."""
-        return self.replace(key, record, expected, now)
+        return self.replace(key, record, base, now)
 
     async def amove(
         self,
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         """See move()."""
-        return self.move(old_key, new_key, record, expected, now, forward)
+        return self.move(old_key, new_key, record, base, left, now)
 
-    async def atouch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+    async def atouch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
         """See touch()."""
-        return self.touch(key, touched_at, now)
+        return self.touch(key, base, touched_at, now)
 
-    async def adelete(self, key: str) -> bool:
+    async def adelete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See delete()."""
-        return self.delete(key)
-
-    async def aforget(self, key: str, life: timedelta) -> None:
-        """See forget()."""
-        self.forget(key, life)
+        return self.delete(key, left)
 
     async def apurge_expired(self, now: datetime, limit: int) -> int:
         """See purge_expired()."""
@@ -197,6 +184,14 @@ class MemoryDriver:
 
     async def aclose(self) -> None:
         """See close()."""
+
+    def _read(self, key: str) -> Stored:
+        """Find what is stored under *key*; what no server could give back reads as nothing."""
+        stored = self._find(key)
+        if isinstance(stored, Record) and not is_readable_age(stored.idle_age):
+            log_unreadable(key, "its idle_age is beyond the calendar")
+            return None
+        return stored
 
     def _find(self, key: str) -> Stored:
         slot = self._slots.get(key)
@@ -217,13 +212,9 @@ class MemoryDriver:
             and slot.stored.expires_at < now - EXPIRY_SLACK
         ]
 
-    def _keep(self, key: str, stored: Record | Retired, life: timedelta | None) -> None:
+    def _keep(self, key: str, stored: Record | Tombstone, life: timedelta | None) -> None:
         gone_at = float("inf") if life is None else self._server_clock() + life.total_seconds()
         self._slots[key] = _Slot(stored, gone_at)
         self._slots.move_to_end(key)
         while len(self._slots) > self._max_records:
             self._slots.popitem(last=False)
-
-
-def _is_replaceable(stored: Stored, expected: str, now: datetime) -> bool:
-    return isinstance(stored, Record) and stored.is_live(now) and stored.revision == expected

@@ -9,20 +9,31 @@ from typing import Any
 import pytest
 
 from django_multisession.drivers.base import Driver
-from django_multisession.records import EXPIRY_SLACK, MISSING, SAVED, Record, Retired
+from django_multisession.records import (
+    EXPIRY_SLACK,
+    MISSING,
+    SAVED,
+    Answer,
+    Outcome,
+    Reason,
+    Record,
+    Tombstone,
+)
 from django_multisession.testing.driver_fixtures import (
     EXPIRED,
     IDLE_AGE,
     NOW,
+    make_end,
     make_key,
     make_record,
     next_write,
 )
+from django_multisession.testing.driver_move_laws import DriverMoveLaws
 from django_multisession.testing.driver_write_laws import DriverWriteLaws
 from django_multisession.testing.verbs import DriverVerbs
 
 
-class DriverContract(DriverWriteLaws):
+class DriverContract(DriverWriteLaws, DriverMoveLaws):
     """Laws that hold for one caller at a time: of writes, of touches, of ends.
 
     Subclasses provide the fixture `driver`: one with nothing in it.
@@ -34,14 +45,42 @@ class DriverContract(DriverWriteLaws):
         key, record = make_key(), make_record()
         verbs.add(key, record)
         later = NOW + timedelta(seconds=60)
-        assert verbs.touch(key, later, later) is True
+        assert verbs.touch(key, record, later, later) == SAVED
         assert verbs.get(key) == dataclasses.replace(record, touched_at=later)
 
-    def test_an_earlier_touch_moves_nothing_back(self, verbs: DriverVerbs) -> None:
+    @pytest.mark.parametrize("seconds", [-60, 0], ids=["earlier", "equal"])
+    def test_a_touch_that_is_not_later_is_saved_and_moves_nothing(
+        self, verbs: DriverVerbs, seconds: int
+    ) -> None:
         key, record = make_key(), make_record()
         verbs.add(key, record)
-        assert verbs.touch(key, NOW - timedelta(seconds=60), NOW) is True
+        assert verbs.touch(key, record, NOW + timedelta(seconds=seconds), NOW) == SAVED
         assert verbs.get(key) == record
+
+    def test_a_touch_finds_the_later_touch_of_another_request(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        soon, later = NOW + timedelta(seconds=5), NOW + timedelta(seconds=9)
+        verbs.add(key, record)
+        verbs.touch(key, record, later, later)
+        assert verbs.touch(key, record, soon, soon) == SAVED
+        assert verbs.get(key) == dataclasses.replace(record, touched_at=later)
+
+    def test_touches_over_one_base_follow_each_other(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        soon, later = NOW + timedelta(seconds=5), NOW + timedelta(seconds=9)
+        verbs.add(key, record)
+        verbs.touch(key, record, soon, soon)
+        assert verbs.touch(key, record, later, later) == SAVED
+        assert verbs.get(key) == dataclasses.replace(record, touched_at=later)
+
+    def test_a_touch_over_another_revision_is_a_conflict(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        theirs = next_write(record, payload=b"theirs")
+        later = NOW + timedelta(seconds=60)
+        verbs.add(key, record)
+        verbs.replace(key, theirs, record, NOW)
+        assert verbs.touch(key, record, later, later) == Answer(Outcome.CONFLICT, theirs)
+        assert verbs.get(key) == theirs
 
     @pytest.mark.parametrize(
         "changes",
@@ -52,67 +91,107 @@ class DriverContract(DriverWriteLaws):
         key, record = make_key(), make_record(**changes)
         later = NOW + timedelta(seconds=60)
         verbs.add(key, record)
-        assert verbs.touch(key, later, later) is True
+        assert verbs.touch(key, record, later, later) == SAVED
         assert verbs.get(key) == dataclasses.replace(record, touched_at=later)
 
     def test_a_touched_record_lives_longer(self, verbs: DriverVerbs) -> None:
         key, record = make_key(), make_record()
         verbs.add(key, record)
         soon = NOW + timedelta(seconds=IDLE_AGE - 1)
-        verbs.touch(key, soon, soon)
+        verbs.touch(key, record, soon, soon)
         later = NOW + timedelta(seconds=IDLE_AGE + 1)
-        assert verbs.replace(key, next_write(record), record.revision, later) == SAVED
+        mine = next_write(record, touched_at=later)
+        # Over a base that was read before the touch: the stored last use counts.
+        assert verbs.replace(key, mine, record, later) == SAVED
+
+    def test_a_record_that_another_touch_keeps_alive_can_be_touched(
+        self, verbs: DriverVerbs
+    ) -> None:
+        key, record = make_key(), make_record()
+        soon = NOW + timedelta(seconds=IDLE_AGE - 1)
+        later = NOW + timedelta(seconds=IDLE_AGE + 1)
+        verbs.add(key, record)
+        verbs.touch(key, record, soon, soon)
+        assert verbs.touch(key, record, later, later) == SAVED
+        assert verbs.get(key) == dataclasses.replace(record, touched_at=later)
 
     def test_touch_does_not_pass_the_hard_deadline(self, verbs: DriverVerbs) -> None:
         end = NOW + timedelta(seconds=30)
         key, record = make_key(), make_record(hard_deadline_at=end)
         verbs.add(key, record)
-        verbs.touch(key, NOW + timedelta(seconds=20), NOW + timedelta(seconds=20))
-        assert verbs.replace(key, next_write(record), record.revision, end) == MISSING
+        soon = NOW + timedelta(seconds=20)
+        verbs.touch(key, record, soon, soon)
+        assert verbs.touch(key, record, end, end) == MISSING
+        assert verbs.replace(key, next_write(record, touched_at=end), record, end) == MISSING
 
     def test_touch_never_creates(self, verbs: DriverVerbs) -> None:
-        key = make_key()
-        assert verbs.touch(key, NOW, NOW) is False
+        key, record = make_key(), make_record()
+        assert verbs.touch(key, record, NOW, NOW) == MISSING
         assert verbs.get(key) is None
 
     def test_touch_never_revives(self, verbs: DriverVerbs) -> None:
-        deleted, expired = make_key(), make_key()
-        verbs.add(deleted, make_record())
-        verbs.delete(deleted)
-        verbs.add(expired, make_record(**EXPIRED))
-        assert verbs.touch(deleted, NOW, NOW) is False
-        assert verbs.touch(expired, NOW, NOW) is False
-        assert verbs.get(deleted) == Retired()
-
-    def test_a_touch_is_no_conflict(self, verbs: DriverVerbs) -> None:
-        key, record = make_key(), make_record()
-        verbs.add(key, record)
-        verbs.touch(key, NOW + timedelta(seconds=5), NOW + timedelta(seconds=5))
-        assert verbs.replace(key, next_write(record), record.revision, NOW) == SAVED
+        deleted, expired, end = make_key(), make_key(), make_end()
+        was, over = make_record(), make_record(**EXPIRED)
+        verbs.add(deleted, was)
+        verbs.delete(deleted, end)
+        verbs.add(expired, over)
+        assert verbs.touch(deleted, was, NOW, NOW) == Answer(Outcome.MISSING, end)
+        assert verbs.touch(expired, over, NOW, NOW) == MISSING
+        assert verbs.get(deleted) == end
 
     # delete
 
-    def test_delete_leaves_a_retired_record(self, verbs: DriverVerbs) -> None:
-        key = make_key()
+    @pytest.mark.parametrize("reason", Reason)
+    def test_delete_leaves_its_tombstone(self, verbs: DriverVerbs, reason: Reason) -> None:
+        key, end = make_key(), make_end(reason)
         verbs.add(key, make_record())
-        assert verbs.delete(key) is True
-        assert verbs.get(key) == Retired()
+        assert verbs.delete(key, end) is True
+        assert verbs.get(key) == end
 
     def test_delete_of_nothing_leaves_nothing(self, verbs: DriverVerbs) -> None:
         key = make_key()
-        assert verbs.delete(key) is False
+        assert verbs.delete(key, make_end()) is False
         assert verbs.get(key) is None
 
-    def test_a_second_delete_finds_no_record(self, verbs: DriverVerbs) -> None:
-        key = make_key()
+    def test_a_second_delete_answers_the_tombstone_of_the_first_and_leaves_it(
+        self, verbs: DriverVerbs
+    ) -> None:
+        key, first = make_key(), make_end(Reason.LEFT)
         verbs.add(key, make_record())
-        verbs.delete(key)
-        assert verbs.delete(key) is False
+        verbs.delete(key, first)
+        assert verbs.delete(key, make_end()) == first
+        assert verbs.get(key) == first
+
+    def test_a_delete_answers_the_tombstone_of_a_move_with_its_successor(
+        self, verbs: DriverVerbs
+    ) -> None:
+        old, new, record = make_key(), make_key(), make_record()
+        moved = next_write(record)
+        there = Tombstone(moved.revision, Reason.MOVED, new)
+        verbs.add(old, record)
+        verbs.move(old, new, moved, record, there, NOW)
+        assert verbs.delete(old, make_end()) == there
+        assert verbs.get(old) == there
+        assert verbs.get(new) == moved
+
+    def test_a_delete_that_is_sent_again_was_done(self, verbs: DriverVerbs) -> None:
+        key, end = make_key(), make_end()
+        verbs.add(key, make_record())
+        verbs.delete(key, end)
+        assert verbs.delete(key, end) is True
+        assert verbs.get(key) == end
+
+    def test_a_tombstone_can_name_a_successor_of_what_was_ended(self, verbs: DriverVerbs) -> None:
+        key = make_key()
+        end = dataclasses.replace(make_end(Reason.LOGIN), successor=make_key())
+        verbs.add(key, make_record())
+        assert verbs.delete(key, end) is True
+        assert verbs.get(key) == end
 
     def test_delete_ends_an_expired_record(self, verbs: DriverVerbs) -> None:
         key = make_key()
         verbs.add(key, make_record(**EXPIRED))
-        verbs.delete(key)
+        verbs.delete(key, make_end())
         assert not isinstance(verbs.get(key), Record)
 
     # purge_expired

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Record, new_revision
+from django_multisession.records import Reason, Record, Tombstone, new_revision
 from django_multisession.testing.verbs import DriverVerbs, open_runner
 
 #: Long past, on purpose: no server may compare a record's times with its own clock.
@@ -31,7 +31,6 @@ def make_record(**changes: Any) -> Record:
         revisions=new_revision(),
         created_at=NOW - timedelta(hours=3),
         began_at=NOW - timedelta(hours=2),
-        keyed_at=NOW - timedelta(hours=1),
         touched_at=NOW,
         idle_age=IDLE_AGE,
         hard_deadline_at=NOW + timedelta(days=30),
@@ -43,6 +42,16 @@ def make_record(**changes: Any) -> Record:
 def next_write(record: Record, **changes: Any) -> Record:
     """Return what a later save of *record* stores."""
     return dataclasses.replace(record, revisions=new_revision(record.revisions), **changes)
+
+
+def left_by(moved: Record, new_key: str, reason: Reason = Reason.MOVED) -> Tombstone:
+    """Return what the move of *moved* to *new_key* leaves under the old key."""
+    return Tombstone(moved.revision, reason, new_key)
+
+
+def make_end(reason: Reason = Reason.ENDED) -> Tombstone:
+    """Return what an end leaves."""
+    return Tombstone(new_revision()[0], reason)
 
 
 EXPIRED = {"touched_at": NOW - timedelta(seconds=IDLE_AGE)}

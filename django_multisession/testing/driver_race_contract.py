@@ -12,8 +12,15 @@ from typing import Any, TypeVar
 import pytest
 
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Answer, Outcome, Record, Retired
-from django_multisession.testing.driver_fixtures import NOW, make_key, make_record, next_write
+from django_multisession.records import SAVED, Answer, Outcome, Record
+from django_multisession.testing.driver_fixtures import (
+    NOW,
+    left_by,
+    make_end,
+    make_key,
+    make_record,
+    next_write,
+)
 
 RACERS = 8
 ROUNDS = 5
@@ -73,7 +80,7 @@ class DriverRaceContract:
             driver.add(key, base)
             records = [next_write(base) for _ in range(RACERS)]
             results: list[Answer] = self._race(
-                driver, mode, [("replace", key, record, base.revision, NOW) for record in records]
+                driver, mode, [("replace", key, record, base, NOW) for record in records]
             )
             outcomes = [answer.outcome for answer in results]
             winner = records[outcomes.index(Outcome.SAVED)]
@@ -92,44 +99,85 @@ class DriverRaceContract:
             results: list[Answer] = self._race(
                 driver,
                 mode,
-                [("move", key, new, record, base.revision, NOW) for new, record in moves.items()],
+                [
+                    ("move", key, new, record, base, left_by(record, new), NOW)
+                    for new, record in moves.items()
+                ],
             )
             outcomes = [answer.outcome for answer in results]
             assert outcomes.count(Outcome.SAVED) == 1
             assert outcomes.count(Outcome.MISSING) == RACERS - 1
             live = [new for new in moves if isinstance(driver.get(new), Record)]
             assert live == [list(moves)[outcomes.index(Outcome.SAVED)]]
-            assert driver.get(key) == Retired(moves[live[0]].revision)
+            assert driver.get(key) == left_by(moves[live[0]], live[0])
 
     @pytest.mark.parametrize("mode", ["sync", "async"])
     def test_a_delete_is_final_whatever_else_arrives(self, driver: Driver, mode: str) -> None:
         for _ in range(ROUNDS):
-            key, new, base = make_key(), make_key(), make_record()
+            key, new, base, end = make_key(), make_key(), make_record(), make_end()
+            moved = next_write(base)
             driver.add(key, base)
             later = NOW + timedelta(seconds=60)
             results = self._race(
                 driver,
                 mode,
                 [
-                    ("delete", key),
-                    ("replace", key, next_write(base), base.revision, NOW),
-                    ("touch", key, later, later),
-                    ("move", key, new, next_write(base), base.revision, NOW),
+                    ("delete", key, end),
+                    ("replace", key, next_write(base), base, NOW),
+                    ("touch", key, base, later, later),
+                    ("move", key, new, moved, base, left_by(moved, new), NOW),
                     ("add", key, make_record()),
                 ],
             )
-            assert isinstance(driver.get(key), Retired)
-            # Either the session was ended, or it had moved before and the delete found nothing.
-            moved = results[3].outcome is Outcome.SAVED
-            assert results[0] is not moved
-            assert isinstance(driver.get(new), Record) is moved
+            # Either the session was ended, or it had moved before and the delete found that.
+            has_moved = results[3].outcome is Outcome.SAVED
+            assert results[0] == (left_by(moved, new) if has_moved else True)
+            assert driver.get(key) == (left_by(moved, new) if has_moved else end)
+            assert isinstance(driver.get(new), Record) is has_moved
+
+    @pytest.mark.parametrize("mode", ["sync", "async"])
+    def test_one_of_many_claims_of_a_tombstone_wins(self, driver: Driver, mode: str) -> None:
+        for _ in range(ROUNDS):
+            key, end = make_key(), make_end()
+            driver.add(key, make_record())
+            driver.delete(key, end)
+            claims = {make_key(): make_record() for _ in range(RACERS)}
+            results: list[Answer] = self._race(
+                driver,
+                mode,
+                [
+                    ("move", key, new, record, end, left_by(record, new), NOW)
+                    for new, record in claims.items()
+                ],
+            )
+            outcomes = [answer.outcome for answer in results]
+            winner = list(claims)[outcomes.index(Outcome.SAVED)]
+            there = left_by(claims[winner], winner)
+            assert [answer for answer in results if answer.outcome is not Outcome.SAVED] == [
+                Answer(Outcome.CONFLICT, there)
+            ] * (RACERS - 1)
+            assert [new for new in claims if driver.get(new) is not None] == [winner]
+            assert driver.get(key) == there
+
+    @pytest.mark.parametrize("mode", ["sync", "async"])
+    def test_one_of_many_deletes_ends_and_the_others_find_its_tombstone(
+        self, driver: Driver, mode: str
+    ) -> None:
+        for _ in range(ROUNDS):
+            key, ends = make_key(), [make_end() for _ in range(RACERS)]
+            driver.add(key, make_record())
+            results = self._race(driver, mode, [("delete", key, end) for end in ends])
+            winner = ends[results.index(True)]
+            assert driver.get(key) == winner
+            assert [result for result in results if result is not True] == [winner] * (RACERS - 1)
 
     @pytest.mark.parametrize("mode", ["sync", "async"])
     def test_touches_side_by_side_end_at_the_latest(self, driver: Driver, mode: str) -> None:
         key, base = make_key(), make_record()
         driver.add(key, base)
         times = [NOW + timedelta(seconds=second) for second in range(RACERS)]
-        assert all(self._race(driver, mode, [("touch", key, time, NOW) for time in times]))
+        touches = [("touch", key, base, time, NOW) for time in times]
+        assert self._race(driver, mode, touches) == [SAVED] * RACERS
         stored = driver.get(key)
         assert isinstance(stored, Record)
         assert stored.touched_at == times[-1]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Answer, Record, Stored
+from django_multisession.records import Answer, Record, Stored, Tombstone
 from django_multisession.store import DriverSessionStore
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -37,9 +37,9 @@ class DriverVerbs:
         answer: Stored = self._call("get", key)
         return answer
 
-    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         """See Driver.replace()."""
-        answer: Answer = self._call("replace", key, record, expected, now)
+        answer: Answer = self._call("replace", key, record, base, now)
         return answer
 
     def move(
@@ -47,27 +47,23 @@ class DriverVerbs:
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         """See Driver.move()."""
-        answer: Answer = self._call("move", old_key, new_key, record, expected, now, forward)
+        answer: Answer = self._call("move", old_key, new_key, record, base, left, now)
         return answer
 
-    def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+    def touch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
         """See Driver.touch()."""
-        answer: bool = self._call("touch", key, touched_at, now)
+        answer: Answer = self._call("touch", key, base, touched_at, now)
         return answer
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See Driver.delete()."""
-        answer: bool = self._call("delete", key)
+        answer: bool | Tombstone = self._call("delete", key, left)
         return answer
-
-    def forget(self, key: str, life: timedelta) -> None:
-        """See Driver.forget()."""
-        self._call("forget", key, life)
 
     def purge_expired(self, now: datetime, limit: int) -> int:
         """See Driver.purge_expired()."""

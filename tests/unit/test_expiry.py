@@ -43,7 +43,6 @@ def a_record(idle_age: int | None, hard_deadline_at: datetime | None = None) -> 
         revisions=("a",),
         created_at=BEGAN,
         began_at=BEGAN,
-        keyed_at=BEGAN,
         touched_at=BEGAN,
         idle_age=idle_age,
         hard_deadline_at=hard_deadline_at,

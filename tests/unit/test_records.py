@@ -9,19 +9,25 @@ from hypothesis import strategies as st
 
 from django_multisession.records import (
     EXPIRY_SLACK,
+    LONGEST_AGE,
     MISSING,
     REVISIONS_KEPT,
     SAVED,
     Answer,
     Outcome,
+    Reason,
     Record,
-    Retired,
     Stored,
+    Tombstone,
     add_age,
-    answer_of_move,
-    answer_of_replace,
+    answer_to_delete,
+    answer_to_move,
+    answer_to_replace,
+    answer_to_touch,
     earliest,
     from_milliseconds,
+    is_readable_age,
+    last_idle_moment,
     new_revision,
     server_life,
     to_milliseconds,
@@ -44,7 +50,6 @@ def a_record(**changes: object) -> Record:
         revisions=("mine", "third", "second", "first"),
         created_at=NOW,
         began_at=NOW,
-        keyed_at=NOW,
         touched_at=NOW,
         idle_age=60,
         hard_deadline_at=NOW + timedelta(hours=1),
@@ -52,55 +57,122 @@ def a_record(**changes: object) -> Record:
     return dataclasses.replace(record, **changes)  # type: ignore[arg-type]  # by name
 
 
+BASE = a_record(revisions=("third", "second", "first"))
 MINE = a_record()
 THEIRS = a_record(revisions=("theirs", "third", "second", "first"))
 OVER_MINE = a_record(revisions=("later", "mine", "third", "second"))
+USED_LATER = dataclasses.replace(BASE, touched_at=NOW + SECOND)
 LONG_AFTER = NOW + timedelta(hours=2)
+
+LEFT = Tombstone("mine", Reason.MOVED, "new")
+FOUND = Tombstone("found", Reason.ENDED)
+OTHER = Tombstone("third", Reason.LOGIN, "other")
+
+
+def conflict_with(stored: Record | Tombstone) -> Answer:
+    return Answer(Outcome.CONFLICT, stored)
+
+
+def missing_with(stored: Tombstone) -> Answer:
+    return Answer(Outcome.MISSING, stored)
 
 
 @pytest.mark.parametrize(
     ("stored", "now", "answer"),
     [
         (None, NOW, MISSING),
-        (Retired(), NOW, MISSING),
-        (Retired("mine"), NOW, MISSING),
+        (FOUND, NOW, missing_with(FOUND)),
+        (LEFT, NOW, missing_with(LEFT)),
+        (BASE, NOW, None),
+        (BASE, LONG_AFTER, MISSING),
+        (USED_LATER, NOW, conflict_with(USED_LATER)),
         (MINE, NOW, SAVED),
         (OVER_MINE, NOW, SAVED),
-        (THEIRS, NOW, Answer(Outcome.CONFLICT, THEIRS)),
+        (THEIRS, NOW, conflict_with(THEIRS)),
         # It was saved before it expired; the answer was lost and asked for again.
         (MINE, LONG_AFTER, SAVED),
         (OVER_MINE, LONG_AFTER, SAVED),
         (THEIRS, LONG_AFTER, MISSING),
     ],
 )
-def test_a_replace_is_judged_by_what_is_stored_after_it(
-    stored: Stored, now: datetime, answer: Answer
+def test_a_replace_is_judged_by_what_it_finds(
+    stored: Stored, now: datetime, answer: Answer | None
 ) -> None:
-    assert answer_of_replace(stored, MINE, now) == answer
+    assert answer_to_replace(stored, MINE, BASE, now) == answer
 
 
 def test_only_the_newest_revision_of_what_was_written_makes_a_replace_saved() -> None:
     # The older ones are common to every write over the same base.
-    assert answer_of_replace(THEIRS, MINE, NOW).outcome is Outcome.CONFLICT
+    assert answer_to_replace(THEIRS, MINE, BASE, NOW) == conflict_with(THEIRS)
 
 
 @pytest.mark.parametrize(
-    ("stored_at_old", "now", "answer"),
+    ("stored", "now", "answer"),
     [
         (None, NOW, MISSING),
-        (Retired(), NOW, MISSING),
-        (Retired("theirs"), NOW, MISSING),
-        (Retired("third"), NOW, MISSING),
-        (Retired("mine"), NOW, SAVED),
-        (Retired("mine"), LONG_AFTER, SAVED),
-        (THEIRS, NOW, Answer(Outcome.CONFLICT, THEIRS)),
+        (FOUND, NOW, missing_with(FOUND)),
+        # It has the base's revision, but it isn't the base.
+        (OTHER, NOW, missing_with(OTHER)),
+        (LEFT, NOW, SAVED),
+        (LEFT, LONG_AFTER, SAVED),
+        (BASE, NOW, None),
+        (BASE, LONG_AFTER, MISSING),
+        (USED_LATER, NOW, conflict_with(USED_LATER)),
+        (THEIRS, NOW, conflict_with(THEIRS)),
         (THEIRS, LONG_AFTER, MISSING),
     ],
 )
-def test_a_move_is_judged_by_what_is_stored_under_its_old_key_after_it(
-    stored_at_old: Stored, now: datetime, answer: Answer
+def test_a_move_is_judged_by_what_it_finds_under_its_old_key(
+    stored: Stored, now: datetime, answer: Answer | None
 ) -> None:
-    assert answer_of_move(stored_at_old, MINE, now) == answer
+    assert answer_to_move(stored, MINE, BASE, LEFT, now) == answer
+
+
+@pytest.mark.parametrize(
+    ("stored", "now", "answer"),
+    [
+        (None, NOW, MISSING),
+        (FOUND, NOW, None),
+        (FOUND, LONG_AFTER, None),
+        (OTHER, NOW, conflict_with(OTHER)),
+        (LEFT, NOW, SAVED),
+        (BASE, NOW, conflict_with(BASE)),
+        (a_record(revisions=("found",)), NOW, conflict_with(a_record(revisions=("found",)))),
+        (BASE, LONG_AFTER, MISSING),
+    ],
+)
+def test_a_claim_is_judged_by_what_it_finds_under_its_old_key(
+    stored: Stored, now: datetime, answer: Answer | None
+) -> None:
+    assert answer_to_move(stored, MINE, FOUND, LEFT, now) == answer
+
+
+@pytest.mark.parametrize(
+    ("stored", "now", "answer"),
+    [
+        (None, NOW, MISSING),
+        (FOUND, NOW, missing_with(FOUND)),
+        (BASE, NOW, None),
+        (BASE, LONG_AFTER, MISSING),
+        (USED_LATER, NOW, SAVED),
+        (dataclasses.replace(BASE, touched_at=NOW + 2 * SECOND), NOW, SAVED),
+        (THEIRS, NOW, conflict_with(THEIRS)),
+        (THEIRS, LONG_AFTER, MISSING),
+    ],
+)
+def test_a_touch_is_judged_by_what_it_finds(
+    stored: Stored, now: datetime, answer: Answer | None
+) -> None:
+    assert answer_to_touch(stored, BASE, NOW + SECOND, now) == answer
+
+
+@pytest.mark.parametrize(
+    ("stored", "answer"), [(None, False), (LEFT, True), (FOUND, FOUND), (OTHER, OTHER)]
+)
+def test_a_delete_is_judged_by_what_lies_under_its_key_after_it(
+    stored: Stored, answer: bool | Tombstone
+) -> None:
+    assert answer_to_delete(stored, LEFT) == answer
 
 
 def test_a_revision_is_random_and_new() -> None:
@@ -192,6 +264,40 @@ def test_an_age_past_the_end_of_the_calendar_is_never(age: int) -> None:
 @pytest.mark.parametrize("age", [-1, -60, -(10**9), -(10**12), -(10**14), -(10**30)])
 def test_a_record_of_negative_age_has_expired_however_negative_it_is(age: int) -> None:
     assert not a_record(idle_age=age, hard_deadline_at=None).is_live(NOW)
+
+
+@pytest.mark.parametrize(
+    ("age", "is_readable"),
+    [
+        (None, True),
+        (0, True),
+        (LONGEST_AGE, True),
+        (-LONGEST_AGE, True),
+        (LONGEST_AGE + 1, False),
+        (-LONGEST_AGE - 1, False),
+        (2**62, False),
+    ],
+)
+def test_an_age_is_read_where_it_is_no_longer_than_the_longest(
+    age: int | None, is_readable: bool
+) -> None:
+    assert is_readable_age(age) is is_readable
+
+
+@given(
+    idle_age=st.none() | st.integers(-LONGEST_AGE, LONGEST_AGE) | st.integers(-100, 100),
+    hard=st.none() | st.timedeltas(timedelta(seconds=-100), timedelta(seconds=100)),
+    used=st.timedeltas(timedelta(seconds=-100), timedelta(seconds=100)),
+    since=st.timedeltas(timedelta(seconds=-100), timedelta(seconds=100)),
+)
+def test_a_record_is_live_where_its_last_use_is_after_its_last_idle_moment(
+    idle_age: int | None, hard: timedelta | None, used: timedelta, since: timedelta
+) -> None:
+    base = a_record(idle_age=idle_age, hard_deadline_at=None if hard is None else NOW + hard)
+    stored = dataclasses.replace(base, touched_at=truncate(NOW + used))
+    now = NOW + since
+    is_live = to_milliseconds(stored.touched_at) > last_idle_moment(base, now)
+    assert is_live is stored.is_live(now)
 
 
 @given(moments)

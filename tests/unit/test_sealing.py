@@ -22,22 +22,18 @@ BINDING = Binding(
     storage_key=KEY,
     created_at=BEGAN - timedelta(hours=1),
     began_at=BEGAN,
-    keyed_at=BEGAN + timedelta(minutes=1),
     idle_age=3600,
     hard_deadline_at=BEGAN + timedelta(days=30),
     user_id="7",
-    old_key="0" * 64,
 )
 #: Each fact changed as somebody who can write to the store would like it, and by the least.
 CHANGED: dict[str, list[object]] = {
     "storage_key": [hashlib.sha256(b"another").hexdigest(), KEY.upper(), KEY[:-1], ""],
     "created_at": [BINDING.created_at - timedelta(milliseconds=1), BEGAN],
     "began_at": [BEGAN + timedelta(milliseconds=1), BEGAN + timedelta(days=1)],
-    "keyed_at": [BEGAN, BEGAN + timedelta(days=1)],
     "idle_age": [3601, 36000, 0, -3600, None],
     "hard_deadline_at": [BEGAN + timedelta(days=30, milliseconds=1), None],
     "user_id": ["8", "07", "", "7 ", None],
-    "old_key": ["1" * 64, "", None],
 }
 
 _moments = st.integers(-(10**13), 10**14).map(from_milliseconds)
@@ -48,11 +44,9 @@ bindings = st.builds(
     storage_key=_texts,
     created_at=_moments,
     began_at=_moments,
-    keyed_at=_moments,
     idle_age=st.none() | st.integers(),
     hard_deadline_at=st.none() | _moments,
     user_id=st.none() | _texts,
-    old_key=st.none() | _texts,
 )
 
 
@@ -79,14 +73,12 @@ def test_payloads_sealed_by_earlier_releases_open() -> None:
         storage_key="abc",
         created_at=from_milliseconds(1767225600000),
         began_at=from_milliseconds(1767225600001),
-        keyed_at=from_milliseconds(1767225600002),
         idle_age=60,
         hard_deadline_at=None,
         user_id="7",
-        old_key=None,
     )
     payload = bytes.fromhex(
-        "01a1b609d49e2339c0f8f85709629bdddd3d390c15871d2d04e012a975dc707642626f6479"
+        "0118ea5aa7603515ce782f0bc0479e06070b9141f218b3bca0b195ac711a02df06626f6479"
     )
     assert unseal(payload, binding, [derive(b"secret")]) == (b"body", False)
 
@@ -122,12 +114,10 @@ def test_the_binding_of_a_record_is_made_of_its_facts() -> None:
         revisions=("a",),
         created_at=BINDING.created_at,
         began_at=BINDING.began_at,
-        keyed_at=BINDING.keyed_at,
         touched_at=BEGAN + timedelta(hours=2),
         idle_age=BINDING.idle_age,
         hard_deadline_at=BINDING.hard_deadline_at,
         user_id=BINDING.user_id,
-        old_key=BINDING.old_key,
     )
     assert Binding.of(KEY, record) == BINDING
 
@@ -235,16 +225,14 @@ def test_the_bytes_of_a_binding_read_back_as_its_facts_and_end_where_the_body_be
     for _ in dataclasses.fields(Binding):
         fact, rest = read_fact(rest)
         facts.append(fact)
-    hard, user_id, old_key = binding.hard_deadline_at, binding.user_id, binding.old_key
+    hard, user_id = binding.hard_deadline_at, binding.user_id
     assert facts == [
         binding.storage_key.encode("utf-8", "surrogatepass"),
         milliseconds(binding.created_at),
         milliseconds(binding.began_at),
-        milliseconds(binding.keyed_at),
         None if binding.idle_age is None else b"%d" % binding.idle_age,
         None if hard is None else milliseconds(hard),
         None if user_id is None else user_id.encode("utf-8", "surrogatepass"),
-        None if old_key is None else old_key.encode("utf-8", "surrogatepass"),
     ]
     assert rest == body
 
