@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core import checks
@@ -24,18 +25,21 @@ from django_multisession.drivers.redis_records import (
     encoded,
     fields_of,
     life_of,
-    milliseconds_of,
+    values_of,
 )
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.records import (
-    RETIRED_TIMEOUT,
+    MISSING,
+    SAVED,
     Answer,
     Record,
-    Retired,
     Stored,
-    answer_of_move,
-    answer_of_replace,
-    retired_life,
+    Tombstone,
+    answer_to_delete,
+    answer_to_move,
+    answer_to_replace,
+    answer_to_touch,
+    last_idle_moment,
     to_milliseconds,
 )
 
@@ -86,65 +90,59 @@ class RedisDriver:
         """See get()."""
         return decoded(key, await self._asend(self._getting(key)))
 
-    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         """See Driver.replace()."""
-        reply = self._send(self._replacing(key, record, expected, now))
-        return _answer_of_replace(key, reply, record, now)
+        reply = self._send(self._replacing(key, record, base, now))
+        return _answer_of_replace(key, reply, record, base, now)
 
-    async def areplace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    async def areplace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         """See replace()."""
-        reply = await self._asend(self._replacing(key, record, expected, now))
-        return _answer_of_replace(key, reply, record, now)
+        reply = await self._asend(self._replacing(key, record, base, now))
+        return _answer_of_replace(key, reply, record, base, now)
 
     def move(
         self,
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         """See Driver.move()."""
-        reply = self._send(self._moving(old_key, new_key, record, expected, now, forward))
-        return _answer_of_move(old_key, reply, record, now)
+        reply = self._send(self._moving(old_key, new_key, record, base, left, now))
+        return _answer_of_move(old_key, reply, record, base, left, now)
 
     async def amove(
         self,
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         """See move()."""
-        reply = await self._asend(self._moving(old_key, new_key, record, expected, now, forward))
-        return _answer_of_move(old_key, reply, record, now)
+        reply = await self._asend(self._moving(old_key, new_key, record, base, left, now))
+        return _answer_of_move(old_key, reply, record, base, left, now)
 
-    def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+    def touch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
         """See Driver.touch()."""
-        return bool(self._send(self._touching(key, touched_at, now)) == _WRITTEN)
+        reply = self._send(self._touching(key, base, touched_at, now))
+        return _answer_of_touch(key, reply, base, touched_at, now)
 
-    async def atouch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+    async def atouch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
         """See touch()."""
-        return bool(await self._asend(self._touching(key, touched_at, now)) == _WRITTEN)
+        reply = await self._asend(self._touching(key, base, touched_at, now))
+        return _answer_of_touch(key, reply, base, touched_at, now)
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See Driver.delete()."""
-        return bool(self._send(self._deleting(key)) == _WRITTEN)
+        return _answer_of_delete(key, self._send(self._deleting(key, left)), left)
 
-    async def adelete(self, key: str) -> bool:
+    async def adelete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See delete()."""
-        return bool(await self._asend(self._deleting(key)) == _WRITTEN)
-
-    def forget(self, key: str, life: timedelta) -> None:
-        """See Driver.forget()."""
-        self._send(self._forgetting(key, life))
-
-    async def aforget(self, key: str, life: timedelta) -> None:
-        """See forget()."""
-        await self._asend(self._forgetting(key, life))
+        return _answer_of_delete(key, await self._asend(self._deleting(key, left)), left)
 
     def purge_expired(self, now: datetime, limit: int) -> int:  # noqa: ARG002  (Redis expires by itself)
         """See Driver.purge_expired()."""
@@ -208,12 +206,11 @@ class RedisDriver:
         life = life_of(record, record.touched_at)
         return self._script(scripts.ADD, [key], life, *fields_of(record))
 
-    def _replacing(self, key: str, record: Record, expected: str, now: datetime) -> Call:
+    def _replacing(self, key: str, record: Record, base: Record, now: datetime) -> Call:
         return self._script(
             scripts.REPLACE,
             [key],
-            encoded(expected),
-            to_milliseconds(now),
+            *_conditions(record, base, now),
             life_of(record, now),
             *fields_of(record),
         )
@@ -223,30 +220,24 @@ class RedisDriver:
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes,
     ) -> Call:
-        return self._script(
-            scripts.MOVE,
-            [old_key, new_key],
-            encoded(expected),
-            to_milliseconds(now),
-            life_of(record, now),
-            encoded(record.revision),
-            forward,
-            milliseconds_of(retired_life(record, now, forward)),
-            *fields_of(record),
-        )
+        stored = (*values_of(left), life_of(record, now), *fields_of(record))
+        if isinstance(base, Tombstone):
+            revision = encoded(base.revision)
+            return self._script(scripts.CLAIM, [old_key, new_key], revision, *stored)
+        conditions = _conditions(record, base, now)
+        return self._script(scripts.MOVE, [old_key, new_key], *conditions, *stored)
 
-    def _touching(self, key: str, touched_at: datetime, now: datetime) -> Call:
-        return self._script(scripts.TOUCH, [key], to_milliseconds(touched_at), to_milliseconds(now))
+    def _touching(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Call:
+        touched = dataclasses.replace(base, touched_at=touched_at)
+        conditions = _conditions(touched, base, now)
+        return self._script(scripts.TOUCH, [key], *conditions, life_of(touched, now))
 
-    def _deleting(self, key: str) -> Call:
-        return self._script(scripts.DELETE, [key], milliseconds_of(RETIRED_TIMEOUT))
-
-    def _forgetting(self, key: str, life: timedelta) -> Call:
-        return self._script(scripts.FORGET, [key], milliseconds_of(life))
+    def _deleting(self, key: str, left: Tombstone) -> Call:
+        return self._script(scripts.DELETE, [key], *values_of(left))
 
     def _script(self, script: scripts.Script, keys: list[str], *values: bytes | int | str) -> Call:
         return Call.of_script(script, [self._prefix + key for key in keys], *values)
@@ -259,11 +250,39 @@ def _was_added(reply: Any, record: Record) -> bool:
     return isinstance(reply, bytes) and encoded(record.revision) in reply.split(b" ")
 
 
-def _answer_of_replace(key: str, reply: Any, record: Record, now: datetime) -> Answer:
-    stored = record if reply == _WRITTEN else decoded(key, reply)
-    return answer_of_replace(stored, record, now)
+def _conditions(record: Record, base: Record, now: datetime) -> tuple[bytes | int | str, ...]:
+    """Return what a script compares before it lets *record* follow *base*."""
+    last_use = to_milliseconds(record.touched_at)
+    return encoded(base.revision), last_idle_moment(base, now), last_use
 
 
-def _answer_of_move(old_key: str, reply: Any, record: Record, now: datetime) -> Answer:
-    stored = Retired(record.revision) if reply == _WRITTEN else decoded(old_key, reply)
-    return answer_of_move(stored, record, now)
+def _answer_of_replace(key: str, reply: Any, record: Record, base: Record, now: datetime) -> Answer:
+    if reply == _WRITTEN:
+        return SAVED
+    return answer_to_replace(decoded(key, reply), record, base, now) or MISSING
+
+
+def _answer_of_move(
+    old_key: str,
+    reply: Any,
+    record: Record,
+    base: Record | Tombstone,
+    left: Tombstone,
+    now: datetime,
+) -> Answer:
+    if reply == _WRITTEN:
+        return SAVED
+    # Where nothing speaks against it, the new key was taken.
+    return answer_to_move(decoded(old_key, reply), record, base, left, now) or MISSING
+
+
+def _answer_of_touch(
+    key: str, reply: Any, base: Record, touched_at: datetime, now: datetime
+) -> Answer:
+    if reply == _WRITTEN:
+        return SAVED
+    return answer_to_touch(decoded(key, reply), base, touched_at, now) or MISSING
+
+
+def _answer_of_delete(key: str, reply: Any, left: Tombstone) -> bool | Tombstone:
+    return reply == _WRITTEN or answer_to_delete(decoded(key, reply), left)

@@ -10,10 +10,13 @@ from typing import Any
 from django_multisession.drivers.base import log_unreadable
 from django_multisession.drivers.redis_scripts import NUMBER_LENGTH
 from django_multisession.records import (
+    TOMBSTONE_TIMEOUT,
+    Reason,
     Record,
-    Retired,
     Stored,
+    Tombstone,
     from_milliseconds,
+    is_readable_age,
     server_life,
     to_milliseconds,
 )
@@ -25,13 +28,19 @@ _NUMBER = re.compile(rb"-?[0-9]+")
 
 
 def life_of(record: Record, now: datetime) -> int | str:
-    """Return the milliseconds for which Redis shall keep *record*, or nothing for ever."""
+    """Return the milliseconds for which Redis is to keep *record*, or nothing for ever."""
     return milliseconds_of(server_life(record, now))
 
 
 def milliseconds_of(life: timedelta | None) -> int | str:
     """Return the milliseconds of *life*, or nothing for ever."""
     return "" if life is None else int(life.total_seconds() * 1000)
+
+
+def values_of(left: Tombstone) -> list[bytes | int | str]:
+    """Return how long *left* is kept, and what it says."""
+    life = milliseconds_of(TOMBSTONE_TIMEOUT)
+    return [life, encoded(left.revision), left.reason.value, encoded(left.successor)]
 
 
 def fields_of(record: Record) -> list[bytes | int | str]:
@@ -41,7 +50,6 @@ def fields_of(record: Record) -> list[bytes | int | str]:
         "revisions": encoded(" ".join(record.revisions)),
         "created_at": to_milliseconds(record.created_at),
         "began_at": to_milliseconds(record.began_at),
-        "keyed_at": to_milliseconds(record.keyed_at),
         "touched_at": to_milliseconds(record.touched_at),
     }
     if record.idle_age is not None:
@@ -50,8 +58,6 @@ def fields_of(record: Record) -> list[bytes | int | str]:
         fields["hard_deadline_at"] = to_milliseconds(record.hard_deadline_at)
     if record.user_id is not None:
         fields["user_id"] = encoded(record.user_id)
-    if record.old_key is not None:
-        fields["old_key"] = encoded(record.old_key)
     return [part for field in fields.items() for part in field]
 
 
@@ -62,21 +68,23 @@ def decoded(key: str, reply: Any) -> Stored:
     if not fields:
         return None
     try:
-        if b"retired" in fields:
-            return Retired(_text(fields, b"retired"), fields.get(b"forward", b""))
+        if b"tombstone" in fields:
+            return Tombstone(
+                revision=_text(fields, b"tombstone"),
+                reason=_reason(fields),
+                successor=_text(fields, b"successor"),
+            )
         return Record(
             payload=_field(fields, b"payload"),
             revisions=_revisions(fields),
             created_at=_moment(fields, b"created_at"),
             began_at=_moment(fields, b"began_at"),
-            keyed_at=_moment(fields, b"keyed_at"),
             touched_at=_moment(fields, b"touched_at"),
-            idle_age=_number(fields, b"idle_age") if b"idle_age" in fields else None,
+            idle_age=_age(fields, b"idle_age") if b"idle_age" in fields else None,
             hard_deadline_at=(
                 _moment(fields, b"hard_deadline_at") if b"hard_deadline_at" in fields else None
             ),
             user_id=_text(fields, b"user_id") if b"user_id" in fields else None,
-            old_key=_text(fields, b"old_key") if b"old_key" in fields else None,
         )
     except ValueError as error:
         log_unreadable(key, error)
@@ -113,6 +121,20 @@ def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:
     if len(text) > NUMBER_LENGTH or not _NUMBER.fullmatch(text):
         raise ValueError(f"its {name.decode()} is no number")
     return int(text)
+
+
+def _age(fields: Mapping[bytes, bytes], name: bytes) -> int:
+    age = _number(fields, name)
+    if not is_readable_age(age):
+        raise ValueError(f"its {name.decode()} is beyond the calendar")
+    return age
+
+
+def _reason(fields: Mapping[bytes, bytes]) -> Reason:
+    try:
+        return Reason(_text(fields, b"reason"))
+    except ValueError:
+        raise ValueError("its reason is unknown") from None
 
 
 def _moment(fields: Mapping[bytes, bytes], name: bytes) -> datetime:

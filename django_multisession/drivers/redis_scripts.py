@@ -1,14 +1,14 @@
 """What Redis does by itself: Lua, because a condition and the write it guards must be one step.
 
 A record is a hash: one field for each attribute of `Record` that is not None, times as whole
-milliseconds since 1970, revisions joined by spaces. A retired record is a hash whose field
-``retired`` holds the revision of the move, or nothing, and ``forward`` what leads to the new key.
+milliseconds since 1970, revisions joined by spaces. A tombstone is a hash whose field ``tombstone``
+holds its revision, ``reason`` and ``successor`` the rest.
 
 The scripts refuse to write over what `redis.RedisDriver` cannot read; both judge by the same rules.
 They answer 1 where they wrote and bring what is stored where they did not, so that
-`records.answer_of_replace` and `records.answer_of_move` decide what that means. Each reads before
-it writes and begins its writes with an HSET: wrong types and a full memory are errors before
-anything has changed.
+`records.answer_to_replace` and its like decide what that means. No script computes a deadline: it
+is given the moment after which the base must have been used. Each reads before it writes and begins
+its writes with an HSET: wrong types and a full memory are errors before anything has changed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from django_multisession.records import EXPIRY_SLACK
-
-_EXPIRY_SLACK_MS = int(EXPIRY_SLACK.total_seconds() * 1000)
+from django_multisession.records import BEGINNING, END, LONGEST_AGE, to_milliseconds
 
 #: Longest text that is read as a number: far more digits than any age or time in the calendar has.
 NUMBER_LENGTH = 32
@@ -38,41 +36,51 @@ def _script(*parts: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# tostring() would write 1.7e+12.
-_EXPIRE = f"""
-local function keep_until(key, ends, now)
-  if ends then
-    redis.call('PEXPIRE', key, string.format('%.0f', math.max(ends - now, 0) + {_EXPIRY_SLACK_MS}))
-  else
-    redis.call('PERSIST', key)
-  end
+_EXPIRE = """
+local function expire(key, life)
+  if life == '' then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, life) end
 end
 """
 
-_STORE = """
+_STORE = f"""
+{_EXPIRE}
 local function store(key, life, first)
   redis.call('HSET', key, unpack(ARGV, first))
-  local given = {}
+  local given = {{}}
   for i = first, #ARGV, 2 do given[ARGV[i]] = true end
-  for _, name in ipairs({'idle_age', 'hard_deadline_at', 'user_id', 'old_key'}) do
+  for _, name in ipairs({{'idle_age', 'hard_deadline_at', 'user_id'}}) do
     if not given[name] then redis.call('HDEL', key, name) end
   end
-  if life == '' then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, life) end
+  expire(key, life)
 end
 """
 
-_RETIRE = """
-local function retire(key, life, ...)
+#: ARGV, from *first* on: how long the tombstone is kept, its revision, reason and successor.
+_LEAVE = """
+local function leave(key, first)
   redis.call('DEL', key)
-  redis.call('HSET', key, ...)
-  if life == '' then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, life) end
+  redis.call('HSET', key, 'tombstone', ARGV[first + 1], 'reason', ARGV[first + 2],
+    'successor', ARGV[first + 3])
+  redis.call('PEXPIRE', key, ARGV[first])
+end
+"""
+
+#: ARGV, from *first* on: the tombstone, as above, life in milliseconds or nothing, fields.
+_MOVE = f"""
+{_STORE}
+{_LEAVE}
+local function move(first)
+  if redis.call('EXISTS', KEYS[2]) == 1 then return redis.call('HGETALL', KEYS[1]) end
+  store(KEYS[2], ARGV[first + 4], first + 5)
+  leave(KEYS[1], first)
+  return 1
 end
 """
 
 # Valid sequences become spaces instead of nothing: their neighbours must not join into new ones.
 # Surrogates pass, as they do in Python's "surrogatepass".
-_LIVE = f"""
-local EARLIEST, LATEST = -62135596800000, 253402300799999
+_BASE = f"""
+local EARLIEST, LATEST = {to_milliseconds(BEGINNING)}, {to_milliseconds(END)}
 
 local function is_utf8(text)
   for _, sequence in ipairs({{
@@ -98,29 +106,24 @@ local function moment(text)
   return found and found >= EARLIEST and found <= LATEST and found
 end
 
-local function ends_at(touched_at, idle_age, hard_deadline_at)
-  local idle_ends = idle_age and touched_at + idle_age * 1000
-  if idle_ends and idle_ends > LATEST then idle_ends = false end
-  if idle_ends and idle_ends < EARLIEST then idle_ends = EARLIEST end
-  if idle_ends and hard_deadline_at then return math.min(idle_ends, hard_deadline_at) end
-  return idle_ends or hard_deadline_at
+local function age(text)
+  local found = number(text)
+  return found and math.abs(found) <= {LONGEST_AGE} and found
 end
 
-local function live_record(key, now)
+-- Its last use, if the base is what is stored: readable, of that revision and used after last_idle.
+local function base_used_at(key, revision, last_idle)
   local stored = redis.call('HMGET', key, 'revisions', 'created_at', 'began_at', 'touched_at',
-    'idle_age', 'hard_deadline_at', 'user_id', 'retired', 'keyed_at', 'old_key')
+    'idle_age', 'hard_deadline_at', 'user_id', 'tombstone')
   local revisions, touched_at = stored[1], moment(stored[4])
-  local idle_age, hard_deadline_at = number(stored[5]), moment(stored[6])
   if stored[8] or redis.call('HEXISTS', key, 'payload') == 0
     or not revisions or (' ' .. revisions .. ' '):find('  ', 1, true) or not is_utf8(revisions)
-    or not moment(stored[2]) or not moment(stored[3]) or not touched_at or not moment(stored[9])
-    or (stored[5] and not idle_age) or (stored[6] and not hard_deadline_at)
-    or (stored[7] and not is_utf8(stored[7])) or (stored[10] and not is_utf8(stored[10]))
+    or not moment(stored[2]) or not moment(stored[3]) or not touched_at
+    or (stored[5] and not age(stored[5])) or (stored[6] and not moment(stored[6]))
+    or (stored[7] and not is_utf8(stored[7]))
+    or revisions:match('^[^ ]+') ~= revision or touched_at <= tonumber(last_idle)
   then return nil end
-  local ends = ends_at(touched_at, idle_age, hard_deadline_at)
-  if ends and now >= ends then return nil end
-  return {{revision = revisions:match('^[^ ]+'), touched_at = touched_at, idle_age = idle_age,
-    hard_deadline_at = hard_deadline_at}}
+  return touched_at
 end
 """
 
@@ -136,79 +139,67 @@ return 1
 """,
 )
 
-#: KEYS: record. ARGV: expected revision, now, life, fields. Answers 1, or what is stored.
+#: KEYS: record. ARGV: base's revision, its last idle moment, latest last use to write over, life,
+#: fields. Answers 1, or what is stored.
 REPLACE = _script(
     _STORE,
-    _LIVE,
+    _BASE,
     """
-local record = live_record(KEYS[1], tonumber(ARGV[2]))
-if record and record.revision == ARGV[1] then
-  store(KEYS[1], ARGV[3], 4)
+local used_at = base_used_at(KEYS[1], ARGV[1], ARGV[2])
+if used_at and used_at <= tonumber(ARGV[3]) then
+  store(KEYS[1], ARGV[4], 5)
   return 1
 end
 return redis.call('HGETALL', KEYS[1])
 """,
 )
 
-#: KEYS: old, new. ARGV: expected revision, now, life, new revision, forward or nothing, how long
-#: the old one is kept, fields. Answers as REPLACE.
+#: KEYS: old, new. ARGV: as REPLACE up to the last use, then as `_MOVE`. Answers as REPLACE.
 MOVE = _script(
-    _STORE,
-    _RETIRE,
-    _LIVE,
+    _MOVE,
+    _BASE,
     """
-local record = live_record(KEYS[1], tonumber(ARGV[2]))
-if record and record.revision == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 0 then
-  store(KEYS[2], ARGV[3], 7)
-  if ARGV[5] == '' then
-    retire(KEYS[1], ARGV[6], 'retired', ARGV[4])
-  else
-    retire(KEYS[1], ARGV[6], 'retired', ARGV[4], 'forward', ARGV[5])
-  end
-  return 1
-end
+local used_at = base_used_at(KEYS[1], ARGV[1], ARGV[2])
+if used_at and used_at <= tonumber(ARGV[3]) then return move(4) end
 return redis.call('HGETALL', KEYS[1])
 """,
 )
 
-#: KEYS: record. ARGV: last use, now. Answers 1 if a live record is there, else 0.
+#: KEYS: old, new. ARGV: the tombstone's revision, then as `_MOVE`. Answers as REPLACE.
+CLAIM = _script(
+    _MOVE,
+    """
+if redis.call('HGET', KEYS[1], 'tombstone') == ARGV[1] then return move(2) end
+return redis.call('HGETALL', KEYS[1])
+""",
+)
+
+#: KEYS: record. ARGV: base's revision, its last idle moment, last use, life. Answers 1 if the last
+#: use is that or a later one, else what is stored.
 TOUCH = _script(
     _EXPIRE,
-    _LIVE,
+    _BASE,
     """
-local touched_at, now = tonumber(ARGV[1]), tonumber(ARGV[2])
-local record = live_record(KEYS[1], now)
-if not record then return 0 end
-if touched_at > record.touched_at then
-  redis.call('HSET', KEYS[1], 'touched_at', ARGV[1])
-  keep_until(KEYS[1], ends_at(touched_at, record.idle_age, record.hard_deadline_at), now)
+local used_at = base_used_at(KEYS[1], ARGV[1], ARGV[2])
+if not used_at then return redis.call('HGETALL', KEYS[1]) end
+if used_at < tonumber(ARGV[3]) then
+  redis.call('HSET', KEYS[1], 'touched_at', ARGV[3])
+  expire(KEYS[1], ARGV[4])
 end
 return 1
 """,
 )
 
-#: KEYS: record. ARGV: how long the fact is kept. Answers 1 if a record was there, readable or not,
-#: else 0.
+#: KEYS: record. ARGV: the tombstone. Answers 1 if a record was there, readable or not, else what is
+#: stored.
 DELETE = _script(
-    _RETIRE,
+    _LEAVE,
     """
 local kind = redis.call('TYPE', KEYS[1]).ok
-if kind == 'none' or (kind == 'hash' and redis.call('HEXISTS', KEYS[1], 'retired') == 1) then
-  return 0
+if kind == 'none' or (kind == 'hash' and redis.call('HEXISTS', KEYS[1], 'tombstone') == 1) then
+  return redis.call('HGETALL', KEYS[1])
 end
-retire(KEYS[1], ARGV[1], 'retired', '')
+leave(KEYS[1], 1)
 return 1
 """,
-)
-
-#: KEYS: record. ARGV: milliseconds. Answers nothing.
-FORGET = _script(
-    """
-if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HEXISTS', KEYS[1], 'retired') == 0 then
-  return 0
-end
-local left = redis.call('PTTL', KEYS[1])
-if left < 0 or left > tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-return 0
-"""
 )

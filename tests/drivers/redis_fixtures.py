@@ -17,7 +17,13 @@ from servers import RedisServer
 
 from django_multisession.drivers.redis import RedisDriver
 from django_multisession.records import Record
-from django_multisession.testing.driver_fixtures import NOW, next_write
+from django_multisession.testing.driver_fixtures import (
+    NOW,
+    left_by,
+    make_end,
+    make_record,
+    next_write,
+)
 
 #: Calls a verb of a driver by its sync name.
 Verb = Callable[..., Any]
@@ -31,24 +37,37 @@ VERBS = [
     "move",
     "touch",
     "delete",
-    "forget",
+    "claim",
     "conflicting replace",
     "refused move",
+    "refused claim",
+    "refused touch",
+    "refused delete",
 ]
 
 
 def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str = "key") -> Any:
     new = next_write(stored)
+    left, end, other = left_by(new, "moved"), make_end(), make_record()
+    later = NOW + timedelta(seconds=9)
+
+    def claim() -> Any:
+        call(driver.delete, key, end)
+        return call(driver.move, key, "moved", new, end, left, NOW)
+
     performed = {
         "add": lambda: call(driver.add, "other", new),
         "get": lambda: call(driver.get, key),
-        "replace": lambda: call(driver.replace, key, new, stored.revision, NOW),
-        "move": lambda: call(driver.move, key, "moved", new, stored.revision, NOW),
-        "touch": lambda: call(driver.touch, key, NOW + timedelta(seconds=9), NOW),
-        "delete": lambda: call(driver.delete, key),
-        "forget": lambda: call(driver.forget, key, timedelta(seconds=9)),
-        "conflicting replace": lambda: call(driver.replace, key, new, "another", NOW),
-        "refused move": lambda: call(driver.move, "absent", "moved", new, "another", NOW),
+        "replace": lambda: call(driver.replace, key, new, stored, NOW),
+        "move": lambda: call(driver.move, key, "moved", new, stored, left, NOW),
+        "touch": lambda: call(driver.touch, key, stored, later, NOW),
+        "delete": lambda: call(driver.delete, key, end),
+        "claim": claim,
+        "conflicting replace": lambda: call(driver.replace, key, new, other, NOW),
+        "refused move": lambda: call(driver.move, "absent", "moved", new, other, left, NOW),
+        "refused claim": lambda: call(driver.move, key, "moved", new, end, left, NOW),
+        "refused touch": lambda: call(driver.touch, key, other, later, NOW),
+        "refused delete": lambda: call(driver.delete, "absent", end),
     }
     return performed[name]()
 

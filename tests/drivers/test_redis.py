@@ -9,8 +9,14 @@ import pytest
 from servers import RedisServer
 
 from django_multisession.drivers.redis import RedisDriver
-from django_multisession.records import SAVED, Outcome, Retired, new_revision
-from django_multisession.testing.driver_fixtures import NOW, make_record, next_write
+from django_multisession.records import LONGEST_AGE, SAVED, Outcome, Tombstone, new_revision
+from django_multisession.testing.driver_fixtures import (
+    NOW,
+    left_by,
+    make_end,
+    make_record,
+    next_write,
+)
 from tests.drivers.redis_fixtures import (
     VERBS,
     Connect,
@@ -43,6 +49,9 @@ def test_every_verb_is_one_command(
     call(driver.add, "key", record)
     proxy.forget()
     perform(call, driver, name, record)
+    if name == "claim":
+        # It ends the session that it claims first.
+        assert proxy.commands.pop(0) == "EVALSHA"
     assert proxy.commands == ["HGETALL" if name == "get" else "EVALSHA"]
 
 
@@ -65,10 +74,11 @@ def test_a_save_is_answered_without_the_payload(
     call(driver.add, "key", record)
     first, second = (next_write(record, payload=b"y" * 100_000) for _ in range(2))
     proxy.forget()
-    assert call(driver.replace, "key", first, record.revision, NOW) == SAVED
-    assert call(driver.move, "key", "moved", second, first.revision, NOW) == SAVED
-    assert call(driver.touch, "moved", NOW, NOW)
-    assert call(driver.delete, "moved")
+    assert call(driver.replace, "key", first, record, NOW) == SAVED
+    assert call(driver.move, "key", "moved", second, first, left_by(second, "moved"), NOW) == SAVED
+    later = NOW + timedelta(seconds=1)
+    assert call(driver.touch, "moved", second, later, NOW) == SAVED
+    assert call(driver.delete, "moved", make_end()) is True
     assert proxy.bytes_answered < 1000
 
 
@@ -90,7 +100,7 @@ def test_a_replace_whose_answer_is_lost_is_saved_without_a_conflict(
     call(driver.add, "key", record)
     new = next_write(record)
     proxy.answers_to_lose = 1
-    assert call(driver.replace, "key", new, record.revision, NOW) == SAVED
+    assert call(driver.replace, "key", new, record, NOW) == SAVED
     assert proxy.answers_to_lose == 0
     assert call(driver.get, "key") == new
 
@@ -102,9 +112,9 @@ def test_a_move_whose_answer_is_lost_is_saved(
     call(driver.add, "old", record)
     new = next_write(record)
     proxy.answers_to_lose = 1
-    assert call(driver.move, "old", "new", new, record.revision, NOW) == SAVED
+    assert call(driver.move, "old", "new", new, record, left_by(new, "new"), NOW) == SAVED
     assert proxy.answers_to_lose == 0
-    assert call(driver.get, "old") == Retired(new.revision)
+    assert call(driver.get, "old") == left_by(new, "new")
     assert call(driver.get, "new") == new
 
 
@@ -119,8 +129,9 @@ def test_every_key_has_the_prefix(
     call: Verb, driver: RedisDriver, raw: Raw, redis_server: RedisServer
 ) -> None:
     record = make_record()
+    moved = next_write(record)
     call(driver.add, "old", record)
-    call(driver.move, "old", "new", next_write(record), record.revision, NOW)
+    call(driver.move, "old", "new", moved, record, left_by(moved, "new"), NOW)
     names = {name.decode() for name in raw.client.keys(f"{driver._prefix}*")}
     assert names == {raw.name("old"), raw.name("new")}
 
@@ -133,7 +144,7 @@ def test_a_record_of_none_and_extremes_comes_back_as_it_was(
         payload=bytes(range(256)),
         created_at=datetime.min.replace(tzinfo=UTC),
         hard_deadline_at=edge.replace(microsecond=999_000),
-        idle_age=10**18,
+        idle_age=LONGEST_AGE,
         user_id="\ud800 \U0001f511",
     )
     bare = make_record(payload=b"", idle_age=None, hard_deadline_at=None, user_id=None)
@@ -141,16 +152,16 @@ def test_a_record_of_none_and_extremes_comes_back_as_it_was(
     call(driver.add, "bare", bare)
     assert call(driver.get, "extreme") == record
     assert call(driver.get, "bare") == bare
-    assert call(driver.touch, "extreme", NOW + timedelta(seconds=1), NOW)
+    assert call(driver.touch, "extreme", record, NOW + timedelta(seconds=1), NOW) == SAVED
     full = make_record(revisions=new_revision(bare.revisions))
-    assert call(driver.replace, "bare", full, bare.revision, NOW) == SAVED
+    assert call(driver.replace, "bare", full, bare, NOW) == SAVED
 
 
 def test_a_replace_leaves_no_field_of_the_record_before(call: Verb, driver: RedisDriver) -> None:
     record = make_record()
     bare = next_write(record, idle_age=None, hard_deadline_at=None, user_id=None)
     call(driver.add, "key", record)
-    call(driver.replace, "key", bare, record.revision, NOW)
+    call(driver.replace, "key", bare, record, NOW)
     assert call(driver.get, "key") == bare
 
 
@@ -161,13 +172,13 @@ def test_the_server_keeps_a_record_for_its_own_life_though_its_clock_is_years_ah
     call(driver.add, "key", record)
     assert 600 < (raw.life("key") or 0) <= 660
     later = NOW + timedelta(seconds=500)
-    call(driver.touch, "key", later, later)
+    call(driver.touch, "key", record, later, later)
     assert 600 < (raw.life("key") or 0) <= 660
     shorter = next_write(record, touched_at=later, idle_age=60)
-    call(driver.replace, "key", shorter, record.revision, later)
+    call(driver.replace, "key", shorter, record, later)
     assert 60 < (raw.life("key") or 0) <= 120
     longer = next_write(shorter, touched_at=later, idle_age=6000)
-    call(driver.move, "key", "new", longer, shorter.revision, later)
+    call(driver.move, "key", "new", longer, shorter, left_by(longer, "new"), later)
     assert 6000 < (raw.life("new") or 0) <= 6060
 
 
@@ -177,46 +188,79 @@ def test_the_server_keeps_a_touched_record_no_longer_than_its_hard_deadline(
     record = make_record(idle_age=600, hard_deadline_at=NOW + timedelta(seconds=700))
     call(driver.add, "key", record)
     later = NOW + timedelta(seconds=400)
-    assert call(driver.touch, "key", later, later)
+    assert call(driver.touch, "key", record, later, later) == SAVED
     assert 300 < (raw.life("key") or 0) <= 360
 
 
-@pytest.mark.parametrize("idle_age", [None, 10**15])
+@pytest.mark.parametrize("idle_age", [None, LONGEST_AGE])
 def test_a_record_that_never_ends_is_kept_for_ever(
     call: Verb, driver: RedisDriver, raw: Raw, idle_age: int | None
 ) -> None:
     endless = {"idle_age": idle_age, "hard_deadline_at": None}
-    call(driver.add, "added", make_record(**endless))
+    added = make_record(**endless)
+    call(driver.add, "added", added)
     assert raw.life("added") is None
     record = make_record()
     call(driver.add, "replaced", record)
-    call(driver.replace, "replaced", next_write(record, **endless), record.revision, NOW)
+    call(driver.replace, "replaced", next_write(record, **endless), record, NOW)
     assert raw.life("replaced") is None
     raw.client.expire(raw.name("added"), 100)
-    call(driver.touch, "added", NOW + timedelta(seconds=1), NOW)
+    call(driver.touch, "added", added, NOW + timedelta(seconds=1), NOW)
     assert raw.life("added") is None
 
 
-def test_a_retired_record_is_kept_for_a_minute_and_not_renewed(
+def test_a_tombstone_is_kept_for_a_minute_and_not_renewed(
     call: Verb, driver: RedisDriver, raw: Raw
 ) -> None:
-    record = make_record()
+    record, end, claiming = make_record(), make_end(), make_record()
+    moved = next_write(record)
     call(driver.add, "moved", record)
-    call(driver.move, "moved", "new", next_write(record), record.revision, NOW)
+    call(driver.move, "moved", "new", moved, record, left_by(moved, "new"), NOW)
     call(driver.add, "deleted", record)
-    call(driver.delete, "deleted")
-    for key in ("moved", "deleted"):
-        assert 0 < (raw.life(key) or 0) <= 60
-        assert list(raw.fields(key)) == [b"retired"]
+    call(driver.delete, "deleted", end)
+    call(driver.add, "claimed", record)
+    call(driver.delete, "claimed", end)
+    raw.client.expire(raw.name("claimed"), 5)
+    left = left_by(claiming, "other")
+    assert call(driver.move, "claimed", "other", claiming, end, left, NOW) == SAVED
+    for key in ("moved", "deleted", "claimed"):
+        assert 50 < (raw.life(key) or 0) <= 60
+        assert list(raw.fields(key)) == [b"tombstone", b"reason", b"successor"]
         raw.client.expire(raw.name(key), 30)
-        assert not call(driver.delete, key)
+        assert isinstance(call(driver.delete, key, make_end()), Tombstone)
         assert 0 < (raw.life(key) or 0) <= 30
 
 
-def test_a_touch_changes_one_field(call: Verb, driver: RedisDriver, raw: Raw) -> None:
+def test_a_delete_whose_answer_is_lost_is_reported_as_done(
+    call: Verb, connect: Connect, proxy: RedisProxy
+) -> None:
+    driver, end = connect(proxy), make_end()
     call(driver.add, "key", make_record())
+    proxy.answers_to_lose = 1
+    assert call(driver.delete, "key", end) is True
+    assert proxy.answers_to_lose == 0
+    assert call(driver.get, "key") == end
+
+
+def test_a_claim_whose_answer_is_lost_is_saved(
+    call: Verb, connect: Connect, proxy: RedisProxy
+) -> None:
+    driver, record, end = connect(proxy), make_record(), make_end()
+    call(driver.add, "old", make_record())
+    call(driver.delete, "old", end)
+    proxy.answers_to_lose = 1
+    left = left_by(record, "new")
+    assert call(driver.move, "old", "new", record, end, left, NOW) == SAVED
+    assert proxy.answers_to_lose == 0
+    assert call(driver.get, "old") == left
+    assert call(driver.get, "new") == record
+
+
+def test_a_touch_changes_one_field(call: Verb, driver: RedisDriver, raw: Raw) -> None:
+    record = make_record()
+    call(driver.add, "key", record)
     before = raw.fields("key")
-    call(driver.touch, "key", NOW + timedelta(milliseconds=1), NOW)
+    call(driver.touch, "key", record, NOW + timedelta(milliseconds=1), NOW)
     after = raw.fields("key")
     assert {name for name in after if after[name] != before[name]} == {b"touched_at"}
     assert before.keys() == after.keys()
@@ -225,41 +269,10 @@ def test_a_touch_changes_one_field(call: Verb, driver: RedisDriver, raw: Raw) ->
 def test_a_conflict_brings_what_is_stored(call: Verb, driver: RedisDriver) -> None:
     record = make_record()
     call(driver.add, "key", record)
-    answer = call(driver.replace, "key", next_write(record), "another", NOW)
+    answer = call(driver.replace, "key", next_write(record), make_record(), NOW)
     assert (answer.outcome, answer.stored) == (Outcome.CONFLICT, record)
 
 
 def test_nothing_is_purged_because_redis_expires_by_itself(call: Verb, driver: RedisDriver) -> None:
     assert driver.has_native_expiry
     assert call(driver.purge_expired, NOW, 100) == 0
-
-
-def test_what_leads_to_a_new_key_is_kept_as_long_as_that_or_until_it_is_to_be_forgotten(
-    call: Verb, driver: RedisDriver, raw: Raw
-) -> None:
-    record = make_record(hard_deadline_at=None)
-    moved = next_write(record, old_key="old")
-    call(driver.add, "old", record)
-    call(driver.move, "old", "new", moved, record.revision, NOW, b"forward")
-    kept, old = raw.life("new"), raw.life("old")
-    assert kept is not None
-    assert old is not None
-    assert abs(old - kept) < 5
-    call(driver.forget, "old", timedelta(seconds=90))
-    assert 60 < (raw.life("old") or 0) <= 90
-    # Never longer.
-    call(driver.forget, "old", timedelta(days=1))
-    assert (raw.life("old") or 0) <= 90
-    call(driver.forget, "new", timedelta(seconds=9))
-    assert (raw.life("new") or 0) > kept - 60
-
-
-def test_what_leads_to_an_endless_session_is_kept_for_ever_until_it_is_to_be_forgotten(
-    call: Verb, driver: RedisDriver, raw: Raw
-) -> None:
-    record = make_record(hard_deadline_at=None, idle_age=None)
-    call(driver.add, "old", record)
-    call(driver.move, "old", "new", next_write(record), record.revision, NOW, b"forward")
-    assert raw.life("old") is None
-    call(driver.forget, "old", timedelta(seconds=90))
-    assert 60 < (raw.life("old") or 0) <= 90

@@ -21,7 +21,7 @@ from django_multisession.drivers.redis_checks import _check_version
 from django_multisession.drivers.redis_connections import connections
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.records import SAVED
-from django_multisession.testing.driver_fixtures import NOW, make_record, next_write
+from django_multisession.testing.driver_fixtures import NOW, make_end, make_record, next_write
 from tests.drivers.redis_fixtures import (
     Connect,
     Verb,
@@ -166,7 +166,7 @@ def test_an_alias_gives_the_connection_for_writing(
     )
     driver, record = RedisDriver({**options, "PREFIX": f"test-{os.getpid()}:"}), make_record()
     for _ in range(20):
-        call(driver.delete, "key")
+        call(driver.delete, "key", make_end())
         driver._client.flushdb()
         assert call(driver.add, "key", record)
         assert call(driver.get, "key") == record
@@ -230,7 +230,7 @@ def test_sentinel_leads_to_the_master(
     driver, record = RedisDriver(through_sentinel(settings, sentinel)), make_record()
     assert call(driver.add, "key", record)
     new = next_write(record)
-    assert call(driver.replace, "key", new, record.revision, NOW) == SAVED
+    assert call(driver.replace, "key", new, record, NOW) == SAVED
     assert call(driver.get, "key") == new
     with redis.Redis(port=own_redis.port, db=3) as client:
         assert client.keys() == [b"multisession:key"]

@@ -12,7 +12,13 @@ import pytest
 from servers import RedisServer
 
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.testing.driver_fixtures import NOW, make_record, next_write
+from django_multisession.testing.driver_fixtures import (
+    NOW,
+    left_by,
+    make_end,
+    make_record,
+    next_write,
+)
 from tests.drivers.redis_fixtures import (
     Connect,
     Verb,
@@ -32,16 +38,17 @@ def test_a_stopped_server_is_unavailable_and_a_started_one_serves_again(
     call: Verb, own_redis: RedisServer, connect: Connect
 ) -> None:
     driver, record = connect(own_redis), make_record()
+    moved = next_write(record)
     call(driver.add, "key", record)
     for stop in (own_redis.stop, own_redis.kill):
         stop()
         for verb, *arguments in (
             (driver.get, "key"),
             (driver.add, "other", record),
-            (driver.replace, "key", next_write(record), record.revision, NOW),
-            (driver.move, "key", "new", next_write(record), record.revision, NOW),
-            (driver.touch, "key", NOW, NOW),
-            (driver.delete, "key"),
+            (driver.replace, "key", moved, record, NOW),
+            (driver.move, "key", "new", moved, record, left_by(moved, "new"), NOW),
+            (driver.touch, "key", record, NOW, NOW),
+            (driver.delete, "key", make_end()),
         ):
             with pytest.raises(StoreUnavailable, match=r"^Redis did not answer \(ConnectionErr"):
                 call(verb, *arguments)
@@ -74,7 +81,7 @@ def test_a_lost_connection_costs_one_more_try_and_no_third(
         proxy.forget()
         proxy.answers_to_lose = 2
         with pytest.raises(StoreUnavailable, match="ConnectionError"):
-            call(driver.touch, "key", NOW, NOW)
+            call(driver.touch, "key", record, NOW, NOW)
         tries = [command for command in proxy.commands if command.startswith("EVAL")]
         # The second connection may fall at the handshake already.
         assert 1 <= len(tries) <= 2
@@ -118,27 +125,28 @@ def test_a_read_only_replica_is_unavailable(
     call(driver.add, "key", record)
     configure(own_redis, "REPLICAOF", "127.0.0.1", "1")
     with pytest.raises(StoreUnavailable, match="ReadOnlyError"):
-        call(driver.replace, "key", next_write(record), record.revision, NOW)
+        call(driver.replace, "key", next_write(record), record, NOW)
 
 
 def test_a_full_server_is_unavailable_and_left_as_it_was(
     call: Verb, own_redis: RedisServer, connect: Connect
 ) -> None:
     driver, record = connect(own_redis), make_record()
+    moved = next_write(record)
     call(driver.add, "key", record)
     configure(own_redis, "CONFIG", "SET", "maxmemory-policy", "noeviction")
     configure(own_redis, "CONFIG", "SET", "maxmemory", "1")
     for verb, *arguments in (
         (driver.add, "other", record),
-        (driver.replace, "key", next_write(record), record.revision, NOW),
-        (driver.move, "key", "new", next_write(record), record.revision, NOW),
+        (driver.replace, "key", moved, record, NOW),
+        (driver.move, "key", "new", moved, record, left_by(moved, "new"), NOW),
     ):
         with pytest.raises(StoreUnavailable, match="OutOfMemoryError"):
             call(verb, *arguments)
     assert call(driver.get, "key") == record
     assert call(driver.get, "new") is None
     # A logout goes through.
-    assert call(driver.delete, "key")
+    assert call(driver.delete, "key", make_end())
 
 
 def test_a_pool_without_a_free_connection_is_unavailable(

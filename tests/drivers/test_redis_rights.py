@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 import redis
 from servers import RedisServer
 
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.testing.driver_fixtures import make_record
+from django_multisession.testing.driver_fixtures import make_end, make_record
 from tests.docs.pages import section_of
 from tests.drivers.redis_fixtures import VERBS, Connect, connect, perform
 
@@ -28,8 +27,7 @@ def perform_every_verb(driver: Any) -> None:
             key = f"{number}-{idle_age}"
             assert driver.add(key, record)
             perform(lambda call, *arguments: call(*arguments), driver, verb, record, key)
-            driver.delete(key)
-            driver.forget(key, timedelta(seconds=9))
+            driver.delete(key, make_end())
 
 
 def test_a_user_of_redis_needs_the_documented_rights_and_no_others(

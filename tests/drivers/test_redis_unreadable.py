@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from django_multisession.drivers.redis import RedisDriver
-from django_multisession.records import MISSING, Record
-from django_multisession.testing.driver_fixtures import NOW, make_record
+from django_multisession.records import LONGEST_AGE, MISSING, SAVED, Record
+from django_multisession.testing.driver_fixtures import NOW, make_end, make_record, next_write
 from tests.drivers.redis_fixtures import (
     VERBS,
     Raw,
@@ -52,6 +52,8 @@ UNREADABLE = [
     ("idle_age", b""),
     ("idle_age", b"60 s"),
     ("idle_age", b"9" * 5000),
+    ("idle_age", b"1000000000001"),
+    ("idle_age", b"-1000000000001"),
     ("hard_deadline_at", b"never"),
     ("hard_deadline_at", b"253402300800000"),
     ("user_id", b"\xff"),
@@ -83,7 +85,7 @@ def test_an_unreadable_record_is_missing_to_every_verb_and_left_as_it_is(
     assert field in caplog.messages[0]
     assert perform(call, driver, "replace", record) == MISSING
     assert perform(call, driver, "move", record) == MISSING
-    assert perform(call, driver, "touch", record) is False
+    assert perform(call, driver, "touch", record) == MISSING
     assert raw.fields("key") == before
     assert call(driver.get, "moved") is None
     assert perform(call, driver, "delete", record) is True
@@ -93,15 +95,43 @@ def test_an_unreadable_record_is_missing_to_every_verb_and_left_as_it_is(
 def test_a_key_that_holds_no_hash_is_no_record(
     call: Verb, driver: RedisDriver, raw: Raw, name: str
 ) -> None:
-    answers = {"get": None, "touch": False, "delete": True, "forget": None, "add": True}
+    # A claim here ends what it finds first.
+    answers = {"get": None, "delete": True, "refused delete": False, "add": True, "claim": SAVED}
     raw.client.set(raw.name("key"), "something else")
     assert perform(call, driver, name, make_record()) == answers.get(name, MISSING)
     assert call(driver.add, "key", make_record()) is False
 
 
-def test_an_unreadable_retired_record_is_none(call: Verb, driver: RedisDriver, raw: Raw) -> None:
-    raw.spoil("key", "retired", b"\xff")
-    assert call(driver.get, "key") is None
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tombstone", b"\xff"),
+        ("successor", b"\xff"),
+        ("successor", None),
+        ("reason", b"another"),
+        ("reason", b"\xff"),
+        ("reason", None),
+    ],
+)
+def test_an_unreadable_tombstone_is_none_and_ends_nothing_else(
+    call: Verb,
+    driver: RedisDriver,
+    raw: Raw,
+    caplog: pytest.LogCaptureFixture,
+    field: str,
+    value: bytes | None,
+) -> None:
+    record = make_record()
+    call(driver.add, "key", record)
+    call(driver.delete, "key", make_end())
+    raw.spoil("key", field, value)
+    with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
+        assert call(driver.get, "key") is None
+    assert len(caplog.messages) == 1
+    assert field in caplog.messages[0]
+    assert call(driver.replace, "key", next_write(record), record, NOW) == MISSING
+    assert call(driver.delete, "key", make_end()) is False
+    assert call(driver.add, "key", record) is False
 
 
 @given(
@@ -123,7 +153,13 @@ def test_the_server_and_python_agree_on_what_is_a_live_record(
     driver.add("key", make_record())
     raw.spoil("key", field, value)
     found = driver.get("key")
-    assert driver.touch("key", NOW, NOW) is (isinstance(found, Record) and found.is_live(NOW))
+    if not isinstance(found, Record):
+        assert driver.touch("key", make_record(), NOW, NOW) == MISSING
+        return
+    # Over what a reader of this record has.
+    later = NOW + timedelta(seconds=1)
+    answer = driver.touch("key", found, later, NOW)
+    assert answer == (SAVED if found.is_live(NOW) else MISSING)
 
 
 SECONDS = st.integers(-1000, 1000).map(lambda seconds: timedelta(seconds=seconds))
@@ -133,7 +169,7 @@ SECONDS = st.integers(-1000, 1000).map(lambda seconds: timedelta(seconds=seconds
     record=st.builds(
         make_record,
         touched_at=SECONDS.map(lambda seconds: NOW + seconds),
-        idle_age=st.none() | st.integers(-1000, 1000) | st.integers(-(10**20), 10**20),
+        idle_age=st.none() | st.integers(-1000, 1000) | st.integers(-LONGEST_AGE, LONGEST_AGE),
         hard_deadline_at=st.none() | SECONDS.map(lambda seconds: NOW + seconds),
     ),
     touched_at=SECONDS.map(lambda seconds: NOW + seconds),
@@ -144,7 +180,8 @@ def test_the_server_touches_as_python_would(
 ) -> None:
     raw.client.delete(raw.name("key"))
     driver.add("key", record)
-    assert driver.touch("key", touched_at, NOW) is record.is_live(NOW)
+    answer = driver.touch("key", record, touched_at, NOW)
+    assert answer == (SAVED if record.is_live(NOW) else MISSING)
     found = driver.get("key")
     assert isinstance(found, Record)
     assert found.touched_at == (
