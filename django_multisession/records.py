@@ -255,13 +255,14 @@ def last_idle_moment(record: Record, now: datetime) -> int:
     """Return the milliseconds since 1970 after which *record* must have been used to be live at *now*.
 
     For servers, whose stored last use may be later than the one of *record*: they compare it with
-    this and compute no deadline.
+    this and compute no deadline. It is in the calendar, or just before it where any use is enough.
     """
+    before_all, last = to_milliseconds(BEGINNING) - 1, to_milliseconds(END)
     if record.hard_deadline_at is not None and record.hard_deadline_at <= now:
-        return to_milliseconds(END)
+        return last
     if record.idle_age is None:
-        return to_milliseconds(BEGINNING) - 1
-    return to_milliseconds(now) - record.idle_age * 1000
+        return before_all
+    return max(before_all, min(to_milliseconds(now) - record.idle_age * 1000, last))
 
 
 # Until the session's steps are written against tombstones.

@@ -7,7 +7,7 @@ document, changed by a pipeline that checks before it writes (`mongodb_documents
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.checks import CheckMessage
@@ -24,14 +24,16 @@ from django_multisession.drivers.mongodb_connection import (
 )
 from django_multisession.records import (
     EXPIRY_SLACK,
+    MISSING,
     SAVED,
     Answer,
     Record,
-    Retired,
     Stored,
-    answer_of_move,
-    answer_of_replace,
-    retired_life,
+    Tombstone,
+    answer_to_delete,
+    answer_to_move,
+    answer_to_replace,
+    answer_to_touch,
 )
 
 #: A command holds 16 MiB; so many keys are 80 kB, and gone well within the time limit.
@@ -70,76 +72,73 @@ class MongoDBDriver:
         """See get()."""
         return documents.read(key, await self._connection.aask(_getting(key)))
 
-    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         """See Driver.replace()."""
-        found = self._connection.ask(_replacing(key, record, expected, now))
-        return answer_of_replace(documents.read(key, found), record, now)
+        found = self._connection.ask(_replacing(key, record, base, now))
+        return answer_to_replace(documents.read(key, found), record, base, now) or MISSING
 
-    async def areplace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    async def areplace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         """See replace()."""
-        found = await self._connection.aask(_replacing(key, record, expected, now))
-        return answer_of_replace(documents.read(key, found), record, now)
+        found = await self._connection.aask(_replacing(key, record, base, now))
+        return answer_to_replace(documents.read(key, found), record, base, now) or MISSING
 
     def move(
         self,
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         """See Driver.move(); one command, and two more where it is refused."""
-        result = self._connection.ask(_moving(old_key, new_key, record, expected, now, forward))
+        result = self._connection.ask(_moving(old_key, new_key, record, base, left, now))
         if _has_moved(result):
             return SAVED
         stored = self.get(old_key)
-        if _is_to_withdraw(result, stored, record):
+        if _is_to_withdraw(result, stored, left):
             self._connection.ask(_withdrawing(new_key, record))
-        return answer_of_move(stored, record, now)
+        # Where nothing speaks against it, the new key was taken.
+        return answer_to_move(stored, record, base, left, now) or MISSING
 
     async def amove(
         self,
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         """See move()."""
-        moving = _moving(old_key, new_key, record, expected, now, forward)
+        moving = _moving(old_key, new_key, record, base, left, now)
         result = await self._connection.aask(moving)
         if _has_moved(result):
             return SAVED
         stored = await self.aget(old_key)
-        if _is_to_withdraw(result, stored, record):
+        if _is_to_withdraw(result, stored, left):
             await self._connection.aask(_withdrawing(new_key, record))
-        return answer_of_move(stored, record, now)
+        return answer_to_move(stored, record, base, left, now) or MISSING
 
-    def touch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+    def touch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
         """See Driver.touch()."""
-        return bool(self._connection.ask(_touching(key, touched_at, now)).matched_count)
+        found = self._connection.ask(_touching(key, base, touched_at, now))
+        return answer_to_touch(documents.read(key, found), base, touched_at, now) or MISSING
 
-    async def atouch(self, key: str, touched_at: datetime, now: datetime) -> bool:
+    async def atouch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
         """See touch()."""
-        return bool((await self._connection.aask(_touching(key, touched_at, now))).matched_count)
+        found = await self._connection.aask(_touching(key, base, touched_at, now))
+        return answer_to_touch(documents.read(key, found), base, touched_at, now) or MISSING
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See Driver.delete()."""
-        return bool(self._connection.ask(_retiring(key)).matched_count)
+        found = self._connection.ask(_deleting(key, left))
+        return answer_to_delete(documents.read(key, found), left)
 
-    async def adelete(self, key: str) -> bool:
+    async def adelete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See delete()."""
-        return bool((await self._connection.aask(_retiring(key))).matched_count)
-
-    def forget(self, key: str, life: timedelta) -> None:
-        """See Driver.forget()."""
-        self._connection.ask(_forgetting(key, life))
-
-    async def aforget(self, key: str, life: timedelta) -> None:
-        """See forget()."""
-        await self._connection.aask(_forgetting(key, life))
+        found = await self._connection.aask(_deleting(key, left))
+        return answer_to_delete(documents.read(key, found), left)
 
     def purge_expired(self, now: datetime, limit: int) -> int:
         """See Driver.purge_expired(); removes what the TTL monitor has not come to yet."""
@@ -162,7 +161,7 @@ class MongoDBDriver:
         return purged
 
     def count_expired(self, now: datetime) -> int:
-        """See Driver.count_expired(); retired records that are over count too."""
+        """See Driver.count_expired(); tombstones that are over count too."""
         self._connection.ask(_pinging)
         with time_limit(_COUNTING_SECONDS):
             return int(self._connection.ask(_counting_expired(now)))
@@ -198,29 +197,39 @@ def _getting(key: str) -> Command:
     return lambda sessions: sessions.find_one({"_id": key})
 
 
-def _replacing(key: str, record: Record, expected: str, now: datetime) -> Command:
-    pipeline = documents.replaced(key, record, expected, now)
-    projection = documents.without_own_payload(record.revision)
+def _replacing(key: str, record: Record, base: Record, now: datetime) -> Command:
+    pipeline = documents.replaced(key, record, base, now)
+    return _changing(key, pipeline, documents.without_payload_of_own(record.revision))
+
+
+def _changing(
+    key: str, pipeline: list[dict[str, Any]], projection: dict[str, Any] | None = None
+) -> Command:
+    """Change a document, if the conditions in *pipeline* hold, and bring what it is after that."""
     return lambda sessions: sessions.find_one_and_update(
         {"_id": key}, pipeline, projection, return_document=ReturnDocument.AFTER
     )
 
 
 def _moving(
-    old_key: str, new_key: str, record: Record, expected: str, now: datetime, forward: bytes
+    old_key: str,
+    new_key: str,
+    record: Record,
+    base: Record | Tombstone,
+    left: Tombstone,
+    now: datetime,
 ) -> Command:
-    is_movable = documents.is_movable(expected, now, record.revision)
     added = UpdateOne(
         {"_id": new_key, "revisions": record.revision},
         documents.added(new_key, record, now),
         upsert=True,
     )
-    retired = UpdateOne(
-        {"_id": old_key, "$expr": is_movable},
-        documents.retired(record.revision, forward, retired_life(record, now, forward)),
+    moved = UpdateOne(
+        {"_id": old_key, "$expr": documents.is_movable(record, base, left, now)},
+        documents.moved(left),
     )
-    # In this order: whoever has been told neither key loses nothing if the server dies between.
-    return lambda sessions: sessions.bulk_write([added, retired], ordered=True)
+    # In this order: a client that got neither key loses nothing if the server stops between them.
+    return lambda sessions: sessions.bulk_write([added, moved], ordered=True)
 
 
 def _has_moved(result: Any) -> bool:
@@ -228,14 +237,14 @@ def _has_moved(result: Any) -> bool:
     return result is not None and result.upserted_count + result.matched_count == 2  # noqa: PLR2004  (new and old)
 
 
-def _is_to_withdraw(result: Any, stored_at_old: Stored, record: Record) -> bool:
+def _is_to_withdraw(result: Any, stored_at_old: Stored, left: Tombstone) -> bool:
     """Is what lies under the new key this refused move's, and to be deleted?"""
     if result is None:
         # The new key was taken.
         return False
-    if isinstance(stored_at_old, Retired) and stored_at_old.revision == record.revision:
+    if isinstance(stored_at_old, Tombstone) and stored_at_old.revision == left.revision:
         return False
-    # An earlier attempt may have been made, and its retired record be gone by now.
+    # An earlier attempt may have been made, and its tombstone be gone by now.
     return stored_at_old is not None or result.upserted_count > 0
 
 
@@ -244,22 +253,13 @@ def _withdrawing(new_key: str, record: Record) -> Command:
     return lambda sessions: sessions.delete_one({"_id": new_key, "revisions.0": record.revision})
 
 
-def _touching(key: str, touched_at: datetime, now: datetime) -> Command:
-    selection = {"_id": key, "$expr": documents.is_live(now)}
-    pipeline = documents.touched(touched_at)
-    return lambda sessions: sessions.update_one(selection, pipeline)
+def _touching(key: str, base: Record, touched_at: datetime, now: datetime) -> Command:
+    pipeline = documents.touched(base, touched_at, now)
+    return _changing(key, pipeline, documents.without_payload_of_base(base))
 
 
-def _retiring(key: str) -> Command:
-    selection = {"_id": key, "$expr": documents.is_not_retired()}
-    pipeline = documents.retired()
-    return lambda sessions: sessions.update_one(selection, pipeline)
-
-
-def _forgetting(key: str, life: timedelta) -> Command:
-    selection = {"_id": key, "$expr": documents.is_retired()}
-    pipeline = documents.forgotten(life)
-    return lambda sessions: sessions.update_one(selection, pipeline)
+def _deleting(key: str, left: Tombstone) -> Command:
+    return _changing(key, documents.deleted(left))
 
 
 def _expired(now: datetime) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 A record is one document::
 
-    {_id: <storage key>, payload, revisions, created_at, began_at, keyed_at, touched_at, idle_age,
-     hard_deadline_at, user_id, old_key, expires_at, collect_at}
+    {_id: <storage key>, payload, revisions, created_at, began_at, touched_at, idle_age,
+     hard_deadline_at, user_id, expires_at, collect_at}
 
-and a retired one ``{_id, retired: <revision>, forward, expires_at, collect_at}``. ``expires_at`` is
-by the site's clock, for purging; a retired record "expires" a minute before it may go. ``collect_at`` is by the
-server's, for its TTL monitor: a site's clock may lie years away (driven clocks in tests).
+and a tombstone ``{_id, tombstone: <revision>, reason, successor, expires_at, collect_at}``.
+``expires_at`` is by the site's clock, for purging; a tombstone "expires" a minute before it may go.
+``collect_at`` is by the server's, for its TTL monitor: a site's clock may lie years away (driven
+clocks in tests). No expression computes a deadline: the driver does, from the base of a write.
 
 Every condition is an aggregation expression over typed fields: whatever stands in the store, no
 expression fails, because a failing one looks like an outage. Values go in as ``$literal``: a user
@@ -16,28 +17,33 @@ id may begin with a dollar sign.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django_multisession.drivers.base import log_unreadable
 from django_multisession.records import (
+    BEGINNING,
+    END,
     EXPIRY_SLACK,
-    RETIRED_TIMEOUT,
+    LONGEST_AGE,
+    TOMBSTONE_TIMEOUT,
+    Reason,
     Record,
-    Retired,
     Stored,
+    Tombstone,
+    from_milliseconds,
+    is_readable_age,
+    last_idle_moment,
     server_life,
 )
 
 Expression = dict[str, Any]
 
-#: What Python's calendar holds. BSON dates reach 292 million years; arithmetic on those overflows.
-_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
-_LAST_MOMENT = datetime.max.replace(tzinfo=UTC, microsecond=999000)
 _MILLISECOND = timedelta(milliseconds=1)
 
-_DATES = ("created_at", "began_at", "keyed_at", "touched_at")
+_DATES = ("created_at", "began_at", "touched_at")
 
 
 class _Unreadable(Exception):  # noqa: N818  (never leaves this module)
@@ -51,12 +57,10 @@ def fields(record: Record) -> dict[str, Any]:
         "revisions": list(record.revisions),
         "created_at": record.created_at,
         "began_at": record.began_at,
-        "keyed_at": record.keyed_at,
         "touched_at": record.touched_at,
         "idle_age": record.idle_age,
         "hard_deadline_at": record.hard_deadline_at,
         "user_id": record.user_id,
-        "old_key": record.old_key,
         "expires_at": record.expires_at,
     }
 
@@ -72,13 +76,19 @@ def read(key: str, document: Mapping[str, Any] | None) -> Stored:
         return None
 
 
-def _read(document: Mapping[str, Any]) -> Record | Retired:
-    if "retired" in document:
-        return Retired(_field(document, "retired", str), bytes(_field(document, "forward", bytes)))
+def _read(document: Mapping[str, Any]) -> Record | Tombstone:
+    if "tombstone" in document:
+        return Tombstone(
+            revision=_field(document, "tombstone", str),
+            reason=_reason(document),
+            successor=_field(document, "successor", str),
+        )
     revisions = _field(document, "revisions", list)
     if not revisions or not all(isinstance(revision, str) for revision in revisions):
         raise _Unreadable("revisions holds something else than strings")
     idle_age = _field(document, "idle_age", int, type(None))
+    if not is_readable_age(idle_age):
+        raise _Unreadable("idle_age is beyond the calendar")
     return Record(
         payload=bytes(_field(document, "payload", bytes)),
         revisions=tuple(revisions),
@@ -86,9 +96,15 @@ def _read(document: Mapping[str, Any]) -> Record | Retired:
         idle_age=None if idle_age is None else int(idle_age),
         hard_deadline_at=_field(document, "hard_deadline_at", datetime, type(None)),
         user_id=_field(document, "user_id", str, type(None)),
-        old_key=_field(document, "old_key", str, type(None)),
         **{name: _field(document, name, datetime) for name in _DATES},
     )
+
+
+def _reason(document: Mapping[str, Any]) -> Reason:
+    try:
+        return Reason(_field(document, "reason", str))
+    except ValueError:
+        raise _Unreadable("reason is unknown") from None
 
 
 def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
@@ -112,108 +128,111 @@ def added(key: str, record: Record, now: datetime | None = None) -> list[Express
     return [{"$replaceWith": {"$cond": [is_new, document, "$$ROOT"]}}]
 
 
-def replaced(key: str, record: Record, expected: str, now: datetime) -> list[Expression]:
-    """Put the document of *record* in the place of one that is live and at revision *expected*."""
+def replaced(key: str, record: Record, base: Record, now: datetime) -> list[Expression]:
+    """Put the document of *record* in the place of *base*."""
     document = _document(key, record, server_life(record, now))
-    return [{"$replaceWith": {"$cond": [is_current(expected, now), document, "$$ROOT"]}}]
+    return [{"$replaceWith": {"$cond": [_follows(record, base, now), document, "$$ROOT"]}}]
 
 
-def touched(touched_at: datetime) -> list[Expression]:
-    """Move the last use to the later of the stored one and *touched_at*, and what follows from it."""
-    life = {"$max": [{"$subtract": ["$expires_at", "$touched_at"]}, 0]}
-    return [
-        {"$set": {"touched_at": {"$max": ["$touched_at", touched_at]}}},
-        {"$set": {"expires_at": _EXPIRES_AT}},
-        {
-            "$set": {
-                "collect_at": {
-                    "$cond": [{"$eq": ["$expires_at", None]}, None, _from_now(EXPIRY_SLACK, life)]
-                }
-            }
-        },
-    ]
+def touched(base: Record, touched_at: datetime, now: datetime) -> list[Expression]:
+    """Move the last use of *base* forward to *touched_at*, and what follows from it."""
+    record = dataclasses.replace(base, touched_at=touched_at)
+    is_due = {"$and": [_follows(record, base, now), {"$lt": [_TOUCHED_AT, touched_at]}]}
+    changes = {
+        "touched_at": touched_at,
+        "expires_at": record.expires_at,
+        "collect_at": _collect_at(server_life(record, now)),
+    }
+    document = {"$mergeObjects": ["$$ROOT", changes]}
+    return [{"$replaceWith": {"$cond": [is_due, document, "$$ROOT"]}}]
 
 
-def retired(
-    revision: str = "", forward: bytes = b"", life: timedelta | None = RETIRED_TIMEOUT
-) -> list[Expression]:
-    """Leave of a document, for *life*, only that it was ended, or moved by the write *revision*."""
-    return [
-        {
-            "$replaceWith": {
-                "_id": "$_id",
-                "retired": {"$literal": revision},
-                "forward": {"$literal": forward},
-                **_going_after(life),
-            }
-        }
-    ]
+def moved(left: Tombstone) -> list[Expression]:
+    """Leave *left* of a document."""
+    return [{"$replaceWith": _tombstone(left)}]
 
 
-def forgotten(life: timedelta) -> list[Expression]:
-    """Let a document go after *life*, if it would stay longer."""
-    sooner = _going_after(life)
-    # As in `_EXPIRES_AT`, null means for ever and is passed over.
-    return [{"$set": {name: {"$min": [f"${name}", sooner[name]]} for name in sooner}}]
+def deleted(left: Tombstone) -> list[Expression]:
+    """Leave *left* of a document, unless it is a tombstone."""
+    is_tombstone = {"$eq": [_type("tombstone"), "string"]}
+    return [{"$replaceWith": {"$cond": [is_tombstone, "$$ROOT", _tombstone(left)]}}]
 
 
-def _going_after(life: timedelta | None) -> Expression:
-    if life is None:
-        return {"expires_at": None, "collect_at": None}
-    return {"expires_at": _from_now(life - EXPIRY_SLACK), "collect_at": _from_now(life)}
+def is_movable(
+    record: Record, base: Record | Tombstone, left: Tombstone, now: datetime
+) -> Expression:
+    """Say whether a document is *base*, or what this very move has left of it."""
+    is_base = (
+        _is_tombstone_of(base.revision)
+        if isinstance(base, Tombstone)
+        else _follows(record, base, now)
+    )
+    return {"$or": [is_base, _is_tombstone_of(left.revision)]}
 
 
-def is_live(now: datetime) -> Expression:
-    """Say whether a document is a readable record that has not expired at *now*."""
-    return {"$and": [_IS_READABLE, _has_not_expired(now)]}
-
-
-def is_current(expected: str, now: datetime) -> Expression:
-    """Say whether a document is a readable, live record whose last write was *expected*."""
-    newest = {"$arrayElemAt": [_REVISIONS, 0]}
-    return {"$and": [is_live(now), {"$eq": [newest, {"$literal": expected}]}]}
-
-
-def is_movable(expected: str, now: datetime, revision: str) -> Expression:
-    """Say whether the move *revision* may retire a document, or has done so."""
-    return {"$or": [is_current(expected, now), {"$eq": ["$retired", {"$literal": revision}]}]}
-
-
-def is_retired() -> Expression:
-    """Say whether a document is a retired record."""
-    return {"$eq": [_type("retired"), "string"]}
-
-
-def is_not_retired() -> Expression:
-    """Say whether a document is anything else."""
-    return {"$not": [is_retired()]}
-
-
-def without_own_payload(revision: str) -> Expression:
+def without_payload_of_own(revision: str) -> Expression:
     """Return a projection that brings no payload back to the write *revision* that sent it."""
-    is_own = {"$in": [{"$literal": revision}, _REVISIONS]}
+    return _without_payload({"$in": [{"$literal": revision}, _REVISIONS]})
+
+
+def without_payload_of_base(base: Record) -> Expression:
+    """Return a projection that brings no payload back to a touch of *base*."""
+    return _without_payload({"$eq": [_REVISION, {"$literal": base.revision}]})
+
+
+def _without_payload(is_known: Expression) -> Expression:
     names = (
-        "retired",
-        "forward",
+        "tombstone",
+        "reason",
+        "successor",
         "revisions",
         *_DATES,
         "idle_age",
         "hard_deadline_at",
         "user_id",
-        "old_key",
     )
-    payload = {"$cond": [is_own, {"$literal": b""}, "$payload"]}
+    payload = {"$cond": [is_known, {"$literal": b""}, "$payload"]}
     return {"payload": payload, **dict.fromkeys(names, 1)}
 
 
+def _follows(record: Record, base: Record, now: datetime) -> Expression:
+    """Say whether a document is *base*, live, and used no later than *record* was."""
+    return {
+        "$and": [
+            _IS_READABLE,
+            {"$eq": [_REVISION, {"$literal": base.revision}]},
+            {"$gt": [_USED_MILLISECONDS, last_idle_moment(base, now)]},
+            {"$lte": [_TOUCHED_AT, record.touched_at]},
+        ]
+    }
+
+
+def _is_tombstone_of(revision: str) -> Expression:
+    return {"$eq": ["$tombstone", {"$literal": revision}]}
+
+
+def _tombstone(left: Tombstone) -> Expression:
+    return {
+        "_id": "$_id",
+        "tombstone": {"$literal": left.revision},
+        "reason": {"$literal": left.reason.value},
+        "successor": {"$literal": left.successor},
+        "expires_at": _from_now(TOMBSTONE_TIMEOUT - EXPIRY_SLACK),
+        "collect_at": _from_now(TOMBSTONE_TIMEOUT),
+    }
+
+
 def _document(key: str, record: Record, life: timedelta | None) -> Expression:
-    collect_at = None if life is None else _from_now(life)
     literal = {"$literal": {"_id": key, **fields(record)}}
-    return {"$mergeObjects": [literal, {"collect_at": collect_at}]}
+    return {"$mergeObjects": [literal, {"collect_at": _collect_at(life)}]}
 
 
-def _from_now(life: timedelta, *more: Expression) -> Expression:
-    return {"$add": ["$$NOW", life // _MILLISECOND, *more]}
+def _collect_at(life: timedelta | None) -> Expression | None:
+    return None if life is None else _from_now(life)
+
+
+def _from_now(life: timedelta) -> Expression:
+    return {"$add": ["$$NOW", life // _MILLISECOND]}
 
 
 def _type(name: str) -> Expression:
@@ -221,12 +240,17 @@ def _type(name: str) -> Expression:
 
 
 def _is_date(name: str) -> Expression:
+    # BSON dates reach 292 million years; arithmetic on those overflows.
+    return _is_within(name, ["date"], BEGINNING, END)
+
+
+def _is_within(name: str, types: list[str], least: Any, greatest: Any) -> Expression:
     value = f"${name}"
     return {
         "$and": [
-            {"$eq": [_type(name), "date"]},
-            {"$gte": [value, _FIRST_MOMENT]},
-            {"$lte": [value, _LAST_MOMENT]},
+            _is_one_of(name, *types),
+            {"$gte": [value, least]},
+            {"$lte": [value, greatest]},
         ]
     }
 
@@ -235,46 +259,21 @@ def _is_one_of(name: str, *types: str) -> Expression:
     return {"$in": [_type(name), list(types)]}
 
 
-def _has_not_expired(now: datetime) -> Expression:
-    return {"$or": [{"$eq": [_EXPIRES_AT, None]}, {"$gt": [_EXPIRES_AT, now]}]}
+def _is_null(name: str) -> Expression:
+    return _is_one_of(name, "null")
 
 
 #: The revisions, or none if that is not what stands there.
 _REVISIONS: Expression = {"$cond": [{"$isArray": "$revisions"}, "$revisions", []]}
+_REVISION: Expression = {"$arrayElemAt": [_REVISIONS, 0]}
 
-_TOUCHED_AT: Expression = {"$cond": [_is_date("touched_at"), "$touched_at", _FIRST_MOMENT]}
-_IDLE_AGE: Expression = {"$cond": [_is_one_of("idle_age", "int", "long"), "$idle_age", None]}
-
-
-def _seconds_to(moment: datetime) -> Expression:
-    return {"$divide": [{"$subtract": [moment, _TOUCHED_AT]}, 1000]}
-
-
-#: As `Record.expires_at`, which it must equal: what stands in the store as ``expires_at`` decides
-#: only when a document may be purged. `$min` passes over nulls.
-_EXPIRES_AT: Expression = {
-    "$min": [
-        {
-            "$switch": {
-                "branches": [
-                    {"case": {"$eq": [_IDLE_AGE, None]}, "then": None},
-                    {"case": {"$gt": [_IDLE_AGE, _seconds_to(_LAST_MOMENT)]}, "then": None},
-                    {
-                        "case": {"$lt": [_IDLE_AGE, _seconds_to(_FIRST_MOMENT)]},
-                        "then": _FIRST_MOMENT,
-                    },
-                ],
-                "default": {"$add": [_TOUCHED_AT, {"$multiply": [_IDLE_AGE, 1000]}]},
-            }
-        },
-        "$hard_deadline_at",
-    ]
-}
+_TOUCHED_AT: Expression = {"$cond": [_is_date("touched_at"), "$touched_at", BEGINNING]}
+_USED_MILLISECONDS: Expression = {"$subtract": [_TOUCHED_AT, from_milliseconds(0)]}
 
 #: As `_read`, which it must agree with: a save that the server refuses must not read as a conflict.
 _IS_READABLE: Expression = {
     "$and": [
-        {"$eq": [_type("retired"), "missing"]},
+        {"$eq": [_type("tombstone"), "missing"]},
         {"$eq": [_type("payload"), "binData"]},
         {"$gt": [{"$size": _REVISIONS}, 0]},
         {
@@ -289,9 +288,13 @@ _IS_READABLE: Expression = {
             ]
         },
         *(_is_date(name) for name in _DATES),
-        _is_one_of("idle_age", "int", "long", "null"),
-        {"$or": [{"$eq": [_type("hard_deadline_at"), "null"]}, _is_date("hard_deadline_at")]},
+        {
+            "$or": [
+                _is_null("idle_age"),
+                _is_within("idle_age", ["int", "long"], -LONGEST_AGE, LONGEST_AGE),
+            ]
+        },
+        {"$or": [_is_null("hard_deadline_at"), _is_date("hard_deadline_at")]},
         _is_one_of("user_id", "string", "null"),
-        _is_one_of("old_key", "string", "null"),
     ]
 }

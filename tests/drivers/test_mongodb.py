@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,8 +12,17 @@ from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.drivers import mongodb
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.records import EXPIRY_SLACK, SAVED, Outcome, Record, Retired
-from django_multisession.testing.driver_fixtures import next_write
+from django_multisession.records import (
+    EXPIRY_SLACK,
+    MISSING,
+    SAVED,
+    Answer,
+    Outcome,
+    Reason,
+    Record,
+    Tombstone,
+)
+from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
 from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy
 
@@ -21,8 +31,11 @@ COMMANDS = {
     "get": "find",
     "replace": "findAndModify",
     "move": "update",
-    "touch": "update",
-    "delete": "update",
+    "claim": "update",
+    "touch": "findAndModify",
+    "conflicting touch": "findAndModify",
+    "delete": "findAndModify",
+    "second delete": "findAndModify",
 }
 GREATEST_PAYLOAD = 16 * 1024 * 1024 - 64 * 1024 + 64
 
@@ -51,17 +64,28 @@ def run_each_verb(driving: Driving, driver: MongoDBDriver) -> Iterator[str]:
     first = record()
     second = next_write(first)
     third = next_write(second)
+    claiming = record()
+    left, end = left_by(third, "new"), make_end()
+    claimed = left_by(claiming, "claimed")
     steps: list[tuple[str, tuple[Any, ...], Any]] = [
         ("add", ("old", first), True),
         ("get", ("old",), first),
-        ("replace", ("old", second, first.revision, NOW), SAVED),
-        ("move", ("old", "new", third, second.revision, NOW), SAVED),
-        ("touch", ("new", NOW + HOUR / 2, NOW), True),
-        ("delete", ("new",), True),
+        ("replace", ("old", second, first, NOW), SAVED),
+        ("move", ("old", "new", third, second, left, NOW), SAVED),
+        ("touch", ("new", third, NOW + HOUR / 2, NOW), SAVED),
+        (
+            "conflicting touch",
+            ("new", first, NOW + HOUR, NOW),
+            Answer(Outcome.CONFLICT, dataclasses.replace(third, touched_at=NOW + HOUR / 2)),
+        ),
+        ("delete", ("new", end), True),
+        ("second delete", ("new", make_end()), end),
+        ("claim", ("new", "claimed", claiming, end, claimed, NOW), SAVED),
     ]
-    for verb, arguments, expected in steps:
+    for name, arguments, expected in steps:
+        verb = "move" if name == "claim" else name.split()[-1]
         assert driving.ask(driver, verb, *arguments) == expected
-        yield verb
+        yield name
 
 
 def test_every_verb_is_one_command(
@@ -99,12 +123,12 @@ def test_a_save_does_not_bring_its_payload_back(
 
     driver = driving.open(mongodb_standalone.url, event_listeners=[Replies()])
     first = record()
+    second = next_write(first, payload=b"x" * 1000)
     driving.ask(driver, "add", "key", first)
     replies.clear()
-    driving.ask(
-        driver, "replace", "key", next_write(first, payload=b"x" * 1000), first.revision, NOW
-    )
-    assert replies[0]["value"]["payload"] == b""
+    driving.ask(driver, "replace", "key", second, first, NOW)
+    driving.ask(driver, "touch", "key", second, NOW + HOUR, NOW)
+    assert [reply["value"]["payload"] for reply in replies] == [b"", b""]
 
 
 def test_dollar_signs_in_values_are_values(
@@ -114,12 +138,20 @@ def test_dollar_signs_in_values_are_values(
     driving.ask(driver, "add", "$key", first)
     assert driving.ask(driver, "get", "$key") == first
     second = record(user_id="$$NOW", revisions=("$_id", "$$ROOT"))
-    assert driving.ask(driver, "replace", "$key", second, "$$ROOT", NOW) == SAVED
+    assert driving.ask(driver, "replace", "$key", second, first, NOW) == SAVED
     assert driving.ask(driver, "get", "$key") == second
     third = record(revisions=("$x", "$_id"))
-    assert driving.ask(driver, "move", "$key", "$new", third, "$_id", NOW) == SAVED
+    left = left_by(third, "$new")
+    assert driving.ask(driver, "move", "$key", "$new", third, second, left, NOW) == SAVED
     assert driving.ask(driver, "get", "$new") == third
-    assert driving.ask(driver, "get", "$key") == Retired("$x")
+    assert driving.ask(driver, "get", "$key") == left
+    claiming = record(revisions=("$$NOW",))
+    claimed = left_by(claiming, "$$ROOT")
+    assert driving.ask(driver, "move", "$key", "$$ROOT", claiming, left, claimed, NOW) == SAVED
+    assert driving.ask(driver, "get", "$key") == claimed
+    end = Tombstone("$$REMOVE", Reason.ENDED, "$tombstone")
+    assert driving.ask(driver, "delete", "$$ROOT", end) is True
+    assert driving.ask(driver, "get", "$$ROOT") == end
 
 
 def test_the_largest_session_fits(driving: Driving, driver: MongoDBDriver) -> None:
@@ -127,10 +159,11 @@ def test_the_largest_session_fits(driving: Driving, driver: MongoDBDriver) -> No
     second = next_write(first, payload=b"y" * GREATEST_PAYLOAD)
     third = next_write(second, payload=b"z" * GREATEST_PAYLOAD)
     assert driving.ask(driver, "add", "old", first)
-    assert driving.ask(driver, "replace", "old", second, first.revision, NOW) == SAVED
-    assert driving.ask(driver, "move", "old", "new", third, second.revision, NOW) == SAVED
+    assert driving.ask(driver, "replace", "old", second, first, NOW) == SAVED
+    left = left_by(third, "new")
+    assert driving.ask(driver, "move", "old", "new", third, second, left, NOW) == SAVED
     assert driving.ask(driver, "get", "new") == third
-    driving.ask(driver, "delete", "new")
+    driving.ask(driver, "delete", "new", make_end())
 
 
 def test_the_ttl_monitor_counts_by_its_own_clock(
@@ -139,12 +172,13 @@ def test_the_ttl_monitor_counts_by_its_own_clock(
     first, second = record(), record(idle_age=None, hard_deadline_at=None)
     driving.ask(driver, "add", "old", first)
     driving.ask(driver, "add", "endless", second)
-    driving.ask(driver, "touch", "old", NOW + HOUR / 2, NOW)
-    driving.ask(driver, "touch", "endless", NOW + HOUR, NOW)
+    driving.ask(driver, "touch", "old", first, NOW + HOUR / 2, NOW)
+    driving.ask(driver, "touch", "endless", second, NOW + HOUR, NOW)
     driving.ask(driver, "add", "ended", record())
-    driving.ask(driver, "delete", "ended")
-    driving.ask(driver, "add", "touched late", record())
-    driving.ask(driver, "touch", "touched late", NOW + 48 * HOUR, NOW)
+    driving.ask(driver, "delete", "ended", make_end())
+    third = record()
+    driving.ask(driver, "add", "touched late", third)
+    driving.ask(driver, "touch", "touched late", third, NOW + 48 * HOUR, NOW)
     documents = {document["_id"]: document for document in looking.sessions.find()}
     assert documents["old"]["collect_at"] > looking.server_time()
     assert documents["touched late"]["collect_at"] > looking.server_time()
@@ -153,45 +187,46 @@ def test_the_ttl_monitor_counts_by_its_own_clock(
     assert documents["endless"]["collect_at"] is None
 
 
-def test_what_leads_to_a_new_key_is_kept_as_long_as_that_or_until_it_is_to_be_forgotten(
+def test_a_tombstone_is_collected_after_a_minute(
     driving: Driving, driver: MongoDBDriver, looking: Looking
 ) -> None:
-    first, endless = record(), record(idle_age=None, hard_deadline_at=None)
-    for old, stored in (("old", first), ("old endless", endless)):
-        driving.ask(driver, "add", old, stored)
-        new = next_write(stored)
-        driving.ask(driver, "move", old, f"new {old}", new, stored.revision, NOW, b"forward")
-    documents = {document["_id"]: document for document in looking.sessions.find()}
-    of_new = documents["new old"]["collect_at"]
-    # As long as the session can live, and not only without further use.
-    assert first.hard_deadline_at is not None
-    lives = first.hard_deadline_at - NOW
-    assert abs(documents["old"]["collect_at"] - looking.server_time() - lives) < timedelta(
-        minutes=2
-    )
-    assert documents["old"]["collect_at"] > of_new
-    # No purge by the site's clock takes it before.
-    assert documents["old"]["expires_at"] > looking.server_time()
-    assert documents["old endless"]["collect_at"] is None
-    assert documents["old endless"]["expires_at"] is None
-    for old in ("old", "old endless", "new old"):
-        driving.ask(driver, "forget", old, timedelta(seconds=90))
-        # Never longer.
-        driving.ask(driver, "forget", old, timedelta(days=1))
-    documents = {document["_id"]: document for document in looking.sessions.find()}
-    for old in ("old", "old endless"):
-        left = documents[old]["collect_at"] - looking.server_time()
-        assert timedelta(seconds=30) < left <= timedelta(seconds=90)
-    assert documents["new old"]["collect_at"] == of_new
+    # Also that of a session without an end.
+    first = record(idle_age=None, hard_deadline_at=None)
+    moved = next_write(first)
+    driving.ask(driver, "add", "old", first)
+    driving.ask(driver, "move", "old", "new", moved, first, left_by(moved, "new"), NOW)
+    document = looking.document("old")
+    assert document is not None
+    left = document["collect_at"] - looking.server_time()
+    assert timedelta(seconds=30) < left <= timedelta(seconds=60)
+    assert set(document) == {
+        "_id",
+        "tombstone",
+        "reason",
+        "successor",
+        "expires_at",
+        "collect_at",
+    }
 
 
-def test_delete_does_not_renew_a_retired_record(
+def test_a_touch_that_is_not_later_writes_nothing(
+    driving: Driving, driver: MongoDBDriver, looking: Looking
+) -> None:
+    first = record()
+    driving.ask(driver, "add", "key", first)
+    before = looking.document("key")
+    assert driving.ask(driver, "touch", "key", first, NOW, NOW) == SAVED
+    assert looking.document("key") == before
+
+
+def test_delete_does_not_renew_a_tombstone(
     driving: Driving, driver: MongoDBDriver, looking: Looking
 ) -> None:
     driving.ask(driver, "add", "key", record())
-    driving.ask(driver, "delete", "key")
+    end = make_end()
+    driving.ask(driver, "delete", "key", end)
     before = looking.document("key")
-    assert not driving.ask(driver, "delete", "key")
+    assert driving.ask(driver, "delete", "key", make_end()) == end
     assert looking.document("key") == before
 
 
@@ -213,12 +248,13 @@ def test_purging_takes_as_many_commands_as_it_needs(
 def test_a_touch_between_finding_and_purging_saves_a_record(
     driver: MongoDBDriver, looking: Looking
 ) -> None:
-    driver.add("touched", record())
+    touched = record()
+    driver.add("touched", touched)
     driver.add("expired", record())
     later = NOW + HOUR + 2 * EXPIRY_SLACK
     found = driver._connection.ask(mongodb._finding_expired(later, 10))
     assert len(found) == 2
-    driver.touch("touched", NOW + HOUR / 2, NOW)
+    driver.touch("touched", touched, NOW + HOUR / 2, NOW)
     assert driver._connection.ask(mongodb._removing_expired(later, found)).deleted_count == 1
     assert driver.get("expired") is None
     assert isinstance(driver.get("touched"), Record)
@@ -230,7 +266,7 @@ def test_a_repeated_add_leaves_what_was_stored_since(
     first = record()
     second = next_write(first, payload=b"later")
     driving.ask(driver, "add", "key", first)
-    driving.ask(driver, "replace", "key", second, first.revision, NOW)
+    driving.ask(driver, "replace", "key", second, first, NOW)
     assert driving.ask(driver, "add", "key", first)
     assert driving.ask(driver, "get", "key") == second
 
@@ -241,7 +277,8 @@ def test_a_move_onto_a_taken_key_takes_nothing_away(
     first, other = record(), record()
     driving.ask(driver, "add", "old", first)
     driving.ask(driver, "add", "new", other)
-    answer = driving.ask(driver, "move", "old", "new", next_write(first), first.revision, NOW)
-    assert answer.outcome is Outcome.CONFLICT
+    moved = next_write(first)
+    left = left_by(moved, "new")
+    assert driving.ask(driver, "move", "old", "new", moved, first, left, NOW) == MISSING
     assert driving.ask(driver, "get", "old") == first
     assert driving.ask(driver, "get", "new") == other

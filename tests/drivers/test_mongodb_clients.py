@@ -15,7 +15,7 @@ from pymongo.monitoring import ConnectionPoolListener
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import next_write
+from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
 from tests.drivers.mongodb_driving import NOW, Commands, Driving, record
 
 
@@ -140,10 +140,11 @@ def test_writes_are_acknowledged_by_a_majority_and_reads_are_the_primarys(
     driving.ask(driver, "get", "warm-up")
     commands.sent.clear()
     driving.ask(driver, "add", "old", first)
-    driving.ask(driver, "replace", "old", second, first.revision, NOW)
-    driving.ask(driver, "move", "old", "new", next_write(second), second.revision, NOW)
-    driving.ask(driver, "touch", "new", NOW, NOW)
-    driving.ask(driver, "delete", "new")
+    driving.ask(driver, "replace", "old", second, first, NOW)
+    third = next_write(second)
+    driving.ask(driver, "move", "old", "new", third, second, left_by(third, "new"), NOW)
+    driving.ask(driver, "touch", "new", third, NOW, NOW)
+    driving.ask(driver, "delete", "new", make_end())
     assert [command["writeConcern"] for command in commands.sent] == [{"w": "majority"}] * 5
     commands.sent.clear()
     driving.ask(driver, "get", "new")

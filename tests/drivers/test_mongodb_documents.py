@@ -16,7 +16,8 @@ from bson.raw_bson import RawBSONDocument
 from servers import MongoServer
 
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.records import Outcome, Record, Retired
+from django_multisession.records import LONGEST_AGE, MISSING, SAVED, Reason, Record, Tombstone
+from django_multisession.testing.driver_fixtures import left_by, make_end
 from tests.drivers.mongodb_driving import DATABASE, HOUR, NOW, Driving, Looking, record
 
 
@@ -60,10 +61,13 @@ MALFORMED: dict[str, Any] = {
     "idle_age is true": {"idle_age": True},
     "idle_age is a list": {"idle_age": [1]},
     "no idle_age": {"idle_age": ...},
+    "idle_age is past the calendar": {"idle_age": LONGEST_AGE + 1},
+    "idle_age is far past the calendar": {"idle_age": 2**62},
+    "idle_age is before the calendar": {"idle_age": -LONGEST_AGE - 1},
     "user_id is a number": {"user_id": 7},
     "no user_id": {"user_id": ...},
-    "retired is a number": {"retired": 1},
-    "retired is null": {"retired": None},
+    "tombstone is a number": {"tombstone": 1},
+    "tombstone is null": {"tombstone": None},
 }
 
 
@@ -107,15 +111,46 @@ def test_no_write_but_delete_changes_a_malformed_document(
     driving: Driving, driver: MongoDBDriver, malformed: dict[str, Any], looking: Looking
 ) -> None:
     before = as_bytes(looking)
-    new = record(revisions=("s", "r"))
-    answer = driving.ask(driver, "replace", "key", new, "r", NOW)
-    assert answer.outcome is Outcome.MISSING
-    assert driving.ask(driver, "move", "key", "new", new, "r", NOW).outcome is Outcome.MISSING
+    base, new, end = record(revisions=("r",)), record(revisions=("s", "r")), make_end()
+    left, claimed = left_by(new, "new"), Tombstone("r", Reason.ENDED)
+    assert driving.ask(driver, "replace", "key", new, base, NOW) == MISSING
+    assert driving.ask(driver, "move", "key", "new", new, base, left, NOW) == MISSING
+    assert driving.ask(driver, "move", "key", "new", new, claimed, left, NOW) == MISSING
     assert driving.ask(driver, "get", "new") is None
-    assert not driving.ask(driver, "touch", "key", NOW + HOUR / 2, NOW)
+    assert driving.ask(driver, "touch", "key", base, NOW + HOUR / 2, NOW) == MISSING
     assert as_bytes(looking) == before
-    assert driving.ask(driver, "delete", "key")
-    assert driving.ask(driver, "get", "key") == Retired()
+    assert driving.ask(driver, "delete", "key", end) is True
+    assert driving.ask(driver, "get", "key") == end
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reason": "another"},
+        {"reason": 1},
+        {"reason": None},
+        {"successor": 1},
+        {"successor": None},
+    ],
+)
+def test_a_malformed_tombstone_is_no_session_and_stays_as_it_is(
+    changes: dict[str, Any],
+    driving: Driving,
+    driver: MongoDBDriver,
+    looking: Looking,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    base = record()
+    driving.ask(driver, "add", "key", base)
+    driving.ask(driver, "delete", "key", make_end())
+    looking.sessions.update_one({"_id": "key"}, {"$set": changes})
+    before = as_bytes(looking)
+    assert driving.ask(driver, "get", "key") is None
+    assert [entry.name for entry in caplog.records] == ["django.security.SuspiciousSession"]
+    assert driving.ask(driver, "replace", "key", record(), base, NOW) == MISSING
+    assert driving.ask(driver, "add", "key", record()) is False
+    assert driving.ask(driver, "delete", "key", make_end()) is False
+    assert as_bytes(looking) == before
 
 
 def test_a_document_that_pymongo_cannot_decode_is_no_session(
@@ -128,8 +163,8 @@ def test_a_document_that_pymongo_cannot_decode_is_no_session(
     looking.client[DATABASE].command("insert", looking.sessions.name, documents=[document])
     assert driving.ask(driver, "get", "key") is None
     assert [entry.name for entry in caplog.records] == ["django.security.SuspiciousSession"]
-    assert driving.ask(driver, "replace", "key", record(), "r", NOW).outcome is Outcome.MISSING
-    assert driving.ask(driver, "delete", "key")
+    assert driving.ask(driver, "replace", "key", record(), record(), NOW) == MISSING
+    assert driving.ask(driver, "delete", "key", make_end()) is True
 
 
 LIVES: dict[str, dict[str, Any]] = {
@@ -142,9 +177,8 @@ LIVES: dict[str, dict[str, Any]] = {
     "over already": {"hard_deadline_at": NOW - HOUR},
     "negative": {"idle_age": -5},
     "zero": {"idle_age": 0},
-    "past the calendar": {"idle_age": 10**12, "hard_deadline_at": None},
-    "far past the calendar": {"idle_age": 2**62, "hard_deadline_at": None},
-    "before the calendar": {"idle_age": -(10**12), "hard_deadline_at": None},
+    "past the calendar": {"idle_age": LONGEST_AGE, "hard_deadline_at": None},
+    "before the calendar": {"idle_age": -LONGEST_AGE, "hard_deadline_at": None},
 }
 
 
@@ -159,7 +193,8 @@ def test_the_server_and_the_record_agree_on_when_it_ends(
 ) -> None:
     stored = record(**life)
     driving.ask(driver, "add", "key", stored)
-    assert driving.ask(driver, "touch", "key", NOW + HOUR / 8, now) is stored.is_live(now)
+    answer = driving.ask(driver, "touch", "key", stored, NOW + HOUR / 8, now)
+    assert answer == (SAVED if stored.is_live(now) else MISSING)
     found = driving.ask(driver, "get", "key")
     document = looking.document("key")
     assert isinstance(found, Record)

@@ -18,6 +18,7 @@ from servers import MongoReplicaSet, MongoServer
 from django_multisession.drivers import mongodb_checks
 from django_multisession.drivers.mongodb import MongoDBDriver
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.testing.driver_fixtures import make_end
 from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
 
 WITHIN = 60.0
@@ -164,7 +165,7 @@ def test_the_ttl_monitor_collects_what_is_over(
         driver.add("over", record())
         driver.add("expired by the site's clock alone", record())
         driver.add("ended", record())
-        driver.delete("ended")
+        driver.delete("ended", make_end())
         with Looking(server.url, driver) as looking:
             looking.sessions.update_many(
                 {"_id": {"$in": ["over", "ended"]}}, {"$set": {"collect_at": NOW}}

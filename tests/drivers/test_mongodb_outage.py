@@ -17,9 +17,9 @@ from servers import MongoReplicaSet, MongoServer, free_port
 
 from django_multisession.drivers.mongodb import MongoDBDriver
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.records import SAVED, Retired
-from django_multisession.testing.driver_fixtures import next_write
-from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
+from django_multisession.records import SAVED
+from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
+from tests.drivers.mongodb_driving import DATABASE, HOUR, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy
 
 # Time limits are the client library's affair.
@@ -85,18 +85,23 @@ def test_a_write_whose_answer_was_lost_is_stored_once(
     first = record()
     second = next_write(first)
     third = next_write(second)
+    left, end, claiming = left_by(third, "new"), make_end(), record()
+    claimed = left_by(claiming, "claimed")
     for verb, arguments, expected in [
         ("add", ("old", first), True),
-        ("replace", ("old", second, first.revision, NOW), SAVED),
-        ("move", ("old", "new", third, second.revision, NOW), SAVED),
-        ("touch", ("new", NOW, NOW), True),
+        ("replace", ("old", second, first, NOW), SAVED),
+        ("move", ("old", "new", third, second, left, NOW), SAVED),
+        ("touch", ("new", third, NOW + HOUR / 2, NOW), SAVED),
+        ("delete", ("new", end), True),
+        ("move", ("new", "claimed", claiming, end, claimed, NOW), SAVED),
     ]:
         proxy.reset()
         proxy.cut_next_answer()
         assert driving.ask(driver, verb, *arguments) == expected
         assert len(proxy.commands) == 2
-    assert driving.ask(driver, "get", "new") == third
-    assert driving.ask(driver, "get", "old") == Retired(third.revision)
+    assert driving.ask(driver, "get", "old") == left
+    assert driving.ask(driver, "get", "new") == claimed
+    assert driving.ask(driver, "get", "claimed") == claiming
 
 
 def test_a_read_whose_answer_was_lost_is_asked_again(
@@ -158,10 +163,10 @@ def test_a_server_that_is_down_is_an_outage_and_says_only_the_kind_of_error(
     for verb, arguments in [
         ("add", ("key", record())),
         ("get", ("key",)),
-        ("replace", ("key", record(), "r", NOW)),
-        ("move", ("key", "new", record(), "r", NOW)),
-        ("touch", ("key", NOW, NOW)),
-        ("delete", ("key",)),
+        ("replace", ("key", record(), record(), NOW)),
+        ("move", ("key", "new", record(), record(), make_end(), NOW)),
+        ("touch", ("key", record(), NOW, NOW)),
+        ("delete", ("key", make_end())),
         ("purge_expired", (NOW, 10)),
     ]:
         with pytest.raises(StoreUnavailable) as caught:
@@ -183,8 +188,8 @@ def test_a_refused_write_takes_no_payload_into_the_error(
         second = next_write(first, payload=b"PAYLOAD")
         arguments: dict[str, tuple[Any, ...]] = {
             "add": ("other", second),
-            "replace": ("old", second, first.revision, NOW),
-            "move": ("old", "other", second, first.revision, NOW),
+            "replace": ("old", second, first, NOW),
+            "move": ("old", "other", second, first, left_by(second, "other"), NOW),
         }
         with pytest.raises(StoreUnavailable) as caught:
             driving.ask(driver, verb, *arguments[verb])
@@ -215,7 +220,7 @@ def test_a_fail_over_loses_no_session_and_needs_no_restart(
         assert primary is not None
         primary.kill()
         second = next_write(first)
-        answer = until_answered(driving, driver, "replace", "key", second, first.revision, NOW)
+        answer = until_answered(driving, driver, "replace", "key", second, first, NOW)
         assert answer == SAVED
         assert until_answered(driving, driver, "get", "key") == second
 
