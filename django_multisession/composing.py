@@ -73,7 +73,6 @@ class Composing(Reading):
             revisions=new_revision(before.revisions if before else ()),
             created_at=before.created_at if before else now,
             began_at=began_at,
-            keyed_at=now if before is None or target.is_moved else before.keyed_at,
             touched_at=_touched_at(before, now, is_use=self.counts_as_use),
             idle_age=life.idle_age,
             hard_deadline_at=life.hard_deadline_at,

@@ -15,7 +15,7 @@ from django_multisession.conf import config
 from django_multisession.conversation import Steps
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.reading import Opened
-from django_multisession.records import Retired
+from django_multisession.records import Tombstone
 from django_multisession.saving import Saving, unread
 from django_multisession.session_state import Standing
 
@@ -34,7 +34,7 @@ class Lifecycle(Saving):
         if self._standing is Standing.UNREAD and own is not None:
             if self._other_keys:
                 yield from self._ensure_read()
-            elif isinstance((yield from self._find(own)), Retired):
+            elif isinstance((yield from self._find(own)), Tombstone):
                 self._forget_record(Standing.ENDED)
         # A request that came with an ended session may not put another one in its place: its
         # cookie would overwrite that of a login elsewhere.

@@ -14,7 +14,15 @@ from django_multisession.drivers.base import log_unreadable
 from django_multisession.entries import Entries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.kept import Kept
-from django_multisession.records import EXPIRY_SLACK, Record, Retired, Stored
+from django_multisession.records import (
+    EXPIRY_SLACK,
+    Outcome,
+    Reason,
+    Record,
+    Stored,
+    Tombstone,
+    new_revision,
+)
 from django_multisession.session_state import SessionState, Standing
 
 logger = logging.getLogger("django_multisession")
@@ -77,7 +85,7 @@ class Reading(SessionState):
             if isinstance(found, Opened):
                 self._other_keys = candidates[position + 1 :]
                 return (yield from self._take_up(found))
-            is_ended = is_ended or isinstance(found, Retired)
+            is_ended = is_ended or isinstance(found, Tombstone)
         self._forget_record(Standing.ENDED if is_ended else Standing.NEW)
         if not is_ended:
             self._session_key = None
@@ -99,10 +107,10 @@ class Reading(SessionState):
             yield from self._touch(opened.kept, now, now)
         return self._new_entries(opened.entries)
 
-    def _find(self, key: keys.Verified) -> Steps[Opened | Retired | None]:
+    def _find(self, key: keys.Verified) -> Steps[Opened | Tombstone | None]:
         """Return what is behind *key*."""
         stored = yield from conversation.get(key.storage_key)
-        return stored if isinstance(stored, Retired) else self._open(key, stored, self._now())
+        return stored if isinstance(stored, Tombstone) else self._open(key, stored, self._now())
 
     def _end(self, key: keys.Verified, reason: str) -> Steps[bool]:
         """End the session behind *key*, also where a move put it that no one heard of."""
@@ -117,7 +125,9 @@ class Reading(SessionState):
         return is_ended
 
     def _end_at(self, key: keys.Verified, reason: str) -> Steps[bool]:
-        is_ended = yield from conversation.delete(key.storage_key)
+        why = Reason.LEFT if reason == "flushed" else Reason.ENDED
+        left = Tombstone(new_revision()[0], why)
+        is_ended = (yield from conversation.delete(key.storage_key, left)) is True
         if is_ended:
             self._note(signals.session_ended, storage_key=key.storage_key, reason=reason)
         return is_ended
@@ -159,7 +169,7 @@ class Reading(SessionState):
     def _touch(self, kept: Kept, used_at: datetime, now: datetime) -> Steps[bool]:
         """Note a use at *used_at*; tell whether the session is still there."""
         try:
-            is_there = yield from conversation.touch(kept.key.storage_key, used_at, now)
+            is_there = yield from self._touch_stored(kept, used_at, now)
         except StoreUnavailable:
             # What was read is good; a use that could not be noted is not worth an error page.
             logger.warning("The use of a session could not be noted: the server did not answer.")
@@ -172,6 +182,19 @@ class Reading(SessionState):
         if self._kept is kept:
             self._kept = dataclasses.replace(kept, record=touched)
         return is_there
+
+    def _touch_stored(self, kept: Kept, used_at: datetime, now: datetime) -> Steps[bool]:
+        """Touch what is stored under the key of *kept*, which another request may have saved."""
+        key = kept.key
+        answer = yield from conversation.touch(key.storage_key, kept.record, used_at, now)
+        if answer.outcome is Outcome.CONFLICT:
+            found = self._open(key, answer.stored, now)
+            if found is None:
+                return False
+            base = found.kept.record
+            # Once: each further save is a use itself.
+            answer = yield from conversation.touch(key.storage_key, base, used_at, now)
+        return answer.outcome is not Outcome.MISSING
 
 
 def _is_used_in_the_future(record: Record, now: datetime) -> bool:

@@ -263,7 +263,3 @@ def last_idle_moment(record: Record, now: datetime) -> int:
     if record.idle_age is None:
         return before_all
     return max(before_all, min(to_milliseconds(now) - record.idle_age * 1000, last))
-
-
-# Until the session's steps are written against tombstones.
-Retired = Tombstone

@@ -87,7 +87,12 @@ class Saving(Settling):
             if answer.outcome is Outcome.MISSING:
                 yield from self._meet_end()
                 return
-            merges.append(self._merge(self._open(base.key, answer.stored, self._now())))
+            found = self._open(base.key, answer.stored, self._now())
+            if found is not None and found.kept.record.revision == base.record.revision:
+                # Only its last use is another: nothing to merge.
+                self._kept = found.kept
+                continue
+            merges.append(self._merge(found))
         raise SessionConflict(f"Other requests saved this session {SAVE_TRIES} times meanwhile.")
 
     def _confirm(self, base: Kept, now: datetime) -> Steps[None]:

@@ -12,7 +12,7 @@ from django_multisession.conversation import Steps
 from django_multisession.kept import Kept, Sent
 from django_multisession.merge import Merge
 from django_multisession.reading import Opened
-from django_multisession.records import Answer, Outcome
+from django_multisession.records import Answer, Outcome, Reason, Tombstone
 
 
 class Settling(Adding):
@@ -24,13 +24,15 @@ class Settling(Adding):
 
     def _send(self, sent: Sent, now: datetime) -> Steps[Answer]:
         old_key, new_key = sent.base.key.storage_key, sent.target.key.storage_key
-        record, expected = sent.composed.record, sent.base.record.revision
+        record, base = sent.composed.record, sent.base.record
         # Noted first: who is cancelled hears nothing, and another coroutine may not wait for it.
         self._unheard = sent
         if sent.target.is_moved:
-            answer = yield from conversation.move(old_key, new_key, record, expected, now)
+            reason = Reason.LOGIN if sent.is_login else Reason.MOVED
+            left = Tombstone(record.revision, reason, new_key)
+            answer = yield from conversation.move(old_key, new_key, record, base, left, now)
         else:
-            answer = yield from conversation.replace(old_key, record, expected, now)
+            answer = yield from conversation.replace(old_key, record, base, now)
         if self._unheard is sent:
             self._unheard = None
         return answer

@@ -10,7 +10,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
-from django_multisession.records import SAVED, Answer, Record, Retired, Stored
+from django_multisession.records import SAVED, Answer, Record, Stored, Tombstone
 
 
 class LosesSaves(SessionStore):
@@ -75,7 +75,7 @@ class _ForgetfulDriver(MemoryDriver):
 
     def get(self, key: str) -> Stored:
         stored = super().get(key)
-        return None if isinstance(stored, Retired) else stored
+        return None if isinstance(stored, Tombstone) else stored
 
 
 class _CopyingDriver(MemoryDriver):
@@ -86,9 +86,9 @@ class _CopyingDriver(MemoryDriver):
         old_key: str,
         new_key: str,
         record: Record,
-        expected: str,
+        base: Record | Tombstone,
+        left: Tombstone,
         now: datetime,
-        forward: bytes = b"",
     ) -> Answer:
         self.add(new_key, record)
         return SAVED

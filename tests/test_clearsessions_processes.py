@@ -25,6 +25,7 @@ from servers import MongoServer, free_port
 
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.mongodb import SessionStore
+from django_multisession.records import SAVED, Record
 from tests.clearsessions_process import (
     PATIENCE_SECONDS,
     SETTINGS,
@@ -115,7 +116,9 @@ class Traffic:
                 mine[session_key] += 1
             key = self._live[(number + turn * self.VISITORS) % len(self._live)]
             now = datetime.now(UTC)
-            assert driver.touch(key, now, now)
+            stored = driver.get(key)
+            assert isinstance(stored, Record)
+            assert driver.touch(key, stored, now, now) == SAVED
             self.touched.add(key)
             turn += 1
         self.visits |= mine

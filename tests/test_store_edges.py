@@ -21,7 +21,7 @@ from django_multisession.exceptions import (
     SessionConflict,
     StoreUnavailable,
 )
-from django_multisession.records import Answer, Record, Stored, new_revision
+from django_multisession.records import Answer, Record, Stored, Tombstone, new_revision
 from django_multisession.responding import CookieAnswer
 from django_multisession.saving import SAVE_TRIES
 from django_multisession.session_state import OUTAGE_PATIENCE
@@ -149,12 +149,12 @@ def test_an_empty_fallback_signs_nothing(settings: Settings) -> None:
 class Busy(MemoryDriver):
     """Another request saves the session just before each save."""
 
-    def replace(self, key: str, record: Record, expected: str, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
         stored = self.get(key)
         assert isinstance(stored, Record)
         theirs = dataclasses.replace(stored, revisions=new_revision(stored.revisions))
-        super().replace(key, theirs, stored.revision, now)
-        return super().replace(key, record, expected, now)
+        super().replace(key, theirs, stored, now)
+        return super().replace(key, record, base, now)
 
 
 class Full(MemoryDriver):
@@ -176,9 +176,9 @@ class Down(MemoryDriver):
         self._answer()
         return super().get(key)
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
         self._answer()
-        return super().delete(key)
+        return super().delete(key, left)
 
     def _answer(self) -> None:
         self.asked += 1

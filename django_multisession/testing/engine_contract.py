@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from django_multisession import conf, sealing
 from django_multisession.drivers.base import Driver
-from django_multisession.records import new_revision
+from django_multisession.records import SAVED, new_revision
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     Open,
@@ -76,7 +76,7 @@ class EngineContract(
         tampered = dataclasses.replace(
             record, revisions=new_revision(record.revisions), **damage(record)
         )
-        driver.replace(storage_key(session.key), tampered, record.revision, timezone.now())
+        driver.replace(storage_key(session.key), tampered, record, timezone.now())
         with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
             assert open_session(session.key).entries() == {}
         assert len(caplog.records) == 1
@@ -100,7 +100,7 @@ class EngineContract(
         tampered = dataclasses.replace(
             record, revisions=new_revision(record.revisions), payload=payload
         )
-        driver.replace(key, tampered, record.revision, timezone.now())
+        driver.replace(key, tampered, record, timezone.now())
         with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
             assert open_session(session.key).entries() == {}
         assert len(caplog.records) == 1
@@ -115,13 +115,17 @@ class EngineContract(
             revisions=new_revision(record.revisions),
             touched_at=record.touched_at + timedelta(days=36500),
         )
-        driver.replace(storage_key(session.key), tampered, record.revision, timezone.now())
+        driver.replace(storage_key(session.key), tampered, record, timezone.now())
         assert open_session(session.key).entries() == {}
 
     def test_a_record_copied_under_another_key_does_not_open(
         self, open_session: Open, driver: Driver
     ) -> None:
         victim, mine = saved(open_session, **{USER_ID: "1"}), saved(open_session, a=1)
-        copy = dataclasses.replace(stored(driver, victim), revisions=new_revision())
-        driver.replace(storage_key(mine.key), copy, stored(driver, mine).revision, timezone.now())
+        base = stored(driver, mine)
+        copy = dataclasses.replace(
+            stored(driver, victim), revisions=new_revision(), touched_at=base.touched_at
+        )
+        answer = driver.replace(storage_key(mine.key), copy, base, timezone.now())
+        assert answer == SAVED
         assert open_session(mine.key).entries() == {}

@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from django_multisession import conf, keys
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Retired
+from django_multisession.records import Reason, Tombstone
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     EngineFixtures,
@@ -76,7 +76,9 @@ class EngineKeyLaws(EngineFixtures):
         session.save()
         assert session.key != old
         assert open_session(session.key).entries() == {"a": 1}
-        assert isinstance(driver.get(storage_key(old)), Retired)
+        left = driver.get(storage_key(old))
+        assert isinstance(left, Tombstone)
+        assert (left.reason, left.successor) == (Reason.MOVED, storage_key(session.key))
 
     def test_until_the_save_a_cycled_key_ends_nothing(self, open_session: Open) -> None:
         key = saved(open_session, a=1).key

@@ -8,6 +8,7 @@ from django.test import override_settings
 
 from django_multisession.drivers.base import Driver
 from django_multisession.responding import CookieAnswer
+from django_multisession.testing.driver_fixtures import make_end
 from django_multisession.testing.engine_fixtures import (
     EngineFixtures,
     Open,
@@ -72,7 +73,7 @@ class EngineResponseLaws(EngineFixtures):
         self, open_session: Open, driver: Driver
     ) -> None:
         session = open_session(saved(open_session, a=1).key)
-        driver.delete(storage_key(session.key))
+        driver.delete(storage_key(session.key), make_end())
         assert session.entries() == {}
         assert session.respond() is KEEP
         with saved_always:
@@ -84,7 +85,7 @@ class EngineResponseLaws(EngineFixtures):
         session = open_session(saved(open_session, a=1).key)
         clock.advance(120)
         assert session["a"] == 1
-        driver.delete(storage_key(session.key))
+        driver.delete(storage_key(session.key), make_end())
         assert session.respond() is KEEP
 
     def test_a_change_that_finds_its_record_gone_is_interrupted(
@@ -92,7 +93,7 @@ class EngineResponseLaws(EngineFixtures):
     ) -> None:
         session = open_session(saved(open_session, a=1).key)
         session["a"] = 2
-        driver.delete(storage_key(session.key))
+        driver.delete(storage_key(session.key), make_end())
         with pytest.raises(UpdateError):
             session.respond()
 
@@ -108,7 +109,7 @@ class EngineResponseLaws(EngineFixtures):
         self, open_session: Open, driver: Driver
     ) -> None:
         ended, live = saved(open_session, a=1).key, saved(open_session, a=2).key
-        driver.delete(storage_key(ended))
+        driver.delete(storage_key(ended), make_end())
         for first, *others in ([ended, live], [live, ended], ["f" * 40, ended, live]):
             session = open_session(first)
             session.session.offer_keys([key for key in others if key])

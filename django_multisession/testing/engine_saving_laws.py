@@ -8,7 +8,7 @@ from django.test import override_settings
 
 from django_multisession.drivers.base import Driver
 from django_multisession.exceptions import EntryNotSerializable, SessionTooLarge
-from django_multisession.records import Retired
+from django_multisession.records import Reason, Tombstone
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     EngineFixtures,
@@ -176,7 +176,9 @@ class EngineSavingLaws(EngineFixtures):
         assert session.key is None
         assert session.session.is_empty()
         assert open_session().exists(key) is False
-        assert driver.get(storage_key(key)) == Retired()
+        left = driver.get(storage_key(key))
+        assert isinstance(left, Tombstone)
+        assert left.reason is Reason.LEFT
 
     def test_a_save_never_revives_an_ended_session(
         self, open_session: Open, driver: Driver
@@ -188,7 +190,9 @@ class EngineSavingLaws(EngineFixtures):
         for _ in range(2):
             with pytest.raises(UpdateError):
                 late.save()
-        assert driver.get(storage_key(key)) == Retired()
+        left = driver.get(storage_key(key))
+        assert isinstance(left, Tombstone)
+        assert left.reason is Reason.LEFT
 
     def test_a_save_that_changes_nothing_tells_of_the_end(self, open_session: Open) -> None:
         key = saved(open_session, a=1).key

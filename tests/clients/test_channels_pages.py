@@ -87,7 +87,7 @@ def test_channels_stores_an_empty_session_for_nobody_where_every_request_is_save
 def test_channels_stores_an_empty_session_for_nobody_at_a_logout_over_http(
     browser: Browser, engine: Engine, sockets: SocketSite, count_stored: Count
 ) -> None:
-    # As above. Where the session was there is a retired record, which stays for a minute.
+    # As above. Where the session was there is a tombstone, which stays for a minute.
     browser.visit(log_in("ada"))
     before = count_stored()
     sockets.ask(browser, logging_out)

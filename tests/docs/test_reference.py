@@ -75,11 +75,16 @@ def test_the_verbs_of_a_driver_are_those_of_the_protocol() -> None:
     assert documented == list(verbs_of_the_contract())
 
 
-@pytest.mark.parametrize("value", [records.Record, records.Retired, records.Answer])
+@pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer])
 def test_the_fields_of_a_value_are_those_of_its_class(value: type) -> None:
     rows = rows_of(section_of(CONTRACT, "## Values", f"### `{value.__name__}`"))
     documented = [(code(name), code(kind)) for name, kind, _means in rows]
     assert documented == [(each.name, each.type) for each in dataclasses.fields(value)]
+
+
+def test_the_reasons_of_a_tombstone_are_those_of_the_code() -> None:
+    rows = rows_of(section_of(CONTRACT, "## Values", "### `Reason`"))
+    assert [code(name) for name, _means in rows] == [reason.value for reason in records.Reason]
 
 
 def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
@@ -93,7 +98,7 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
     [
         (CONTRACT, f"at most {records.REVISIONS_KEPT}; none"),
         (CONTRACT, f"plus {records.EXPIRY_SLACK.seconds} seconds"),
-        (CONTRACT, f"a retired one for {records.RETIRED_TIMEOUT.seconds} seconds"),
+        (CONTRACT, f"a tombstone for {records.TOMBSTONE_TIMEOUT.seconds} seconds"),
         (
             "reference/glossary.md",
             f"{keys.LENGTH} characters: {keys._RANDOM_LENGTH} random ones and {keys._TAG_LENGTH}",
@@ -252,7 +257,7 @@ def names_in(section: str) -> set[str]:
 
 
 def test_the_fields_of_a_redis_hash_are_documented() -> None:
-    fields = fields_of(dataclasses.replace(make_record(), old_key="an old key"))
+    fields = fields_of(make_record())
     documented = names_in(section_of(ENGINES, "## Redis", "### What is stored"))
     assert documented == {*fields[::2]}
 

@@ -55,7 +55,7 @@ def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str
         call(driver.delete, key, end)
         return call(driver.move, key, "moved", new, end, left, NOW)
 
-    performed = {
+    performed: dict[str, Callable[[], Any]] = {
         "add": lambda: call(driver.add, "other", new),
         "get": lambda: call(driver.get, key),
         "replace": lambda: call(driver.replace, key, new, stored, NOW),

@@ -21,8 +21,8 @@ from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.redis import SessionStore
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.interruption import SessionEnded
-from django_multisession.records import SAVED, Retired
-from django_multisession.testing.driver_fixtures import NOW, make_record, next_write
+from django_multisession.records import SAVED
+from django_multisession.testing.driver_fixtures import NOW, left_by, make_record, next_write
 from django_multisession.testing.verbs import DriverVerbs, Run
 from tests.drivers.redis_fixtures import within_deadline
 from tests.drivers.redis_proxy import RedisProxy
@@ -226,8 +226,8 @@ def test_a_cycle_whose_answer_is_lost_is_told_as_it_was_done(start: Start, run: 
         verbs.add("old", record)
         new = next_write(record)
         proxy.answers_to_lose = 1
-        assert verbs.move("old", "new", new, record.revision, NOW) == SAVED
+        assert verbs.move("old", "new", new, record, left_by(new, "new"), NOW) == SAVED
         assert verbs.get("new") == new
-        assert verbs.get("old") == Retired(new.revision)
+        assert verbs.get("old") == left_by(new, "new")
         verbs.close()
         driver.close()

@@ -8,12 +8,15 @@ from typing import assert_type
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
-from django_multisession.records import Answer, Record
+from django_multisession.records import Answer, Record, Tombstone
 
 
 def renew(driver: Driver, record: Record) -> Answer:
-    return driver.replace("key", record, expected="revision", now=datetime.now(UTC))
+    return driver.replace("key", record, base=record, now=datetime.now(UTC))
 
 
-assert_type(MemoryDriver().delete("key"), bool)
+def end(driver: MemoryDriver, left: Tombstone) -> None:
+    assert_type(driver.delete("key", left), bool | Tombstone)
+
+
 assert_type(SessionStore.get_driver(), Driver)

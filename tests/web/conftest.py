@@ -78,7 +78,7 @@ Count = Callable[[], int]
 
 @pytest.fixture
 def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
-    """Tell how many records this test's store holds, retired ones included, by asking its server."""
+    """Tell how many records this test's store holds, tombstones included, by asking its server."""
     if engine.kind == "memory":
         driver: Any = engine.driver
         before = len(driver)

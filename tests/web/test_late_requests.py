@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from django_multisession.records import Record
+from django_multisession.testing.driver_fixtures import make_end
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
 from tests.web.conftest import OURS, Count
@@ -165,7 +166,7 @@ def test_a_device_whose_session_was_ended_is_logged_out_without_a_cookie(
     browser: Browser, engine: Engine
 ) -> None:
     browser.visit(log_in("ada"))
-    engine.driver.delete(browser.storage_key)
+    engine.driver.delete(browser.storage_key, make_end())
     reply = browser.visit(user)
     assert reply.answer == ""
     assert reply.cookies == {}
@@ -177,7 +178,7 @@ def test_a_device_whose_session_was_ended_can_log_in_at_once(
     browser.visit(log_in("ada"))
     browser.visit(put(cart=["tea"]))
     before = browser.key
-    engine.driver.delete(browser.storage_key)
+    engine.driver.delete(browser.storage_key, make_end())
     assert browser.visit(log_in("ada")).new_key not in (None, before)
     assert browser.visit(user).answer == "ada"
     assert browser.visit(read).answer == {}
@@ -187,5 +188,5 @@ def test_logging_out_of_an_ended_session_deletes_the_cookie(
     browser: Browser, engine: Engine
 ) -> None:
     browser.visit(log_in("ada"))
-    engine.driver.delete(browser.storage_key)
+    engine.driver.delete(browser.storage_key, make_end())
     assert browser.visit(log_out).deletes_the_cookie

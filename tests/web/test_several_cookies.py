@@ -13,6 +13,7 @@ from django_multisession import keys
 from django_multisession.conf import config
 from django_multisession.records import Record
 from django_multisession.session_state import MOST_OTHER_KEYS
+from django_multisession.testing.driver_fixtures import make_end
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser, Reply
@@ -85,7 +86,7 @@ def test_a_key_whose_session_is_forgotten_is_passed_over(
 
 def test_a_key_whose_session_was_ended_is_passed_over(browser: Browser, engine: Engine) -> None:
     ended, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
-    engine.driver.delete(storage_key_of(browser, ended))
+    engine.driver.delete(storage_key_of(browser, ended), make_end())
     for both in [(ended, live), (live, ended)]:
         reply = bring(browser, read, *both)
         assert reply.answer == {"city": "Rome"}
@@ -102,7 +103,7 @@ def test_what_is_written_goes_to_the_session_that_was_read(
     browser: Browser, engine: Engine
 ) -> None:
     ended, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
-    engine.driver.delete(storage_key_of(browser, ended))
+    engine.driver.delete(storage_key_of(browser, ended), make_end())
     assert bring(browser, put(tea="green"), ended, live).new_key == live
     assert bring(browser, read, live).answer == {"city": "Rome", "tea": "green"}
 
@@ -121,7 +122,7 @@ def test_an_ended_session_beside_a_forgotten_one_keeps_its_cookie_untouched(
     forgotten = key_of(browser, city="Oslo")
     clock.advance(seconds=site_settings.SESSION_COOKIE_AGE + 1)
     ended = key_of(browser, city="Rome")
-    engine.driver.delete(storage_key_of(browser, ended))
+    engine.driver.delete(storage_key_of(browser, ended), make_end())
     for both in [(ended, forgotten), (forgotten, ended)]:
         reply = bring(browser, read, *both)
         assert (reply.answer, dict(reply.cookies)) == ({}, {})
@@ -130,7 +131,7 @@ def test_an_ended_session_beside_a_forgotten_one_keeps_its_cookie_untouched(
 
 def test_a_login_with_several_cookies_is_a_login(browser: Browser, engine: Engine) -> None:
     ended, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
-    engine.driver.delete(storage_key_of(browser, ended))
+    engine.driver.delete(storage_key_of(browser, ended), make_end())
     new = bring(browser, log_in("ada"), FORGED, ended, live).new_key
     assert new not in (None, ended, live)
     assert bring(browser, user, live, new).answer == "ada"

@@ -100,7 +100,7 @@ def own_servers(running_servers: Running) -> Iterator[OwnServers]:
 
 @pytest.fixture
 def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
-    """Tell how many records this test's server holds, retired ones included; asked past the proxy."""
+    """Tell how many records this test's server holds, tombstones included; asked past the proxy."""
     if engine.kind == "redis":
         pattern = settings.MULTISESSION_REDIS["PREFIX"] + "*"
         with redis.Redis.from_url(engine.server.url) as server:

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 
 from django_multisession import keys
 from django_multisession.conf import config
-from django_multisession.records import Record, Retired
+from django_multisession.records import Record, Tombstone
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
 from tests.wire.conftest import Count
@@ -106,7 +106,7 @@ async def test_a_login_moves_the_session_once(
     assert (response.status_code, session_cookie(response)) == (200, visitor.key)
     # The new record, and what is left of the old one.
     assert count_stored() == before + 1
-    assert isinstance(await _stored(engine, visitor, old_key), Retired)
+    assert isinstance(await _stored(engine, visitor, old_key), Tombstone)
     stored = await _stored(engine, visitor, visitor.key)
     assert (stored.user_id, len(stored.revisions)) == (str(ada.pk), 2)
     assert (await visitor.get("read")).json() == {"name": "kept"}
@@ -142,7 +142,7 @@ async def test_a_logout_ends_the_session_once(
     response = await _visit_with_lost_answer(proxy, WRITING[engine.kind], visitor, "logout")
     assert (response.status_code, session_cookie(response)) == (200, "")
     assert count_stored() == before
-    assert isinstance(await _stored(engine, visitor, late.key), Retired)
+    assert isinstance(await _stored(engine, visitor, late.key), Tombstone)
     assert (await late.get("user")).json() == {"user": ""}
 
 
