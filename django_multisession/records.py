@@ -165,7 +165,7 @@ def answer_to_touch(
 ) -> Answer | None:
     """Return the answer to a `touch` that finds *stored*; None as above."""
     answer = _answer_over_record(stored, base, now)
-    if answer is None and isinstance(stored, Record) and stored.touched_at >= touched_at:
+    if answer is None and isinstance(stored, Record) and stored.touched_at >= truncate(touched_at):
         return SAVED
     return answer
 

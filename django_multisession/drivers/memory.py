@@ -27,6 +27,7 @@ from django_multisession.records import (
     answer_to_touch,
     is_readable_age,
     server_life,
+    truncate,
 )
 
 DEFAULT_MAX_RECORDS = 10_000
@@ -109,7 +110,7 @@ class MemoryDriver:
             stored = self._read(key)
             answer = answer_to_touch(stored, base, touched_at, now)
             if answer is None and isinstance(stored, Record):
-                touched = dataclasses.replace(stored, touched_at=touched_at)
+                touched = dataclasses.replace(stored, touched_at=truncate(touched_at))
                 self._keep(key, touched, server_life(touched, now))
             return answer or SAVED
 

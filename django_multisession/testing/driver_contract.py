@@ -48,6 +48,15 @@ class DriverContract(DriverWriteLaws, DriverMoveLaws):
         assert verbs.touch(key, record, later, later) == SAVED
         assert verbs.get(key) == dataclasses.replace(record, touched_at=later)
 
+    def test_a_touch_is_cut_to_the_millisecond(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        verbs.add(key, record)
+        later = NOW + timedelta(seconds=60, microseconds=789)
+        for _ in range(2):
+            assert verbs.touch(key, record, later, later) == SAVED
+            touched_at = NOW + timedelta(seconds=60)
+            assert verbs.get(key) == dataclasses.replace(record, touched_at=touched_at)
+
     @pytest.mark.parametrize("seconds", [-60, 0], ids=["earlier", "equal"])
     def test_a_touch_that_is_not_later_is_saved_and_moves_nothing(
         self, verbs: DriverVerbs, seconds: int

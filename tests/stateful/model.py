@@ -41,8 +41,15 @@ class Live:
         return min(self.touched + IDLE, self.began + ABSOLUTE)
 
 
+@dataclasses.dataclass(slots=True)
 class Ended:
-    """What is left of one."""
+    """What is left of one, from *at* on."""
+
+    at: float
+
+    @property
+    def ends(self) -> float:
+        return self.at
 
 
 @dataclasses.dataclass(slots=True)
@@ -86,13 +93,24 @@ class Model:
 
     Args:
         purges: Does ``clear_expired()`` remove records, or does the server by itself, later?
+        follows_clock: Is the server's clock the driven one, so that it removes what is over for a
+            minute? Another server's clock stands nearly still meanwhile.
     """
 
-    def __init__(self, *, purges: bool) -> None:
+    def __init__(self, *, purges: bool, follows_clock: bool) -> None:
         self.now = 0.0
         self.purges = purges
+        self.follows_clock = follows_clock
         self.stored: dict[str, Live | Ended] = {}
         self._versions = 0
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        if self.follows_clock:
+            for key, found in list(self.stored.items()):
+                if found.ends + 60 <= self.now:
+                    del self.stored[key]
 
     # Looking
 
@@ -188,7 +206,7 @@ class Model:
 
     def end(self, key: str) -> None:
         if isinstance(self.stored.get(key), Live):
-            self.stored[key] = Ended()
+            self.stored[key] = Ended(self.now)
 
     def purge(self) -> None:
         if self.purges:
@@ -275,7 +293,7 @@ class Model:
         )
         if request.is_moving:
             request.key = key_now()
-            self.stored[request.base_key] = Ended()
+            self.stored[request.base_key] = Ended(self.now)
         self.stored[request.key or ""] = new
 
     def _confirm(self, request: Request) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
 
 #: What the proxy calls a write.
-REPLACING = {"redis": "evalsha", "mongodb": "findAndModify"}
+CHANGING = {"redis": "evalsha", "mongodb": "findAndModify"}
 WRITING = {"redis": "evalsha", "mongodb": "update"}
 
 
@@ -82,7 +82,7 @@ async def test_a_change_is_no_conflict_with_itself(
     await visitor.get("write", name="first")
     before = count_stored()
     response = await _visit_with_lost_answer(
-        proxy, REPLACING[engine.kind], visitor, "write", name="second"
+        proxy, CHANGING[engine.kind], visitor, "write", name="second"
     )
     assert (response.status_code, session_cookie(response)) == (200, visitor.key)
     assert count_stored() == before
@@ -124,7 +124,7 @@ async def test_a_use_is_noted(
     await visitor.get("read")
     used_at = clock.advance(seconds=61)
     before = await _stored(engine, visitor, visitor.key)
-    response = await _visit_with_lost_answer(proxy, WRITING[engine.kind], visitor, "read")
+    response = await _visit_with_lost_answer(proxy, CHANGING[engine.kind], visitor, "read")
     assert (response.status_code, response.json()) == (200, {"name": "first"})
     stored = await _stored(engine, visitor, visitor.key)
     assert isinstance(stored, Record)
@@ -139,7 +139,7 @@ async def test_a_logout_ends_the_session_once(
     await visitor.get("login", user="ada")
     late = visitor.copy()
     before = count_stored()
-    response = await _visit_with_lost_answer(proxy, WRITING[engine.kind], visitor, "logout")
+    response = await _visit_with_lost_answer(proxy, CHANGING[engine.kind], visitor, "logout")
     assert (response.status_code, session_cookie(response)) == (200, "")
     assert count_stored() == before
     assert isinstance(await _stored(engine, visitor, late.key), Tombstone)
