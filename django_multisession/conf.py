@@ -7,7 +7,7 @@ checks gets `ImproperlyConfigured` at first use, with every problem in it at onc
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -16,12 +16,19 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
-from django_multisession import codec, keys, sealing
 from django_multisession.configuration import Config, Cookie, Problem, Site
-from django_multisession.expiry import DEFAULT_ABSOLUTE_TIMEOUT, Policy
-from django_multisession.records import LONGEST_AGE
-from django_multisession.setting_reader import ENGINE_PREFIX, OURS, SettingReader, in_seconds
+from django_multisession.core import keys, payloads, signing
+from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
+from django_multisession.core.secret import SecretBytes, SecretOptions
+from django_multisession.setting_reader import (
+    ENGINE_PREFIX,
+    EXAMPLES,
+    OURS,
+    SettingReader,
+    in_seconds,
+)
 
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
@@ -30,7 +37,10 @@ ON_INTERRUPTED_CHOICES = ("error", "ignore")
 DEFAULT_MAX_SIZE = 1024 * 1024
 LEAST_MAX_SIZE = 1024
 #: A MongoDB document holds 16 MiB; the record's other fields need a little of it.
-GREATEST_MAX_SIZE = codec.INFLATED_LIMIT - 64 * 1024
+GREATEST_MAX_SIZE = payloads.INFLATED_LIMIT - 64 * 1024
+
+#: What stands in addresses, and hardly in the name of a cache.
+_IN_ADDRESSES = frozenset(":/@")
 
 
 @functools.cache
@@ -40,9 +50,12 @@ def config() -> Config:
     Raises:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
-    # An empty fallback ("".split(",") makes one) would let anybody sign.
-    fallbacks = [secret for secret in settings.SECRET_KEY_FALLBACKS if secret]
-    return _read((settings.SECRET_KEY, *fallbacks))
+    return _read(_derived(keys.derive), _derived(signing.derive))
+
+
+def serializer() -> Any:
+    """Return the class that ``SESSION_SERIALIZER`` names; read for each session, as Django does."""
+    return import_string(settings.SESSION_SERIALIZER)
 
 
 def options_of(engine: str) -> Mapping[str, Any]:
@@ -51,7 +64,7 @@ def options_of(engine: str) -> Mapping[str, Any]:
     Raises:
         ImproperlyConfigured: See config().
     """
-    options: Mapping[str, Any] = getattr(_read(()), engine)
+    options: Mapping[str, Any] = getattr(_read(), engine)
     return options
 
 
@@ -59,7 +72,7 @@ def problems() -> list[Problem]:
     """Return what is wrong with the ``MULTISESSION_*`` settings; empty if nothing is."""
     reader = SettingReader(settings)
     # Without a secret: Django lets checks run without one, where an image is built for example.
-    _config(reader, ())
+    _config(reader)
     return reader.problems
 
 
@@ -67,7 +80,7 @@ def site() -> Site:
     """Return what the checks judge; needs no ``SECRET_KEY``, as checks may have none."""
     reader = SettingReader(settings)
     return Site(
-        config=_config(reader, ()),
+        config=_config(reader),
         engine=settings.SESSION_ENGINE,
         serializer=settings.SESSION_SERIALIZER,
         middleware=tuple(settings.MIDDLEWARE),
@@ -82,15 +95,32 @@ def uses_engine(name: str) -> bool:
     return bool(ENGINE_PREFIX + name == settings.SESSION_ENGINE)
 
 
-def _read(secrets: Sequence[str | bytes]) -> Config:
+@sensitive_variables()
+def _derived(derive: Callable[[bytes], SecretBytes]) -> tuple[SecretBytes, ...]:
+    """Return what *derive* makes of ``SECRET_KEY`` and its fallbacks.
+
+    Apart from the rest: an error mail of a wrong setting shows the locals of what reads it.
+    """
+    # An empty fallback ("".split(",") makes one) would let anyone sign.
+    secrets = (settings.SECRET_KEY, *filter(None, settings.SECRET_KEY_FALLBACKS))
+    return tuple(map(derive, map(force_bytes, secrets)))
+
+
+def _read(
+    signing_keys: tuple[SecretBytes, ...] = (), record_keys: tuple[SecretBytes, ...] = ()
+) -> Config:
     reader = SettingReader(settings)
-    read = _config(reader, secrets)
+    read = _config(reader, signing_keys, record_keys)
     if reader.problems:
         raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
     return read
 
 
-def _config(reader: SettingReader, secrets: Sequence[str | bytes]) -> Config:
+def _config(
+    reader: SettingReader,
+    signing_keys: tuple[SecretBytes, ...] = (),
+    record_keys: tuple[SecretBytes, ...] = (),
+) -> Config:
     return Config(
         policy=_policy(reader),
         cycle_on_login=reader.value(
@@ -125,17 +155,12 @@ def _config(reader: SettingReader, secrets: Sequence[str | bytes]) -> Config:
                 and LEAST_MAX_SIZE <= value <= GREATEST_MAX_SIZE
             ),
         ),
-        redis=reader.options(
-            "MULTISESSION_REDIS",
-            "E009",
-            'a dict with either "ALIAS" or "URL"',
-            lambda value: ("ALIAS" in value) != ("URL" in value),
-        ),
+        redis=_redis(reader),
         mongodb=reader.options(
             "MULTISESSION_MONGODB", "E010", 'a dict with "URI"', lambda value: "URI" in value
         ),
-        signing_keys=tuple(keys.derive(force_bytes(secret)) for secret in secrets),
-        sealing_keys=tuple(sealing.derive(force_bytes(secret)) for secret in secrets),
+        signing_keys=signing_keys,
+        record_keys=record_keys,
     )
 
 
@@ -144,8 +169,8 @@ def _policy(reader: SettingReader) -> Policy:
     if cookie_age != settings.SESSION_COOKIE_AGE:
         reader.problem(
             "E012",
-            "SESSION_COOKIE_AGE must be a number of seconds, at least one "
-            f"(got {settings.SESSION_COOKIE_AGE!r}).",
+            "SESSION_COOKIE_AGE must be a number of seconds, from one to "
+            f"{in_seconds(LONGEST_TIMEOUT)} (got {settings.SESSION_COOKIE_AGE!r}).",
             "Django's default is two weeks, 1209600.",
         )
     idle = reader.timeout("MULTISESSION_IDLE_TIMEOUT", "E001", timedelta(seconds=cookie_age))
@@ -173,10 +198,37 @@ def _policy(reader: SettingReader) -> Policy:
     )
 
 
+def _redis(reader: SettingReader) -> SecretOptions:
+    options = reader.options(
+        "MULTISESSION_REDIS",
+        "E009",
+        'a dict with either "ALIAS" or "URL"',
+        lambda value: ("ALIAS" in value) != ("URL" in value),
+    )
+    # The driver quotes an alias that it does not find, and an address may hold a password.
+    if _is_address(options.get("ALIAS")):
+        reader.problem(
+            "E034",
+            'MULTISESSION_REDIS["ALIAS"] must be the name of a cache in CACHES (got an address).',
+            f"Write the address as URL: {EXAMPLES['redis']}",
+        )
+        return SecretOptions()
+    return options
+
+
+def _is_address(alias: object) -> bool:
+    return (
+        isinstance(alias, str)
+        and alias not in settings.CACHES
+        and not _IN_ADDRESSES.isdisjoint(alias)
+    )
+
+
 def _cookie_age() -> float:
     """Read Django's setting, which is the default of two of ours; Django's default if it is wrong."""
     age: Any = settings.SESSION_COOKIE_AGE
-    if isinstance(age, int | float) and not isinstance(age, bool) and 1 <= age <= LONGEST_AGE:
+    longest = LONGEST_TIMEOUT.total_seconds()
+    if isinstance(age, int | float) and not isinstance(age, bool) and 1 <= age <= longest:
         return float(age)
     return float(global_settings.SESSION_COOKIE_AGE)
 

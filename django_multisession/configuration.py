@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
-from django_multisession.expiry import Policy
-from django_multisession.merge import Resolver
+from django_multisession.core.lifetime import Policy
+from django_multisession.core.merging import Resolver
+from django_multisession.core.secret import SecretBytes, SecretOptions
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Config:
         redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
         mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
-        sealing_keys: Seal payloads; derived likewise.
+        record_keys: Seal payloads; derived likewise.
     """
 
     policy: Policy
@@ -69,10 +69,10 @@ class Config:
     expire_at_browser_close: bool
     save_every_request: bool
     max_size: int
-    redis: Mapping[str, Any] = dataclasses.field(repr=False)
-    mongodb: Mapping[str, Any] = dataclasses.field(repr=False)
-    signing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
-    sealing_keys: tuple[bytes, ...] = dataclasses.field(repr=False)
+    redis: SecretOptions = dataclasses.field(repr=False)
+    mongodb: SecretOptions = dataclasses.field(repr=False)
+    signing_keys: tuple[SecretBytes, ...] = dataclasses.field(repr=False)
+    record_keys: tuple[SecretBytes, ...] = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@
 
     MultisessionError
     ├── StoreUnavailable     the server did not answer, or refused
-    ├── SessionConflict      every bounded try of a save met another save
+    ├── SessionConflict      a save met other saves for as long as it was tried
     ├── SessionTooLarge      more than MULTISESSION_MAX_SIZE bytes
     ├── EntryNotSerializable also a TypeError
     └── BadPayload           also a ValueError; never leaves the store
@@ -40,4 +40,4 @@ class EntryNotSerializable(MultisessionError, TypeError):  # noqa: N818  (as abo
 
 
 class BadPayload(MultisessionError, ValueError):  # noqa: N818  (as above)
-    """Stored bytes that were not sealed by us for this record, or do not decode."""
+    """Stored bytes that this site did not sign for this record, or that do not decode."""

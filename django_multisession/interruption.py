@@ -1,4 +1,4 @@
-"""What code is told whose session was ended while it ran."""
+"""The exception of code whose session was ended while it ran."""
 
 from __future__ import annotations
 

@@ -17,8 +17,9 @@ from django.template import TemplateDoesNotExist, loader
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from django_multisession.conf import config
+from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.responding import CookieAnswer
+from django_multisession.session.respond import CookieAnswer
 from django_multisession.store import DriverSessionStore
 
 logger = logging.getLogger("django_multisession")
@@ -30,6 +31,8 @@ OUTAGE_TEMPLATE = "503.html"
 SERVER_ERROR = 500
 SERVICE_UNAVAILABLE = 503
 
+#: Seconds. No browser keeps a cookie for longer (RFC 6265bis: 400 days).
+LONGEST_COOKIE = int(LONGEST_TIMEOUT.total_seconds())
 LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -167,8 +170,8 @@ def finished(
     sets_cookie = True
     if answer is CookieAnswer.SET:
         is_browser_length = session.get_expire_at_browser_close()
-        # An age below zero, by set_expiry() with a date long past, is no date of a cookie.
-        age = None if is_browser_length else max(0, session.get_expiry_age())
+        # Neither an age below zero nor one beyond the calendar, by set_expiry(), is a cookie's.
+        age = None if is_browser_length else min(max(0, session.get_expiry_age()), LONGEST_COOKIE)
         set_cookie(response, session.session_key or "", age)
     elif answer is CookieAnswer.REMOVE and config().cookie.name in request.COOKIES:
         set_cookie(response, "", 0)

@@ -15,7 +15,8 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django_multisession.merge import ABSENT, Resolver
+from django_multisession.core.merging import Resolver
+from django_multisession.core.values import ABSENT
 
 __all__ = ["ABSENT", "Resolver", "keep_theirs", "sum_of_changes", "union"]
 

@@ -11,6 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 from django_multisession.configuration import Problem
+from django_multisession.core.lifetime import LONGEST_TIMEOUT
+from django_multisession.core.secret import SecretOptions
 
 #: How the names of our settings begin.
 OURS = "MULTISESSION_"
@@ -48,7 +50,7 @@ class SettingReader:
             return timeout
         self.problem(
             check_id,
-            f"{name} must be a timedelta or a number of seconds, at least one second, or None "
+            f"{name} must be a timedelta or a number of seconds, from one second to 100 years, or None "
             f"(got {value!r}).",
             "Remove the setting for the default; timedelta comes from the datetime module.",
         )
@@ -87,16 +89,16 @@ class SettingReader:
         check_id: str,
         expected: str,
         is_right: Callable[[dict[str, Any]], bool],
-    ) -> Mapping[str, Any]:
+    ) -> SecretOptions:
         """Read the options of the engine that *name* ends with; only its site must have them."""
         value = self._given(name, _NOT_GIVEN)
         engine, owner = self._settings.SESSION_ENGINE, name.removeprefix(OURS).lower()
         if value is _NOT_GIVEN and engine != ENGINE_PREFIX + owner:
-            return types.MappingProxyType({})
+            return SecretOptions()
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
             if is_right(value):
-                return types.MappingProxyType(dict(value))
-            found = f"a dict with {', '.join(sorted(value)) or 'nothing in it'}"
+                return SecretOptions(value)
+            found = f"a dict with {', '.join(_told_names(value)) or 'nothing in it'}"
         else:
             kind = "None" if value is None else type(value).__name__
             found = "nothing" if value is _NOT_GIVEN else kind
@@ -107,7 +109,7 @@ class SettingReader:
             f"{name} must be {expected} (got {found}){for_whom}.",
             EXAMPLES[owner],
         )
-        return types.MappingProxyType({})
+        return SecretOptions()
 
     def functions(self, name: str, check_id: str, find: Callable[[str], Any]) -> Mapping[str, Any]:
         """Read a dict from names to dotted paths of functions, which *find* imports."""
@@ -148,16 +150,23 @@ class SettingReader:
         return getattr(self._settings, name, default)
 
 
+def _told_names(options: Mapping[str, Any]) -> list[str]:
+    """Return the names of *options* for a message; what is no name may be a URL with a password."""
+    names = {name if name.isidentifier() else "a name that isn't an option's" for name in options}
+    return sorted(names)
+
+
 def in_seconds(time: timedelta) -> str:
     """Return *time* as a message tells it: ``1209600``, ``1.5``."""
     return f"{time.total_seconds():.15g}"
 
 
 def _as_timeout(value: Any) -> timedelta | None:
-    """Return *value* as a time of a second or more, or None if it is none."""
+    """Return *value* as a time from a second to a century, or None if it isn't one."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             value = timedelta(seconds=value)
         except (OverflowError, ValueError):
             return None
-    return value if isinstance(value, timedelta) and value >= timedelta(seconds=1) else None
+    is_right = isinstance(value, timedelta) and timedelta(seconds=1) <= value <= LONGEST_TIMEOUT
+    return value if is_right else None

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from django_multisession.configuration import Problem, Site
 from django_multisession.cookie_laws import is_known_same_site, same_site
-from django_multisession.expiry import Policy
-from django_multisession.merge import AUTH_PREFIX
+from django_multisession.core.lifetime import Policy
+from django_multisession.core.merging import AUTH_PREFIX
 from django_multisession.order_laws import DJANGOS_APP, DJANGOS_MIDDLEWARE
 from django_multisession.setting_reader import ENGINE_PREFIX, EXAMPLES, OURS, in_seconds
 

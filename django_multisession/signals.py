@@ -1,4 +1,4 @@
-"""Signals: what happens to sessions, for audit logs, metrics and "signed in from a new device" mails.
+"""Signals: what happens to sessions, for audit logs and metrics.
 
 Each is sent once the verb it happened in is over, by ``send_robust()``, in async code by
 ``asend_robust()``: what a receiver raises is logged and harms no request. The sender is the
@@ -17,12 +17,12 @@ session_created = Signal()
 #: ``"login"`` or ``"requested"`` (code called ``cycle_key()``).
 session_cycled = Signal()
 
-#: Somebody came with a session that had expired. ``storage_key``, ``user_id``, ``reason``:
-#: ``"idle"`` or ``"absolute"``. One that nobody comes with again expires unheard.
+#: A client came with a session that had expired. ``storage_key``, ``user_id``, ``reason``:
+#: ``"idle"`` or ``"absolute"``. A session that no client comes with again isn't reported.
 session_expired = Signal()
 
-#: A session was ended. ``storage_key``, ``reason``: ``"flushed"`` (a logout) or ``"deleted"`` (by
-#: code that named its key).
+#: A session was ended. ``storage_key``, ``reason``: ``"flushed"`` (a logout), ``"deleted"`` (by
+#: ``delete()``) or ``"login"`` (a login ended what its session had become).
 session_ended = Signal()
 
 #: A client sent a session key that this site did not sign. No arguments.

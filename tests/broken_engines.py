@@ -7,10 +7,10 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
+from django_multisession.core.records import SAVED, Answer, Record, Stored, Tombstone
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
-from django_multisession.records import SAVED, Answer, Record, Stored, Tombstone
 
 
 class LosesSaves(SessionStore):

@@ -92,7 +92,7 @@ def _documents(name: str, number: int, used_at: datetime) -> Iterator[Document]:
     for index in range(number):
         touched_at = used_at - timedelta(seconds=index)
         record = make_record(
-            payload=b"\x01" + b"sealed" * 30,
+            payload=b"\x01" + b"signed" * 30,
             created_at=touched_at,
             began_at=touched_at,
             touched_at=touched_at,

@@ -23,7 +23,7 @@ from django.utils import timezone
 from server_binaries import MissingServer
 from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
 
-from django_multisession import responding
+from django_multisession.session import store
 from tests.engine_fixtures import engine, engine_of_each_kind, network_engine
 
 __all__ = ["engine", "engine_of_each_kind", "network_engine"]
@@ -44,6 +44,7 @@ def pytest_configure() -> None:
 RUN_ONCE = (
     "browser",
     "docs",
+    "exhaustive",
     "faults",
     "interleavings",
     "stateful",
@@ -175,7 +176,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def no_outage() -> None:
     """Forget the outage that another test left this process in."""
-    responding._watches.clear()
+    store._watches.clear()
 
 
 @pytest.fixture

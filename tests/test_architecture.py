@@ -44,12 +44,15 @@ VERBS_WITHOUT_IO = {
     "get_driver",
     "get_session_cookie_age",
     "is_empty",
+    # Called by the runner of the steps, in both worlds.
+    "note_answer",
     "offer_keys",
 }
 #: Twins whose names do not say so.
 IRREGULAR_TWINS = {"__setitem__": "aset"}
-#: Not twins: one closes every loop's client, the other that of the running loop.
-UNLIKE_TWINS = {"ClientPerLoop.aclose", "Connection.aclose"}
+#: Not twins: one closes every loop's client, the other that of the running loop; one waits for
+#: threads, the other for tasks.
+UNLIKE_TWINS = {"ClientPerLoop.aclose", "Connection.aclose", "Turn.aenter"}
 
 
 def public(owner: type) -> dict[str, Callable[..., Any]]:
@@ -76,7 +79,7 @@ def shape_of(verb: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
     """Return name, kind and default of every parameter."""
     parameters = inspect.signature(verb).parameters.values()
     return [
-        # A bare object() stands for "not given", whoever made it.
+        # A bare object() stands for "not given", whichever module made it.
         (
             parameter.name,
             parameter.kind,
@@ -114,7 +117,7 @@ def test_a_verb_of_the_store_and_its_twin_take_the_same(verb: str, twin: str) ->
     sync, async_ = getattr(DriverSessionStore, verb), getattr(DriverSessionStore, twin)
     assert inspect.iscoroutinefunction(async_)
     assert shape_of(sync) == shape_of(async_)
-    if sync.__module__ == async_.__module__ == "django_multisession.store":
+    if sync.__module__ == async_.__module__ == DriverSessionStore.__module__:
         assert signature_of(sync) == signature_of(async_)
 
 
@@ -177,7 +180,7 @@ def test_a_twin_is_documented_where_its_verb_is(path: str, verb: str, docstring:
 
 
 class WrongWay(BaseException):
-    """A sync verb awaited, or an a-verb blocked. No Exception: nobody shall handle it."""
+    """A sync verb awaited, or an a-verb blocked. No Exception: nothing handles it."""
 
 
 class OneWayDriver:
@@ -241,7 +244,7 @@ def test_an_a_verb_of_the_store_asks_no_sync_verb_of_the_driver(
     verb: str, twin: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.SESSION_SAVE_EVERY_REQUEST = True  # as above
-    # Django's guard would refuse what the poison shall find.
+    # Django's guard would refuse what the poison is to find.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     memory = MemoryDriver()
     session_key = stored_session(memory)
@@ -317,13 +320,25 @@ def test_the_store_of_an_engine_is_called_what_django_salts_by(name: str) -> Non
     assert store().key_salt == "django.contrib.sessions.SessionStore"
 
 
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_says_which_driver_and_little_else(name: str) -> None:
+    lines = (PACKAGE / "engines" / f"{name}.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 40
+
+
 # Layers
 
 
 def is_below_conf(module: str) -> bool:
-    pure = {"codec", "entries", "exceptions", "expiry", "keys", "merge", "records", "sealing"}
-    pure |= {"configuration", "settings_laws"}
-    return module.startswith("drivers/") or Path(module).stem in pure
+    return module.startswith(("core/", "drivers/")) or module in {
+        "configuration.py",
+        "cookie_laws.py",
+        "exceptions.py",
+        "order_laws.py",
+        "resolvers.py",
+        "setting_reader.py",
+        "settings_laws.py",
+    }
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if is_below_conf(module)])
@@ -364,16 +379,11 @@ def test_every_id_of_a_check_is_given_once() -> None:
     assert {check_id for check_id, times in ids.items() if times > 1} == set()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_module_is_longer_than_300_lines(module: str) -> None:
-    assert len((PACKAGE / module).read_text(encoding="utf-8").splitlines()) <= 300
-
-
 # The repository
 
-#: A directory of somebody's machine.
+#: A directory of one machine.
 MACHINE_PATH = re.compile(r"(?<![\w.~$}/-])/(?:root|home|Users|work)/\w|\b[A-Z]:\\Users")
-#: A package index that only some machine reaches, or that a file would bind everybody to.
+#: A package index that only some machine reaches, or that a file would bind every user to.
 REGISTRY = re.compile(
     r"(?i)(?:index[-_]url|find[-_]links|registry)[\"']?\s*[=:\s]\s*[\"']?https?://"
     r"|https?://(?!pypi\.org/project/)[^/\s\"'<>]*"

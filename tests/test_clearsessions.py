@@ -12,10 +12,10 @@ from django.contrib.sessions.management.commands import clearsessions as django_
 from django.core.management import call_command
 from servers import free_port
 
+from django_multisession.core.records import EXPIRY_SLACK
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines._drivers import close_drivers
-from django_multisession.records import EXPIRY_SLACK
-from django_multisession.store import PURGE_BATCH
+from django_multisession.session.store import PURGE_BATCH
 from tests.clearsessions_calls import Put, Terminal, clear, clear_json, put
 from tests.drivers.mongodb_driving import HOUR, record
 from tests.engine_fixtures import Engine, use_engine

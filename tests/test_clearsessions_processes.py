@@ -23,9 +23,9 @@ import pymongo
 import pytest
 from servers import MongoServer, free_port
 
+from django_multisession.core.records import SAVED, Record
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.mongodb import SessionStore
-from django_multisession.records import SAVED, Record
 from tests.clearsessions_process import (
     PATIENCE_SECONDS,
     SETTINGS,

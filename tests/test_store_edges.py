@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
 from django_multisession import conf
+from django_multisession.core.records import Answer, Record, Stored, Tombstone, new_revision
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
@@ -21,10 +23,10 @@ from django_multisession.exceptions import (
     SessionConflict,
     StoreUnavailable,
 )
-from django_multisession.records import Answer, Record, Stored, Tombstone, new_revision
-from django_multisession.responding import CookieAnswer
-from django_multisession.saving import SAVE_TRIES
-from django_multisession.session_state import OUTAGE_PATIENCE
+from django_multisession.session.respond import CookieAnswer
+from django_multisession.session.save import LONGEST_PAUSE, SAVE_PATIENCE
+from django_multisession.session.site import Site
+from django_multisession.session.state import OUTAGE_PATIENCE
 from django_multisession.store import DriverSessionStore
 from tests.engine_fixtures import Engine
 
@@ -119,7 +121,7 @@ def test_a_subclass_may_say_how_long_its_cookies_live(clock: Clock) -> None:
 @pytest.mark.parametrize(("given", "age"), [(0.5, 1), (10.2, 11), (-0.5, -1)])
 def test_a_part_of_a_second_is_not_until_the_browser_closes(given: float, age: int) -> None:
     session = SessionStore()
-    session.set_expiry(given)  # type: ignore[arg-type]  # Django takes it
+    session.set_expiry(given)
     assert session.get_expiry_age() == age
 
 
@@ -143,7 +145,7 @@ def test_the_time_zone_of_a_visitor_does_not_move_the_clock(
 
 def test_an_empty_fallback_signs_nothing(settings: Settings) -> None:
     settings.SECRET_KEY_FALLBACKS = [""]
-    assert len(conf.config().signing_keys) == len(conf.config().sealing_keys) == 1
+    assert len(conf.config().signing_keys) == len(conf.config().record_keys) == 1
 
 
 class Busy(MemoryDriver):
@@ -195,14 +197,21 @@ def store_over(driver: MemoryDriver) -> type[DriverSessionStore]:
     return Store
 
 
-def test_a_save_that_always_meets_another_one_gives_up() -> None:
+def test_a_save_that_always_meets_another_one_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+    # Time passes in pauses alone.
+    monkeypatch.setattr(time, "sleep", paused.append)
+    monkeypatch.setattr(Site, "monotonic", lambda _site: sum(paused))
     store = store_over(Busy())
     session = store()
     session["a"] = 1
     session.save()
     session["a"] = 2
-    with pytest.raises(SessionConflict, match=f"{SAVE_TRIES} times"):
+    with pytest.raises(SessionConflict, match="again and again"):
         session.save()
+    assert SAVE_PATIENCE < sum(paused) <= SAVE_PATIENCE + LONGEST_PAUSE
+    assert max(paused) <= LONGEST_PAUSE
+    assert len(paused) < 100
     assert store(session.session_key)["a"] == 1
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from django.core.checks import CheckMessage
 
-from django_multisession.records import Answer, Record, Stored, Tombstone
+from django_multisession.core.records import Answer, Record, Stored, Tombstone
 
 security_logger = logging.getLogger("django.security.SuspiciousSession")
 

@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 
 from django.core.checks import CheckMessage
 
-from django_multisession.drivers.base import log_unreadable
-from django_multisession.records import (
+from django_multisession.core.records import (
     EXPIRY_SLACK,
     MISSING,
     SAVED,
@@ -29,6 +28,7 @@ from django_multisession.records import (
     server_life,
     truncate,
 )
+from django_multisession.drivers.base import log_unreadable
 
 DEFAULT_MAX_RECORDS = 10_000
 

@@ -12,17 +12,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from django_multisession.drivers import mongodb_documents as documents
-from django_multisession.drivers.mongodb_checks import check
-from django_multisession.drivers.mongodb_connection import (
-    DEFAULT_COLLECTION,
-    Command,
-    Connection,
-    ReturnDocument,
-    UpdateOne,
-    time_limit,
-)
-from django_multisession.records import (
+from django_multisession.core.records import (
     EXPIRY_SLACK,
     MISSING,
     SAVED,
@@ -34,6 +24,16 @@ from django_multisession.records import (
     answer_to_move,
     answer_to_replace,
     answer_to_touch,
+)
+from django_multisession.drivers import mongodb_documents as documents
+from django_multisession.drivers.mongodb_checks import check
+from django_multisession.drivers.mongodb_connection import (
+    DEFAULT_COLLECTION,
+    Command,
+    Connection,
+    ReturnDocument,
+    UpdateOne,
+    time_limit,
 )
 
 #: A command holds 16 MiB; so many keys are 80 kB, and gone well within the time limit.

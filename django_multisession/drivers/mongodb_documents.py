@@ -22,8 +22,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django_multisession.drivers.base import log_unreadable
-from django_multisession.records import (
+from django_multisession.core.records import (
     BEGINNING,
     END,
     EXPIRY_SLACK,
@@ -38,6 +37,7 @@ from django_multisession.records import (
     last_idle_moment,
     server_life,
 )
+from django_multisession.drivers.base import log_unreadable
 
 Expression = dict[str, Any]
 

@@ -10,6 +10,20 @@ from typing import Any
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from django_multisession.core.records import (
+    MISSING,
+    SAVED,
+    Answer,
+    Record,
+    Stored,
+    Tombstone,
+    answer_to_delete,
+    answer_to_move,
+    answer_to_replace,
+    answer_to_touch,
+    last_idle_moment,
+    to_milliseconds,
+)
 from django_multisession.drivers import redis_scripts as scripts
 from django_multisession.drivers.loops import ClientPerLoop
 from django_multisession.drivers.redis_calls import Call, answered
@@ -28,20 +42,6 @@ from django_multisession.drivers.redis_records import (
     values_of,
 )
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.records import (
-    MISSING,
-    SAVED,
-    Answer,
-    Record,
-    Stored,
-    Tombstone,
-    answer_to_delete,
-    answer_to_move,
-    answer_to_replace,
-    answer_to_touch,
-    last_idle_moment,
-    to_milliseconds,
-)
 
 DEFAULT_PREFIX = "multisession:"
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django_multisession.drivers.base import log_unreadable
-from django_multisession.drivers.redis_scripts import NUMBER_LENGTH
-from django_multisession.records import (
+from django_multisession.core.records import (
     TOMBSTONE_TIMEOUT,
     Reason,
     Record,
@@ -20,6 +18,8 @@ from django_multisession.records import (
     server_life,
     to_milliseconds,
 )
+from django_multisession.drivers.base import log_unreadable
+from django_multisession.drivers.redis_scripts import NUMBER_LENGTH
 
 #: Stands for the fields of what is no hash.
 NO_HASH = {b"": b""}

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from django_multisession.records import BEGINNING, END, LONGEST_AGE, to_milliseconds
+from django_multisession.core.records import BEGINNING, END, LONGEST_AGE, to_milliseconds
 
 #: Longest text that is read as a number: far more digits than any age or time in the calendar has.
 NUMBER_LENGTH = 32

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import threading
 from collections.abc import Callable
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils import timezone
 
 from django_multisession.conf import options_of
+from django_multisession.core.locks import ForkSafeLock
 from django_multisession.drivers.base import Driver
+from django_multisession.setting_reader import OURS
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _drivers: dict[str, Driver] = {}
 
 
@@ -56,8 +58,20 @@ def driver_of(engine: str) -> Driver:
         with _lock:
             driver = _drivers.get(engine)
             if driver is None:
-                driver = _drivers[engine] = _OPENERS[engine]()
+                driver = _drivers[engine] = _open(engine)
     return driver
+
+
+def _open(engine: str) -> Driver:
+    try:
+        return _OPENERS[engine]()
+    except ImproperlyConfigured as error:
+        problem, cause = str(error), error.__cause__
+    except Exception as error:  # noqa: BLE001  (whatever a client library raises at wrong options)
+        setting, cause = f"{OURS}{engine.upper()}", None
+        problem = f"{setting} must hold options that its client takes (got {type(error).__name__})."
+    # Raised out here: the frames behind the error hold the options, a password among them.
+    raise ImproperlyConfigured(problem) from (cause if isinstance(cause, ImportError) else None)
 
 
 def close_drivers() -> None:

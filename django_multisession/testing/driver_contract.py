@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_multisession.drivers.base import Driver
-from django_multisession.records import (
+from django_multisession.core.records import (
     EXPIRY_SLACK,
     MISSING,
     SAVED,
@@ -19,6 +18,7 @@ from django_multisession.records import (
     Record,
     Tombstone,
 )
+from django_multisession.drivers.base import Driver
 from django_multisession.testing.driver_fixtures import (
     EXPIRED,
     IDLE_AGE,

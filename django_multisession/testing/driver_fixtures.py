@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from django_multisession.core.records import Reason, Record, Tombstone, new_revision
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Reason, Record, Tombstone, new_revision
 from django_multisession.testing.verbs import DriverVerbs, open_runner
 
 #: Long past, on purpose: no server may compare a record's times with its own clock.

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from django_multisession.records import (
+from django_multisession.core.records import (
     MISSING,
     SAVED,
     Answer,

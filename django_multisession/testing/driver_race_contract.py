@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from django_multisession.core.records import SAVED, Answer, Outcome, Record
 from django_multisession.drivers.base import Driver
-from django_multisession.records import SAVED, Answer, Outcome, Record
 from django_multisession.testing.driver_fixtures import (
     NOW,
     left_by,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_multisession.records import LONGEST_AGE, MISSING, SAVED, Answer, Outcome
+from django_multisession.core.records import LONGEST_AGE, MISSING, SAVED, Answer, Outcome
 from django_multisession.testing.driver_fixtures import (
     EXPIRED,
     NOW,

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from django_multisession import conf, sealing
+from django_multisession import conf
+from django_multisession.core import signing
+from django_multisession.core.records import SAVED, new_revision
 from django_multisession.drivers.base import Driver
-from django_multisession.records import SAVED, new_revision
+from django_multisession.testing.engine_claim_laws import EngineClaimLaws
+from django_multisession.testing.engine_clock_laws import EngineClockLaws
+from django_multisession.testing.engine_cost_laws import EngineCostLaws
+from django_multisession.testing.engine_end_laws import EngineEndLaws
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     Open,
@@ -20,11 +25,16 @@ from django_multisession.testing.engine_fixtures import (
     storage_key,
     stored,
 )
+from django_multisession.testing.engine_hook_laws import EngineHookLaws
 from django_multisession.testing.engine_key_laws import EngineKeyLaws
+from django_multisession.testing.engine_loss_laws import EngineLossLaws
 from django_multisession.testing.engine_overlap_laws import EngineOverlapLaws
 from django_multisession.testing.engine_response_laws import EngineResponseLaws
+from django_multisession.testing.engine_revival_laws import EngineRevivalLaws
 from django_multisession.testing.engine_saving_laws import EngineSavingLaws
 from django_multisession.testing.engine_signal_laws import EngineSignalLaws
+from django_multisession.testing.engine_turn_laws import EngineTurnLaws
+from django_multisession.testing.engine_value_laws import EngineValueLaws
 
 
 class EngineContract(
@@ -33,6 +43,15 @@ class EngineContract(
     EngineOverlapLaws,
     EngineResponseLaws,
     EngineSignalLaws,
+    EngineRevivalLaws,
+    EngineEndLaws,
+    EngineClaimLaws,
+    EngineTurnLaws,
+    EngineValueLaws,
+    EngineCostLaws,
+    EngineHookLaws,
+    EngineLossLaws,
+    EngineClockLaws,
 ):
     """Laws of saves, ends, keys, logins, overlaps, responses, cycles, signals and tampering.
 
@@ -94,9 +113,9 @@ class EngineContract(
         session = saved(open_session, a=1)
         key, record = storage_key(session.key), stored(driver, session)
         body = {"by-another-site": b"\x00{}", "not-a-dict": b"\x00[1]", "not-serialized": b"\x00{"}
-        site = sealing.derive(b"another") if sealed == "by-another-site" else None
-        sealing_keys = [site] if site else conf.config().sealing_keys
-        payload = sealing.seal(body[sealed], sealing.Binding.of(key, record), sealing_keys)
+        site = signing.derive(b"another") if sealed == "by-another-site" else None
+        record_keys = [site] if site else conf.config().record_keys
+        payload = signing.sign(body[sealed], signing.Binding.of(key, record), record_keys)
         tampered = dataclasses.replace(
             record, revisions=new_revision(record.revisions), payload=payload
         )

@@ -8,7 +8,7 @@ import pytest
 from django.test import override_settings
 
 from django_multisession.drivers.base import Driver
-from django_multisession.responding import Deadlines
+from django_multisession.session.respond import Deadlines
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     Open,

@@ -10,9 +10,10 @@ import pytest
 from django.dispatch import Signal
 from django.utils import timezone
 
-from django_multisession import conf, keys
+from django_multisession import conf
+from django_multisession.core import keys
+from django_multisession.core.records import Record
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Record
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.verbs import Clock, Run, SessionVerbs, open_runner
 

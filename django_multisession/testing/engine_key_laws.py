@@ -8,9 +8,10 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from django.test import override_settings
 
-from django_multisession import conf, keys
+from django_multisession import conf
+from django_multisession.core import keys
+from django_multisession.core.records import Reason, Tombstone
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Reason, Tombstone
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     EngineFixtures,

@@ -7,7 +7,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.test import override_settings
 
 from django_multisession.drivers.base import Driver
-from django_multisession.responding import CookieAnswer
+from django_multisession.session.respond import CookieAnswer
 from django_multisession.testing.driver_fixtures import make_end
 from django_multisession.testing.engine_fixtures import (
     EngineFixtures,

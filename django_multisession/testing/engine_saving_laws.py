@@ -6,9 +6,9 @@ import pytest
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.test import override_settings
 
+from django_multisession.core.records import Reason, Tombstone
 from django_multisession.drivers.base import Driver
 from django_multisession.exceptions import EntryNotSerializable, SessionTooLarge
-from django_multisession.records import Reason, Tombstone
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     EngineFixtures,

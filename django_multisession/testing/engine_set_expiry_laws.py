@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from django_multisession.responding import Deadlines
+from django_multisession.session.respond import Deadlines
 from django_multisession.testing.engine_fixtures import (
     EngineFixtures,
     Open,

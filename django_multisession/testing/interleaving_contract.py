@@ -1,4 +1,4 @@
-"""The law of two overlapping requests: whatever they do and whoever comes first, what the table says.
+"""The law of two overlapping requests: in every order they leave what the table says.
 
 Every pair of actions, in every order that matters, sync and async.
 """
@@ -31,16 +31,16 @@ from django_multisession.testing.verbs import Clock, Run
 
 
 class InterleavingContract(EngineFixtures):
-    """What becomes of two requests at once. Subclasses provide the fixture `session_store`."""
+    """The outcomes of two overlapping requests. Subclasses provide the fixture `session_store`."""
 
     @pytest.fixture
     def rounds(self) -> int:
-        """Return how often every order is played; the variable INTERLEAVING_ROUNDS says it."""
+        """Return how often every order is played: what the variable INTERLEAVING_ROUNDS sets."""
         return int(os.environ.get("INTERLEAVING_ROUNDS", "3"))
 
     @pytest.fixture
     def interleaving_settings(self, session_store: type[DriverSessionStore]) -> Iterator[None]:
-        """Let everything in the table happen."""
+        """Set what lets everything in the table happen."""
         with override_settings(**SETTINGS):
             yield
 
@@ -80,7 +80,7 @@ class InterleavingContract(EngineFixtures):
 def requests_of(pair: Pair, stage: Stage, *, is_async: bool) -> list[Request]:
     """Return the two requests of *pair* on *stage*."""
     return [
-        Request(action, name, stage.store(stage.key), stage.elsewhere, is_async=is_async)
+        Request(action, name, stage.store, stage.key, stage.elsewhere, is_async=is_async)
         for action, name in zip(pair.actions, NAMES, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""What holds of every two requests, whatever the table says: a wrong table must not hide a revival."""
+"""Laws of every two requests, whatever the table says: a wrong cell must not hide a revival."""
 
 from __future__ import annotations
 
@@ -39,15 +39,19 @@ def broken_invariants(pair: Pair, found: Outcome) -> Iterator[str]:
 
 
 def _broken_by_the_store(pair: Pair, found: Outcome) -> Iterator[str]:
-    # Nobody changes the entry "before": who has it is the session that both requests came with.
+    # No request changes the entry "before": what holds it is the session that both came with.
     same = [content for content in found.live if content.has("before")]
     is_ended = not ENDING.isdisjoint(pair.actions)
     if len(same) > 1:
         yield "the session is there twice"
-    if same and is_ended and (MOVING.isdisjoint(pair.actions) or Action.PURGE in pair.actions):
+    has_login = not LOGINS.isdisjoint(pair.actions)
+    # An end stops at a login: what the login made is another session. Time ends that one too.
+    if same and is_ended and not (has_login and Action.PURGE not in pair.actions):
         yield "an ended session is alive"
-    if not same and not is_ended:
-        yield "the session is gone, and nobody ended it"
+    # A login ends what `cycle_key()` made of the session that the login came with.
+    is_replaced = has_login and Action.CYCLE in pair.actions
+    if not same and not is_ended and not is_replaced:
+        yield "the session is gone, and no request ended it"
     if found.is_old_key_live and is_ended:
         yield "the old key of an ended session is alive"
     owners = {pair.owner}
@@ -55,7 +59,7 @@ def _broken_by_the_store(pair: Pair, found: Outcome) -> Iterator[str]:
         if action in LOGINS and reply.status == OK:
             owners.add(NEW_OWNERS[name] if action is Action.LOGIN else OWNER)
     if not owners.issuperset(content.owner for content in found.live if content.owner):
-        yield "a session belongs to somebody who did not log in"
+        yield "a session belongs to a user who did not log in"
 
 
 def _lost_changes(name: str, action: Action, found: Outcome) -> Iterator[str]:

@@ -15,6 +15,7 @@ from django_multisession.testing.interleaving_table import (
     READING,
     Action,
     Alone,
+    Deed,
     Fate,
     deed,
     fate,
@@ -22,16 +23,16 @@ from django_multisession.testing.interleaving_table import (
 
 #: The two requests; what each stores bears its name.
 NAMES = ("A", "B")
-#: Who is logged in at the beginning, unless one of the requests logs somebody in.
+#: The user at the beginning, unless one of the requests logs a user in.
 OWNER = "1"
-#: Who logs in.
+#: The users that log in.
 NEW_OWNERS = {"A": "2", "B": "3"}
 
-#: What is in the session at the beginning. ``before`` is changed by nobody: who has it has the
-#: session that both requests came with.
+#: What is in the session at the beginning. No request changes ``before``: a session that holds it
+#: is the one that both requests came with.
 ENTRIES: Mapping[str, Any] = {
     "before": True,
-    "same": "of nobody",
+    "same": "of no request",
     "gone": 1,
     "gone by A": 1,
     "gone by B": 1,
@@ -116,7 +117,7 @@ class Pair:
 
     @property
     def owner(self) -> str | None:
-        """Who is logged in at the beginning: nobody where somebody logs in."""
+        """The user at the beginning: none where a request logs a user in."""
         return None if Action.LOGIN in self.actions else OWNER
 
     @property
@@ -135,19 +136,25 @@ class Pair:
             has_touches_interrupted: As under Django's middleware, where a touch that meets an
                 ended session is a 400.
         """
+        second = 1 - first
+        action, done = self.actions[second], deed(self.actions[first])
+        becomes = fate(action, done, is_late=is_late)
+        is_touch_due = self.is_touch_due or done is Deed.EXPIRED
+        is_interrupted = (
+            has_touches_interrupted
+            and is_touch_due
+            and becomes is Fate.NOTHING
+            and action in READING
+            and not is_late
+        )
+        if is_interrupted:
+            becomes = Fate.INTERRUPTED
         model = _Model(self)
         replies = [_Answer(OK, KEPT)] * 2
-        second = 1 - first
         replies[first] = model.play_alone(self.actions[first], NAMES[first])
-        done = deed(self.actions[first])
-        becomes = fate(self.actions[second], done, is_late=is_late)
         replies[second] = model.play_second(
             self.actions[second], NAMES[second], becomes, is_late=is_late
         )
-        if has_touches_interrupted and becomes is Fate.NOTHING and not is_late:
-            is_due = self.is_touch_due or self.actions[first] is Action.PURGE
-            if is_due:
-                replies[second] = _Answer(INTERRUPTED, KEPT)
         return Outcome(
             replies=(model.told(replies[0]), model.told(replies[1])),
             live=tuple(sorted(model.live.values(), key=repr)),
@@ -200,11 +207,11 @@ class _Model:
                 return _Answer(OK, KEPT)
             case Fate.INTERRUPTED:
                 return _Answer(INTERRUPTED, KEPT)
-            case Fate.MISSED:
-                return _Answer(OK, REMOVED if action is Action.LOGOUT else KEPT)
             case Fate.REMOVED:
                 return _Answer(OK, REMOVED)
-            case Fate.ANEW:
+            case Fate.NEW | Fate.REPLACED:
+                if becomes is Fate.REPLACED:
+                    self._entries.pop(self._last_key)
                 new = self._new_key()
                 owner = self._owner(action, name) if action in LOGINS else None
                 self._entries[new], self._owners[new] = {}, owner
@@ -214,7 +221,8 @@ class _Model:
     def _do(self, action: Action, name: str, seen: Mapping[str, Any]) -> _Answer:
         key = 0
         if action in ENDING:
-            self._entries.pop(key, None)
+            # The last key is the one to which `cycle_key()` led, if the first request called it.
+            self._entries.pop(self._last_key, None)
             if action is Action.PURGE:
                 # So much time passes that every session expires.
                 self._entries.clear()

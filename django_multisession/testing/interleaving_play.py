@@ -19,13 +19,13 @@ from django_multisession.testing.interleaving_table import ENDING, Action
 PATIENCE = 30
 
 #: Both use the session, and then set off together.
-AT_ONCE = "at once"
+CONCURRENT = "concurrently"
 #: Reading writes nothing. So what matters is who writes first (ends do as the request acts, all the
 #: others as it responds), whether the other one had read by then, and what a request does after its
 #: own end and the other's write. These are all such orders of two times three phases.
-ORDERS = ("AAABBB", "BBBAAA", "ABAABB", "BABBAA", "ABBAAB", "BAABBA", AT_ONCE)
+ORDERS = ("AAABBB", "BBBAAA", "ABAABB", "BABBAA", "ABBAAB", "BAABBA", CONCURRENT)
 #: Of two requests that do the same.
-ORDERS_OF_TWINS = ("AAABBB", "ABAABB", "ABBAAB", AT_ONCE)
+ORDERS_OF_TWINS = ("AAABBB", "ABAABB", "ABBAAB", CONCURRENT)
 
 #: Every pair, also of two requests that do the same.
 PAIRS = tuple(
@@ -42,7 +42,7 @@ def orders_of(pair: Pair) -> tuple[str, ...]:
 
 def allowed(pair: Pair, order: str, *, has_touches_interrupted: bool = False) -> set[Outcome]:
     """Return what the table allows *pair* to come out as; see `Pair.outcome`."""
-    if order == AT_ONCE:
+    if order == CONCURRENT:
         plays = [(first, False) for first in (0, 1)]
     else:
         writes = [_position(order, name, _write_phase(action)) for name, action in _named(pair)]
@@ -56,11 +56,11 @@ def allowed(pair: Pair, order: str, *, has_touches_interrupted: bool = False) ->
 
 
 def play(order: str, requests: list[Request], threads: Executor) -> None:
-    """Run the phases of both *requests*; a barrier lets those at once set off together."""
+    """Run the phases of both *requests*; a barrier lets concurrent ones set off together."""
     by_name = dict(zip(NAMES, requests, strict=True))
-    for name in "AB" if order == AT_ONCE else order:
+    for name in "AB" if order == CONCURRENT else order:
         by_name[name].go_on()
-    if order != AT_ONCE:
+    if order != CONCURRENT:
         return
     barrier = threading.Barrier(len(requests))
 
@@ -76,9 +76,9 @@ def play(order: str, requests: list[Request], threads: Executor) -> None:
 async def aplay(order: str, requests: list[Request], *, starts_with_b: bool) -> None:
     """See play(). Tasks set off in the order in which they were made; *starts_with_b* swaps them."""
     by_name = dict(zip(NAMES, requests, strict=True))
-    for name in "AB" if order == AT_ONCE else order:
+    for name in "AB" if order == CONCURRENT else order:
         await by_name[name].ago_on()
-    if order != AT_ONCE:
+    if order != CONCURRENT:
         return
 
     async def set_off(request: Request) -> None:

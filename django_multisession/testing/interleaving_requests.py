@@ -1,6 +1,6 @@
 """What each of two overlapping requests does, phase by phase, written once for sync and async.
 
-A phase is a coroutine. In sync play none of its verbs suspends; in async play they are the a-twins.
+A phase is a coroutine. In sync play none of its verbs suspends; in async play they are the async counterparts.
 Each request has a context of its own, as a site's requests have.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Protocol
 
 from django_multisession import conf
+from django_multisession.core.records import EXPIRY_SLACK
 from django_multisession.interruption import SessionEnded
-from django_multisession.records import EXPIRY_SLACK
-from django_multisession.responding import CookieAnswer
+from django_multisession.session.respond import CookieAnswer
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine_fixtures import USER_ID
 from django_multisession.testing.interleaving_model import (
@@ -48,8 +49,8 @@ class AwaitedVerbs:
     def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
         """Return *verb*: ``get``, ``set``, ``pop`` or any other."""
         if self._is_async:
-            twin: Callable[..., Awaitable[Any]] = getattr(self._session, f"a{verb}")
-            return twin
+            counterpart: Callable[..., Awaitable[Any]] = getattr(self._session, f"a{verb}")
+            return counterpart
         method = getattr(self._session, "__setitem__" if verb == "set" else verb)
 
         async def call(*arguments: Any, **keywords: Any) -> Any:
@@ -59,7 +60,7 @@ class AwaitedVerbs:
 
 
 class Site(Protocol):
-    """What an action asks of the site that it is played on."""
+    """What an action needs of the site that it is played on."""
 
     @property
     def session(self) -> Any:
@@ -146,24 +147,25 @@ class Request:
         self,
         action: Action,
         name: str,
-        store: DriverSessionStore,
+        store: type[DriverSessionStore],
+        session_key: str,
         elsewhere: Elsewhere,
         *,
         is_async: bool,
     ) -> None:
         self._action = action
         self._name = name
-        self._store = store
+        self._make_store = functools.partial(store, session_key)
         self._elsewhere = elsewhere
+        self._is_async = is_async
         self._context = contextvars.copy_context()
         self._phases = iter((self._use, self._act, self._respond))
-        self.session = AwaitedVerbs(store, is_async=is_async)
         #: What the client got: status, what became of its cookie, and the key if that was set.
         self.answer = (OK, KEPT, "")
 
     def go_on(self) -> None:
         """Run the next phase."""
-        self._context.run(run_at_once, next(self._phases)())
+        self._context.run(run_unsuspended, next(self._phases)())
 
     async def ago_on(self) -> None:
         """See go_on()."""
@@ -183,6 +185,9 @@ class Request:
         await self.session.flush()
 
     async def _use(self) -> None:
+        # Not before: a session object counts its age from when it was made.
+        self._store = self._make_store()
+        self.session = AwaitedVerbs(self._store, is_async=self._is_async)
         await use(self._action, self)
 
     async def _act(self) -> None:
@@ -200,11 +205,11 @@ class Request:
             self.answer = (OK, cookie, (self._store.session_key or "") if cookie == SET else "")
 
 
-def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
+def run_unsuspended(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine in which nothing suspends."""
     try:
         coroutine.send(None)
     except StopIteration:
         return
     coroutine.close()
-    raise AssertionError("A phase of a sync request waited for something.")
+    raise AssertionError("A phase of a sync request suspended.")

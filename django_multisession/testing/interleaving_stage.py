@@ -7,9 +7,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from django_multisession import codec, conf, sealing
+from django_multisession import conf
+from django_multisession.core import payloads, signing
+from django_multisession.core.records import Record
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Record
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine_fixtures import USER_ID, storage_key
 from django_multisession.testing.interleaving_model import ENTRIES, Content, Outcome, Pair, Reply
@@ -130,10 +131,10 @@ class Stage:
         }
 
     def _content(self, key: str, record: Record) -> Content:
-        binding = sealing.Binding.of(key, record)
-        body, _ = sealing.unseal(record.payload, binding, conf.config().sealing_keys)
+        binding = signing.Binding.of(key, record)
+        body, _ = signing.verify(record.payload, binding, conf.config().record_keys)
         serializer = self.store().serializer()
-        entries = codec.deserialize(codec.decompress(body), serializer)
+        entries = payloads.deserialize(payloads.decompress(body), serializer)
         return Content.of(record.user_id, entries)
 
     def _open(self, session_key: str) -> Content | None:

@@ -1,11 +1,12 @@
-"""What may become of two requests that overlap on one session: the table, and nothing else.
+"""The outcomes of two requests that overlap on one session: the table, and nothing else.
 
-It is the only place where that is decided. `docs/reference/overlapping-requests.md` shows what
-`as_markdown` makes of it, and `InterleavingContract` holds every engine to it.
+No other place decides them. `docs/reference/overlapping-requests.md` shows what `as_markdown` makes
+of the table, and `InterleavingContract` holds every engine to it.
 
-Whoever writes first gets what it would get alone. So the table says what becomes of the second, by
-what the first had done: under way when the first wrote, or late, which is sent with the same cookie
-and begins after that. Two that write at once come out as one of the two orders.
+The request that writes first gets what it gets alone. So the table says what becomes of the second
+one, by what the first did. The second is *under way* if it had read the session when the first
+wrote. It is *late* if it was sent with the same cookie and began after that. Two requests that write
+concurrently come out as one of the two orders.
 """
 
 from __future__ import annotations
@@ -33,27 +34,27 @@ class Action(enum.Enum):
 #: How each is played.
 PLAYED: Mapping[Action, str] = {
     Action.READ: "reads two entries",
-    Action.TOUCH: "the same, a minute after the last use: a touch is due, for the other request too",
-    Action.SAVE: "sets an entry of its own, and one that every save sets",
-    Action.NESTED: "appends to two lists that the other may append to as well; `union` resolves one",
-    Action.DELETE_ENTRY: "deletes two entries that the other may delete or set as well, and one of its own",
+    Action.TOUCH: "reads two entries; a touch is due for both requests",
+    Action.SAVE: "sets an entry of its own and a shared one",
+    Action.NESTED: "appends to two shared lists; `union` resolves one",
+    Action.DELETE_ENTRY: "deletes two shared entries and one of its own",
     Action.CYCLE: "calls `cycle_key()`",
-    Action.LOGIN: "logs a user in, as `login()` does, on an anonymous session, and sets an entry",
-    Action.RELOGIN: "logs the user in who is logged in already, and sets an entry",
+    Action.LOGIN: "`login()` on an anonymous session, sets an entry",
+    Action.RELOGIN: "`login()` of the user logged in already, sets an entry",
     Action.LOGOUT: "calls `flush()`, as `logout()` does",
-    Action.END: "another session object calls `delete()` with the session's key",
+    Action.END: "another session object calls `delete()` with the key",
     Action.PURGE: "the session expires, and `clear_expired()` runs",
 }
 
 
 class Alone(enum.Enum):
-    """What becomes of the cookie of a request that no other one disturbs."""
+    """What becomes of the cookie of a request that overlaps with none."""
 
     KEPT = "kept"
     SET = "set"
     NEW = "set, to a new key"
     REMOVED = "removed"
-    NONE = "none: no client's request"
+    NONE = "none: not a client's request"
 
 
 #: Each answers 200.
@@ -76,9 +77,11 @@ class Deed(enum.Enum):
     """What the first of two requests did, as far as the second is concerned."""
 
     STAYED = "read, touched or changed it"
-    MOVED = "`cycle_key()`, login, re-login"
-    ENDED = "ended it"
-    EXPIRED = "it expired, purge"
+    CYCLED = "`cycle_key()`"
+    LOGGED_IN = "login, re-login"
+    LOGGED_OUT = "logout"
+    ENDED = "end from elsewhere"
+    EXPIRED = "expiry and purge"
 
 
 class Fate(enum.Enum):
@@ -87,76 +90,89 @@ class Fate(enum.Enum):
     BOTH = "both"
     NOTHING = "nothing"
     INTERRUPTED = "400"
-    ANEW = "anew"
-    MISSED = "missed"
+    NEW = "new"
+    REPLACED = "replaced"
     REMOVED = "removed"
 
 
 MEANING: Mapping[Fate, str] = {
-    Fate.BOTH: "It does what it would do alone, upon what the first has left: 200. Under way, both requests' changes are merged.",
-    Fate.NOTHING: "200, and the cookie is kept. It changed nothing, and leaves everything as it is.",
-    Fate.INTERRUPTED: "400, and the cookie is kept. Nothing of it is stored.",
-    Fate.ANEW: "200, and a cookie with a new key: a new session, which holds what this request set and nothing else.",
-    Fate.MISSED: "200. What is there now is another session, and stays as it is. A logout's cookie is removed.",
-    Fate.REMOVED: "200, and the cookie is removed: there is no session behind it.",
+    Fate.BOTH: "It does what it does alone, on top of what the first left. Both requests' changes are merged. An end also ends the session under the key that `cycle_key()` gave it.",
+    Fate.NOTHING: "It answers 200, keeps the cookie, and leaves everything as it is.",
+    Fate.INTERRUPTED: "It answers 400 and keeps the cookie. Nothing of it is stored.",
+    Fate.NEW: "It answers 200 and sets a new key. The new session holds what this request set and nothing else. A session that the first one logged in stays as it is.",
+    Fate.REPLACED: "The same as **new**. The session that the first one gave a new key is ended.",
+    Fate.REMOVED: "It answers 200 and removes the cookie, because there is no session behind it.",
 }
 
-_B, _N, _I, _A, _M, _R = Fate
+_B, _N, _I, _S, _E, _R = Fate
 
 #: By what the first did, in the order of `Deed`.
-Row = tuple[Fate, Fate, Fate, Fate]
+Row = tuple[Fate, Fate, Fate, Fate, Fate, Fate]
 
 #: Both had read the session before one of them wrote.
 UNDER_WAY: Mapping[Action, Row] = {
-    Action.READ: (_B, _N, _N, _N),
-    Action.TOUCH: (_B, _N, _N, _N),
-    Action.SAVE: (_B, _I, _I, _I),
-    Action.NESTED: (_B, _I, _I, _I),
-    Action.DELETE_ENTRY: (_B, _I, _I, _I),
-    Action.CYCLE: (_B, _I, _I, _I),
-    Action.LOGIN: (_B, _A, _A, _A),
-    Action.RELOGIN: (_B, _A, _A, _A),
-    Action.LOGOUT: (_B, _M, _B, _B),
-    Action.END: (_B, _M, _B, _B),
-    Action.PURGE: (_B, _B, _B, _B),
+    Action.READ: (_B, _N, _N, _N, _N, _N),
+    Action.TOUCH: (_B, _N, _N, _N, _N, _N),
+    Action.SAVE: (_B, _I, _I, _I, _I, _I),
+    Action.NESTED: (_B, _I, _I, _I, _I, _I),
+    Action.DELETE_ENTRY: (_B, _I, _I, _I, _I, _I),
+    Action.CYCLE: (_B, _I, _I, _I, _I, _I),
+    # A login ends what the session became. It does not end another login: both succeed.
+    Action.LOGIN: (_B, _E, _S, _S, _S, _S),
+    Action.RELOGIN: (_B, _E, _S, _S, _S, _S),
+    # An end follows `cycle_key()` to the new key, and stops at a login. A logout that is older than a
+    # tombstone lives can't know whether there was a login: it keeps the cookie.
+    Action.LOGOUT: (_B, _B, _N, _B, _B, _N),
+    Action.END: (_B, _B, _N, _B, _B, _B),
+    Action.PURGE: (_B, _B, _B, _B, _B, _B),
 }
 
 #: The second came with the same cookie, and read the session after the first had written.
 LATE: Mapping[Action, Row] = {
-    Action.READ: (_B, _N, _N, _R),
-    Action.TOUCH: (_B, _N, _N, _R),
-    Action.SAVE: (_B, _I, _I, _A),
-    Action.NESTED: (_B, _I, _I, _A),
-    Action.DELETE_ENTRY: (_B, _N, _N, _R),
-    Action.CYCLE: (_B, _I, _I, _A),
-    Action.LOGIN: (_B, _A, _A, _A),
-    Action.RELOGIN: (_B, _A, _A, _A),
-    Action.LOGOUT: (_B, _M, _B, _B),
-    Action.END: (_B, _M, _B, _B),
-    Action.PURGE: (_B, _B, _B, _B),
+    Action.READ: (_B, _N, _N, _N, _N, _R),
+    Action.TOUCH: (_B, _N, _N, _N, _N, _R),
+    # After an end from elsewhere no newer cookie is on its way, and login pages keep state in the
+    # session: the first write begins a new one.
+    Action.SAVE: (_B, _I, _I, _I, _S, _S),
+    Action.NESTED: (_B, _I, _I, _I, _S, _S),
+    # It finds nothing that it could delete.
+    Action.DELETE_ENTRY: (_B, _N, _N, _N, _N, _R),
+    Action.CYCLE: (_B, _I, _I, _I, _S, _S),
+    Action.LOGIN: (_B, _E, _S, _S, _S, _S),
+    Action.RELOGIN: (_B, _E, _S, _S, _S, _S),
+    Action.LOGOUT: (_B, _B, _N, _B, _B, _B),
+    Action.END: (_B, _B, _N, _B, _B, _B),
+    Action.PURGE: (_B, _B, _B, _B, _B, _B),
 }
 
 #: They change nothing.
 READING = frozenset({Action.READ, Action.TOUCH})
-#: They use the session, and leave it under its key.
-USING = READING | {Action.SAVE, Action.NESTED, Action.DELETE_ENTRY}
-#: They give the session a new key, to which the old one does not lead.
+#: They give the session a new key.
 MOVING = frozenset({Action.CYCLE, Action.LOGIN, Action.RELOGIN})
 #: They say whose session it is.
 LOGINS = frozenset({Action.LOGIN, Action.RELOGIN})
-#: They end the session, and do that at once; everything else is stored with the response.
+#: They end the session immediately; everything else is stored with the response.
 ENDING = frozenset({Action.LOGOUT, Action.END, Action.PURGE})
-#: They are no requests of the session's client.
+#: They are not requests of the session's client.
 SILENT = frozenset({Action.END, Action.PURGE})
+
+_DEEDS: Mapping[Action, Deed] = {
+    Action.CYCLE: Deed.CYCLED,
+    Action.LOGIN: Deed.LOGGED_IN,
+    Action.RELOGIN: Deed.LOGGED_IN,
+    Action.LOGOUT: Deed.LOGGED_OUT,
+    Action.END: Deed.ENDED,
+    Action.PURGE: Deed.EXPIRED,
+}
+
+#: The columns of the page's tables. What stays away is *both* in every row.
+_NEW_KEYS = {done.value: done for done in (Deed.CYCLED, Deed.LOGGED_IN)}
+_ENDS = {done.value: done for done in (Deed.LOGGED_OUT, Deed.ENDED, Deed.EXPIRED)}
 
 
 def deed(first: Action) -> Deed:
     """Return what *first* does to the session, as far as a second request is concerned."""
-    if first in USING:
-        return Deed.STAYED
-    if first in MOVING:
-        return Deed.MOVED
-    return Deed.EXPIRED if first is Action.PURGE else Deed.ENDED
+    return _DEEDS.get(first, Deed.STAYED)
 
 
 def fate(second: Action, done: Deed, *, is_late: bool) -> Fate:
@@ -167,24 +183,36 @@ def fate(second: Action, done: Deed, *, is_late: bool) -> Fate:
 def as_markdown() -> str:
     """Return the tables as the reference shows them."""
     actions = [[action.value, PLAYED[action], ALONE[action].value] for action in Action]
-    meanings = [[f"**{fate.value}**", MEANING[fate]] for fate in Fate]
     return "\n".join(
         [
             "## What is played\n",
-            *_table(["the request", "is played so", "its cookie, alone"], actions),
-            "\n## A second request that was under way\n",
-            *_table(["the second", *(done.value for done in Deed)], _rows(UNDER_WAY)),
-            "\n## A second request that comes late\n",
-            *_table(["the second", *(done.value for done in Deed)], _rows(LATE)),
+            *_table(["request", "how it is played", "its cookie, alone"], actions),
+            "\n## A second request that was under way, after a new key\n",
+            *_fates(UNDER_WAY, _NEW_KEYS),
+            "\n## A second request that was under way, after an end\n",
+            *_fates(UNDER_WAY, _ENDS),
+            "\n## A second request that comes late, after a new key\n",
+            *_fates(LATE, _NEW_KEYS),
+            "\n## A second request that comes late, after an end\n",
+            *_fates(LATE, _ENDS),
             "\n## What the words mean\n",
-            *_table(["word", "what becomes of the second"], meanings),
+            *(f"- **{fate.value}**: {MEANING[fate]}" for fate in Fate),
             "",
         ]
     )
 
 
-def _rows(table: Mapping[Action, Row]) -> list[list[str]]:
-    return [[action.value, *(fate.value for fate in row)] for action, row in table.items()]
+def _fates(table: Mapping[Action, Row], columns: Mapping[str, Deed]) -> list[str]:
+    is_late = table is LATE
+    rows = [
+        [
+            action.value,
+            *(fate(action, done, is_late=is_late).value for done in columns.values()),
+        ]
+        for action in table
+        if action is not Action.PURGE
+    ]
+    return _table(["second request", *columns], rows)
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django_multisession.core.records import Answer, Record, Stored, Tombstone
 from django_multisession.drivers.base import Driver
-from django_multisession.records import Answer, Record, Stored, Tombstone
 from django_multisession.store import DriverSessionStore
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -18,7 +18,7 @@ PACKAGE = Path(django_multisession.__file__).parent
 
 NAMED = re.compile(r"`(\w[\w.]*:[\w.]+)`")
 NAMED_TESTS = re.compile(r"`(test_\w+)`")
-NAMING_PAGES = ("security", "sync-and-async", "what-stock-django-does")
+NAMING_PAGES = ("architecture", "security", "what-stock-django-does")
 
 
 @functools.cache

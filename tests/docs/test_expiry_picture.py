@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from django_multisession import expiry
+from django_multisession.core import lifetime
 from tests.docs.pages import DOCS, text_of
 
 PICTURE = DOCS / "images/expiry-timeline.svg"
@@ -34,11 +34,11 @@ def moments_in(group: str, kind: str) -> list[tuple[datetime, float]]:
 def test_a_session_in_the_picture_ends_when_it_would(group: str) -> None:
     uses = moments_in(group, "circle")
     ((ends_at, _),) = moments_in(group, "line")
-    policy = expiry.Policy(
+    policy = lifetime.Policy(
         idle_timeout=IDLE_TIMEOUT, absolute_timeout=ABSOLUTE_TIMEOUT, absolute_is_configured=True
     )
     began_at = uses[0][0]
-    life = expiry.life(policy, None, began_at=began_at, is_anonymous=False)
+    life = lifetime.life(policy, None, began_at=began_at, is_anonymous=False)
     for (earlier, _), (later, _) in pairwise(uses):
         end = life.ends_at(earlier)
         assert end is not None

@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from django.conf import global_settings
@@ -21,23 +22,17 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.dispatch import Signal
 
 import django_multisession
-from django_multisession import (
-    events,
-    exceptions,
-    keys,
-    middleware,
-    records,
-    resolvers,
-    saving,
-    signals,
-)
+from django_multisession import exceptions, middleware, resolvers, signals
 from django_multisession import testing as contracts
+from django_multisession.core import keys, records
 from django_multisession.drivers import mongodb_documents
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.mongodb_connection import INDEXES
 from django_multisession.drivers.redis_records import fields_of
 from django_multisession.engines.memory import SessionStore
-from django_multisession.session_state import MOST_OTHER_KEYS
+from django_multisession.session import end, events, save, state
+from django_multisession.session.line import MOST_HOPS
+from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.testing.driver_fixtures import make_record
 from tests.docs.pages import code, rows_of, section_of, text_of
 
@@ -47,6 +42,7 @@ PACKAGE = Path(django_multisession.__file__).parent
 
 CONTRACT = "reference/driver-contract.md"
 OVERLAPPING = "explanation/overlapping-requests.md"
+LIMITS = "explanation/limits.md"
 WORDS = {4: "four", 5: "five", 6: "six"}
 
 
@@ -70,9 +66,14 @@ def verbs_of_the_contract() -> Iterator[tuple[str, str, str]]:
 def test_the_verbs_of_a_driver_are_those_of_the_protocol() -> None:
     documented = [
         (code(verb), twin.strip("`"), code(answer))
-        for verb, twin, answer, _law in rows_of(section_of(CONTRACT, "## Verbs"))
+        for verb, twin, answer in rows_of(section_of(CONTRACT, "## Verbs"))
     ]
     assert documented == list(verbs_of_the_contract())
+
+
+def test_every_verb_of_a_driver_has_its_heading() -> None:
+    headings = re.findall(r"^### `(\w+)`$", section_of(CONTRACT, "## Verbs"), re.MULTILINE)
+    assert headings == [verb.partition("(")[0] for verb, _twin, _answer in verbs_of_the_contract()]
 
 
 @pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer])
@@ -96,16 +97,19 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
 @pytest.mark.parametrize(
     ("page", "phrase"),
     [
-        (CONTRACT, f"at most {records.REVISIONS_KEPT}; none"),
+        (CONTRACT, f"at most {records.REVISIONS_KEPT} random tokens"),
         (CONTRACT, f"plus {records.EXPIRY_SLACK.seconds} seconds"),
         (CONTRACT, f"a tombstone for {records.TOMBSTONE_TIMEOUT.seconds} seconds"),
         (
             "reference/glossary.md",
             f"{keys.LENGTH} characters: {keys._RANDOM_LENGTH} random ones and {keys._TAG_LENGTH}",
         ),
-        ("reference/exceptions.md", f"{saving.SAVE_TRIES} tries"),
-        (OVERLAPPING, f"After {saving.SAVE_TRIES} tries"),
-        (OVERLAPPING, f"{saving.LONGEST_PAUSE * 1000:g} milliseconds at most"),
+        ("reference/exceptions.md", f"for {save.SAVE_PATIENCE:g} seconds"),
+        ("reference/glossary.md", f"{MOST_HOPS} keys at most"),
+        (OVERLAPPING, f"for {save.SAVE_PATIENCE:g} seconds"),
+        (OVERLAPPING, f"{save.LONGEST_PAUSE:g} seconds at most"),
+        (LIMITS, f"for {state.RESPONSE_TIME.seconds} second after"),
+        ("explanation/outages.md", f"for {WORDS[state.OUTAGE_PATIENCE.seconds]} seconds"),
         ("reference/middleware.md", f"the first {WORDS[MOST_OTHER_KEYS + 1]} *signed* ones"),
         ("reference/middleware.md", f"`Retry-After: {middleware.RETRY_AFTER}`"),
         ("reference/middleware.md", f"`{middleware.OUTAGE_TEMPLATE}`"),
@@ -113,6 +117,25 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
 )
 def test_a_number_in_the_reference_is_that_of_the_code(page: str, phrase: str) -> None:
     assert phrase in text_of(page)
+
+
+# The architecture
+
+ARCHITECTURE = "explanation/architecture.md"
+
+
+def test_every_module_of_a_session_is_in_the_architecture() -> None:
+    rows = rows_of(section_of(ARCHITECTURE, "## Layers"), 1)
+    documented = {name for modules, _does in rows for name in re.findall(r"`(\w+)`", modules)}
+    assert documented == {path.stem for path in PACKAGE.glob("session/[!_]*.py")}
+
+
+def test_every_state_of_a_session_is_in_the_architecture() -> None:
+    section = section_of(ARCHITECTURE, "## One frozen state")
+    diagram = section[section.index("```") : section.rindex("```")]
+    pairs = re.findall(r"^(\w+) --|> (\w+)", diagram, re.MULTILINE)
+    documented = {name for pair in pairs for name in pair if name}
+    assert documented == {each.__name__ for each in get_args(state.State)}
 
 
 # Exceptions, log lines, the session's API
@@ -207,11 +230,11 @@ def test_every_signal_is_documented_with_its_line() -> None:
 
 def noted() -> Iterator[tuple[str, set[str]]]:
     """Yield the name and the arguments of every signal that the package sends."""
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.glob("session/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
-                    func=ast.Attribute(attr="_note"),
+                    func=ast.Attribute(attr="note"),
                     args=[ast.Attribute(value=ast.Name(id="signals"), attr=name)],
                     keywords=keywords,
                 ):
@@ -227,6 +250,33 @@ def test_every_signal_is_documented_with_its_arguments() -> None:
     assert {name for name, _arguments in sent} == documented.keys()
     for name, arguments in sent:
         assert arguments == documented[name], name
+
+
+def reasons_sent() -> Iterator[tuple[str, str]]:
+    """Yield the name of every signal that has a reason, with each reason that is sent."""
+    for path in PACKAGE.glob("session/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(attr="note"),
+                    args=[ast.Attribute(value=ast.Name(id="signals"), attr=name)],
+                    keywords=keywords,
+                ):
+                    for value in (each.value for each in keywords if each.arg == "reason"):
+                        yield from (
+                            (name, str(constant.value))
+                            for constant in ast.walk(value)
+                            if isinstance(constant, ast.Constant)
+                        )
+    # Passed on by `line.end`.
+    yield "session_ended", end.FLUSHED
+    yield "session_ended", end.DELETED
+
+
+def test_every_reason_of_a_signal_is_documented() -> None:
+    rows = rows_of(section_of(SIGNALS, "## Reasons"))
+    documented = {(code(name), code(reason).strip('"')) for name, reason, _means in rows}
+    assert documented == set(reasons_sent())
 
 
 def test_the_resolvers_that_come_along_are_documented() -> None:

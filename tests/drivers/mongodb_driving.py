@@ -16,8 +16,8 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
+from django_multisession.core.records import Record
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.records import Record
 from django_multisession.testing.driver_fixtures import NOW, make_record
 
 __all__ = ["NOW"]

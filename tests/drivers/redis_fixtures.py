@@ -15,8 +15,8 @@ import pytest
 import redis
 from servers import RedisServer
 
+from django_multisession.core.records import Record
 from django_multisession.drivers.redis import RedisDriver
-from django_multisession.records import Record
 from django_multisession.testing.driver_fixtures import (
     NOW,
     left_by,

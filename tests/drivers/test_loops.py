@@ -66,7 +66,7 @@ def test_two_loops_have_two_clients(clients: Clients) -> None:
     assert asyncio.run(clients.get()) is not asyncio.run(clients.get())
 
 
-def test_first_uses_at_once_open_one_client(clients: Clients) -> None:
+def test_concurrent_first_uses_open_one_client(clients: Clients) -> None:
     async def ask() -> None:
         await asyncio.gather(*(clients.get() for _ in range(100)))
 
@@ -117,7 +117,7 @@ def test_aclose_closes_and_the_next_use_opens_again(clients: Clients) -> None:
     assert all(client.closed_in for client in clients.opened)
 
 
-def test_aclose_may_be_called_by_two_tasks_at_once(clients: Clients) -> None:
+def test_aclose_may_be_called_by_two_tasks_concurrently(clients: Clients) -> None:
     async def ask() -> None:
         await clients.get()
         await asyncio.gather(clients.aclose(), clients.aclose())
@@ -143,7 +143,7 @@ def test_close_closes_clients_in_the_loops_of_other_threads(
     assert len(clients) == 0
 
 
-def test_clients_that_nobody_closed_or_holds_are_closed_with_their_loop() -> None:
+def test_clients_that_were_not_closed_and_are_not_held_are_closed_with_their_loop() -> None:
     with asyncio.Runner() as runner:
         client = runner.run(Clients().get())
         gc.collect()

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from servers import MongoReplicaSet, MongoServer
 
-from django_multisession.drivers import mongodb
-from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.records import (
+from django_multisession.core.records import (
     EXPIRY_SLACK,
     MISSING,
     SAVED,
@@ -22,6 +20,8 @@ from django_multisession.records import (
     Record,
     Tombstone,
 )
+from django_multisession.drivers import mongodb
+from django_multisession.drivers.mongodb import MongoDBDriver
 from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
 from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy

@@ -15,8 +15,8 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 from servers import MongoServer
 
+from django_multisession.core.records import LONGEST_AGE, MISSING, SAVED, Reason, Record, Tombstone
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.records import LONGEST_AGE, MISSING, SAVED, Reason, Record, Tombstone
 from django_multisession.testing.driver_fixtures import left_by, make_end
 from tests.drivers.mongodb_driving import DATABASE, HOUR, NOW, Driving, Looking, record
 

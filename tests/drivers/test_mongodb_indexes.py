@@ -56,7 +56,7 @@ def test_indexes_are_created_once_however_many_are_first(mongodb_standalone: Mon
     assert commands.names.count("createIndexes") == 1
 
 
-def test_processes_may_create_the_indexes_at_once(
+def test_processes_may_create_the_indexes_concurrently(
     driving: Driving,
     mongodb_server: MongoServer | MongoReplicaSet,
     caplog: pytest.LogCaptureFixture,

@@ -11,7 +11,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo.monitoring import CommandStartedEvent
 from servers import MongoServer
 
-from django_multisession.records import EXPIRY_SLACK
+from django_multisession.core.records import EXPIRY_SLACK
 from tests.drivers.mongodb_driving import DATABASE, HOUR, NOW, Commands, Driving, record
 
 

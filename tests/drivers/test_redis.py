@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from servers import RedisServer
 
+from django_multisession.core.records import LONGEST_AGE, SAVED, Outcome, Tombstone, new_revision
 from django_multisession.drivers.redis import RedisDriver
-from django_multisession.records import LONGEST_AGE, SAVED, Outcome, Tombstone, new_revision
 from django_multisession.testing.driver_fixtures import (
     NOW,
     left_by,

@@ -16,11 +16,11 @@ from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from servers import RedisServer
 
+from django_multisession.core.records import SAVED
 from django_multisession.drivers.redis import RedisDriver
 from django_multisession.drivers.redis_checks import _check_version
 from django_multisession.drivers.redis_connections import connections
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.records import SAVED
 from django_multisession.testing.driver_fixtures import NOW, make_end, make_record, next_write
 from tests.drivers.redis_fixtures import (
     Connect,
@@ -34,7 +34,7 @@ from tests.drivers.redis_fixtures import (
 
 __all__ = ["call", "connect", "own_redis"]
 
-#: Where nobody listens: port 1 is privileged, and no Redis is there.
+#: Where nothing listens: port 1 is privileged, and no Redis is there.
 NOWHERE = "redis://127.0.0.1:1/0"
 
 

@@ -99,7 +99,7 @@ def test_a_hanging_server_costs_one_timeout(
             call(driver.add, "key", record)
         assert proxy.commands == ["EVALSHA"]
         own_redis.resume()
-        # What the server says late is nobody's answer.
+        # What the server says late is not taken for an answer.
         for _ in range(10):
             assert call(driver.get, "absent") is None
             assert call(driver.get, "key") == record

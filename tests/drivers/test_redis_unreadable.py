@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from django_multisession.core.records import LONGEST_AGE, MISSING, SAVED, Record
 from django_multisession.drivers.redis import RedisDriver
-from django_multisession.records import LONGEST_AGE, MISSING, SAVED, Record
 from django_multisession.testing.driver_fixtures import NOW, make_end, make_record, next_write
 from tests.drivers.redis_fixtures import (
     VERBS,

@@ -23,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from django_multisession.records import Answer, Outcome
+from django_multisession.core.records import Answer, Outcome
 from django_multisession.store import DriverSessionStore
 
 ORDERS = "FAULTS_ORDERS"

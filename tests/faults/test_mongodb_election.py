@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from servers import MongoReplicaSet, MongoServer
 
+from django_multisession.core.records import SAVED, Record, Stored, Tombstone
 from django_multisession.drivers import mongodb_documents
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.records import SAVED, Record, Stored, Tombstone
 from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
 from tests.drivers.mongodb_driving import NOW, Looking, record
 from tests.drivers.test_mongodb_outage import collect_what_pymongo_left

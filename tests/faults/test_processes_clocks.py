@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_multisession.records import EXPIRY_SLACK, Record
+from django_multisession.core.records import EXPIRY_SLACK, Record
 from django_multisession.testing.engine_fixtures import storage_key
 from tests.engine_fixtures import Engine
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import assert_type
 
+from django_multisession.core.records import Answer, Record, Tombstone
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
-from django_multisession.records import Answer, Record, Tombstone
 
 
 def renew(driver: Driver, record: Record) -> Answer:

@@ -1,4 +1,4 @@
-"""The page of two requests at once shows the table that the engines are held to."""
+"""The page of overlapping requests shows the table that the engines are held to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What sessions are, written down a second time and plainly: no serializer, no seals, no server.
+"""What sessions are, written down a second time: no serializer, no signatures, no server.
 
-A `Model` is the store and the clock; a `Request` is what one request knows of its session. Keys are
-those that the real store gave: the model says when there must be a new one, and is told which.
+A `Model` is the store and the clock. A `Request` is what one request knows of its session. Keys are
+those that the real store gave. The model decides when there must be a new one, and is given it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,17 @@ class Live:
 
 @dataclasses.dataclass(slots=True)
 class Ended:
-    """What is left of one, from *at* on."""
+    """The tombstone that an end or a move leaves, from *at* on.
+
+    Attributes:
+        at: When that was.
+        reason: ``"left"``, ``"ended"`` (from elsewhere), ``"moved"`` or ``"login"``.
+        successor: The key under which the session, or the login, is now.
+    """
 
     at: float
+    reason: str
+    successor: str | None = None
 
     @property
     def ends(self) -> float:
@@ -53,18 +61,41 @@ class Ended:
 
 
 @dataclasses.dataclass(slots=True)
+class After:
+    """What a request knows of the end of its session.
+
+    Attributes:
+        key: The key that the request came with: a later end begins there.
+        place: The key under which the end stopped: a claim begins there.
+        found: The tombstone that the request met; None if it met nothing.
+        allows_write: May any write begin a session in its place? A login always may.
+    """
+
+    key: str
+    place: str
+    found: Ended | None
+    allows_write: bool
+
+
+@dataclasses.dataclass(slots=True)
 class Request:
     """One request's view; *base* is what it read under the key *base_key*."""
 
     key: str | None
+    came_at: float
     standing: str = "unread"
     entries: dict[str, Any] | None = None
     base: Live | None = None
     base_key: str = ""
     is_modified: bool = False
-    is_login: bool = False
+    set_user: bool = False
     is_cleared: bool = False
-    is_after_end: bool = False
+    after: After | None = None
+
+    @property
+    def is_login(self) -> bool:
+        """Does it log a user in? A user who was removed again is none."""
+        return self.set_user and self.entries is not None and USER in self.entries
 
     @property
     def is_moving(self) -> bool:
@@ -146,11 +177,18 @@ class Model:
             request.base_key = request.key or ""
             request.base = copy.deepcopy(found)
             return copy.deepcopy(found.entries)
-        if found is not None:
+        if request.key and (found is not None or self._is_late(request)):
+            is_from_elsewhere = found is not None and found.reason == "ended"
+            allows_write = is_from_elsewhere and not self._is_late(request)
             request.standing = "ended"
+            request.after = After(request.key, request.key, found, allows_write)
         else:
             request.standing, request.key = "new", None
         return {}
+
+    def _is_late(self, request: Request) -> bool:
+        """Is it older than a tombstone lives, so that a missing session may have moved?"""
+        return self.now - request.came_at >= 60
 
     def put(self, request: Request, name: str, value: Any) -> None:
         self.read(request)
@@ -164,7 +202,7 @@ class Model:
             request.is_modified = True
 
     def append(self, request: Request, name: str, value: Any) -> None:
-        """Change a list where it is, without another word."""
+        """Change a list in place."""
         self.read(request)
         request.mine[name].append(value)
 
@@ -179,13 +217,13 @@ class Model:
 
     def _forget_end(self, request: Request) -> None:
         if request.standing == "ended":
-            request.standing, request.is_after_end = "new", True
+            request.standing = "new"
         request.is_modified = True
 
     def notes_login(self, request: Request) -> bool:
-        """Prepare for a user to be set; tell whether the session gets a new key for it."""
+        """Prepare for a user to be set; return whether the session gets a new key for it."""
         self._ensure_read(request)
-        request.is_login = True
+        request.set_user = True
         is_due = request.standing == "ended" or (
             request.standing == "stored" and not request.is_moving
         )
@@ -194,19 +232,44 @@ class Model:
         return is_due
 
     def flush(self, request: Request) -> None:
-        if request.base is not None:
-            self.end(request.base_key)
-        elif request.standing == "unread" and request.key is not None:
-            self.end(request.key)
+        key = self._known_key(request)
+        was_live = request.base is not None and request.base.is_live(self.now)
         self.clear(request)
-        request.base, request.key, request.standing = None, None, "new"
-        request.is_login = request.is_after_end = False
+        request.base, request.key, request.standing, request.set_user = None, None, "new", False
+        if key is None:
+            request.after = None
+            return
+        place, found, is_made = self._end(key, "left")
+        is_current = (was_live and is_made) or not self._is_late(request)
+        is_taken_over = found is not None and found.reason == "login"
+        request.after = After(key, place, found, is_current and not is_taken_over)
+        if not request.after.allows_write:
+            # A newer login's cookie may be the client's: this one's response leaves it alone.
+            request.key, request.standing, request.is_modified = key, "ended", False
+
+    def _known_key(self, request: Request) -> str | None:
+        if request.base is not None:
+            return request.base_key
+        if request.after is not None:
+            return request.after.key
+        return request.key if request.standing == "unread" else None
 
     # What happens elsewhere
 
     def end(self, key: str) -> None:
-        if isinstance(self.stored.get(key), Live):
-            self.stored[key] = Ended(self.now)
+        """End the session under *key* from elsewhere, or what a new key made of it."""
+        self._end(key, "ended")
+
+    def _end(self, key: str, reason: str) -> tuple[str, Ended | None, bool]:
+        """Return where the line of *key* ends, the tombstone there, and whether it was left now."""
+        found = self.stored.get(key)
+        while isinstance(found, Ended) and found.reason == "moved" and found.successor:
+            key = found.successor
+            found = self.stored.get(key)
+        if isinstance(found, Live):
+            left = self.stored[key] = Ended(self.now, reason)
+            return key, left, True
+        return key, found, False
 
     def purge(self) -> None:
         if self.purges:
@@ -226,7 +289,8 @@ class Model:
         if request.standing == "unread" and request.is_changed:
             self._ensure_read(request)
         is_changed = request.is_changed
-        if request.standing == "ended":
+        after = request.after
+        if request.standing == "ended" and not (after and after.allows_write and is_changed):
             return Answer.INTERRUPTED if is_changed else Answer.KEEP
         if request.key is None and not request.entries:
             return Answer.REMOVE
@@ -245,7 +309,8 @@ class Model:
 
     def _save(self, request: Request, key_now: Any) -> None:
         if request.base is None:
-            if request.is_after_end and not request.is_login:
+            after = request.after
+            if after is not None and not (after.allows_write or request.is_login):
                 raise Interrupted
             self._add(request, key_now)
             return
@@ -270,11 +335,17 @@ class Model:
                 if name not in before or before[name] != value or name.startswith("_auth_")
             }
             request.base = None
+            left = found if isinstance(found, Ended) else None
+            request.after = After(request.base_key, request.base_key, left, allows_write=False)
             self._add(request, key_now)
             return
 
     def _add(self, request: Request, key_now: Any) -> None:
+        place = self._claim(request)
         request.key = key_now()
+        if place is not None:
+            reason = "login" if request.is_login else "moved"
+            self.stored[place] = Ended(self.now, reason, request.key)
         self._versions += 1
         self.stored[request.key or ""] = Live(
             entries=copy.deepcopy(request.mine),
@@ -282,6 +353,29 @@ class Model:
             touched=self.now,
             version=self._versions,
         )
+
+    def _claim(self, request: Request) -> str | None:
+        """Return the key where the new session takes the place of what its own session became.
+
+        Raises:
+            Interrupted: Another session did that before, and this one isn't a login.
+        """
+        if request.after is None:
+            return None
+        place, found = request.after.place, request.after.found
+        if found is not None and found.successor is None:
+            # Another request may have claimed it meanwhile, or its minute may be over.
+            left = self.stored.get(place)
+            found = left if isinstance(left, Ended) else None
+        line: Live | Ended | None = found
+        while isinstance(line, Ended) and line.successor:
+            if not request.is_login:
+                raise Interrupted
+            if line.reason == "login":
+                return None  # two logins of one client both succeed
+            place = line.successor
+            line = self.find(place)
+        return place if line is not None else None
 
     def _write(self, request: Request, found: Live, key_now: Any) -> None:
         self._versions += 1
@@ -293,7 +387,8 @@ class Model:
         )
         if request.is_moving:
             request.key = key_now()
-            self.stored[request.base_key] = Ended(self.now)
+            reason = "login" if request.is_login else "moved"
+            self.stored[request.base_key] = Ended(self.now, reason, request.key)
         self.stored[request.key or ""] = new
 
     def _confirm(self, request: Request) -> None:

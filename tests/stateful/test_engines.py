@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from django_multisession.responding import CookieAnswer
+from django_multisession.session.respond import CookieAnswer
 from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
@@ -69,7 +69,7 @@ class Overlaps(RuleBasedStateMachine):
         value=values,
     )
     def begin(self, choice: int, what: str, name: str, value: int) -> None:
-        """Let a request begin, and mostly do something at once."""
+        """Let a request begin, and mostly do something immediately."""
         # One of the last keys: what has ended long ago is no news.
         recent = self.keys[-2:]
         self._begin(recent[choice % len(recent)] if recent and choice else None)
@@ -82,7 +82,7 @@ class Overlaps(RuleBasedStateMachine):
             self.read(last)
 
     def _begin(self, key: str | None) -> None:
-        self.requests = [*self.requests[-2:], (self._open(key), Request(key))]
+        self.requests = [*self.requests[-2:], (self._open(key), Request(key, self.model.now))]
 
     @precondition(lambda self: self.keys)
     @rule(choice=st.integers(0, 2))
@@ -195,7 +195,7 @@ class Overlaps(RuleBasedStateMachine):
     def end_from_elsewhere(self, choice: int) -> None:
         key = self.keys[-3:][choice % len(self.keys[-3:])]
         # Not in the context of these requests: code of a request that ends its own session's old
-        # key, while a new one waits, is another matter (`lifecycle._cycling`).
+        # key, while a new one waits, is another matter (`session.context`).
         elsewhere, store = contextvars.Context(), self.engine.SessionStore()
         if self.run is None:
             elsewhere.run(store.delete, key)
@@ -230,7 +230,7 @@ class Overlaps(RuleBasedStateMachine):
         request.key = session.key
 
     def _compare(self) -> None:
-        """Let somebody come with every key that was ever given."""
+        """Let a client come with every key that was ever given."""
         for key in self.keys[-6:]:
             assert self._open(key).entries() == self.model.seen_by(key)
 

@@ -79,7 +79,7 @@ def test_a_wrong_setting_is_an_error_with_an_id_and_a_hint(check_id: str) -> Non
     assert "(got " in str(message.msg)
 
 
-def test_all_wrong_settings_are_told_at_once() -> None:
+def test_all_wrong_settings_are_reported_together() -> None:
     # E005 compares two settings that are right by themselves.
     expected = set(IDS_OF_WRONG_SETTINGS) - {"multisession.E005"}
     wrong: dict[str, Any] = {}

@@ -104,7 +104,7 @@ def test_a_site_in_development_may_be_exposed(settings: Settings, number: str) -
     assert ids() == []
 
 
-def test_all_that_exposes_a_site_is_told_at_once(settings: Settings) -> None:
+def test_all_that_exposes_a_site_is_reported_together(settings: Settings) -> None:
     expose(settings, *(number for number in EXPOSURES if number != "W127"))
     # Python's None is no attribute; "None" without Secure is an error already.
     settings.SESSION_COOKIE_SAMESITE = None

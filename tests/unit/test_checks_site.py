@@ -567,7 +567,7 @@ def test_an_idle_timeout_that_the_absolute_one_forestalls_is_a_warning(settings:
     assert message.hint
 
 
-def test_an_idle_timeout_that_nobody_set_may_be_forestalled_too(settings: Settings) -> None:
+def test_an_idle_timeout_that_is_not_set_may_be_forestalled_too(settings: Settings) -> None:
     settings.MULTISESSION_ABSOLUTE_TIMEOUT = DAY
     settings.SESSION_COOKIE_AGE = 14 * DAY
     message = only_message()
@@ -636,7 +636,7 @@ def test_a_resolver_of_an_entry_that_is_never_merged_is_a_warning(settings: Sett
 # All at once
 
 
-def test_what_is_wrong_with_the_site_and_with_our_settings_is_told_at_once(
+def test_what_is_wrong_with_the_site_and_with_our_settings_is_reported_together(
     settings: Settings,
 ) -> None:
     settings.MULTISESSION_MAX_SIZE = 0

@@ -11,8 +11,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from django_multisession import conf, keys, resolvers, sealing
+from django_multisession import conf, resolvers
 from django_multisession.configuration import Problem
+from django_multisession.core import keys, signing
 from django_multisession.setting_reader import EXAMPLES, SettingReader
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ OURS = (
 )
 PASSWORD = "hunter2"
 
-PERIOD_EXPECTED = "a timedelta or a number of seconds, at least one second"
+PERIOD_EXPECTED = "a timedelta or a number of seconds, from one second to 100 years"
 TIMEOUT_EXPECTED = f"{PERIOD_EXPECTED}, or None"
 NO_TIMEOUTS: dict[str, Any] = {
     "zero": 0,
@@ -319,7 +320,7 @@ def test_an_engine_without_its_options_is_a_problem(
     assert problem.message == (
         f"{expected} (got nothing) for SESSION_ENGINE 'django_multisession.engines.{engine}'."
     )
-    # Whoever installed from a package index has no docs directory.
+    # An installation from a package index has no docs directory.
     assert problem.hint == EXAMPLES[engine]
 
 
@@ -354,7 +355,7 @@ WRONG: dict[str, Any] = {
 }
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_everything_that_is_wrong_is_reported_together() -> None:
     with override_settings(**WRONG), pytest.raises(ImproperlyConfigured) as caught:
         conf.config()
     for name in WRONG:
@@ -381,7 +382,7 @@ def test_no_repr_holds_a_password_or_a_key(settings: Settings) -> None:
     settings.MULTISESSION_MONGODB = {"URI": "mongodb://localhost", "password": PASSWORD}
     config = conf.config()
     assert PASSWORD not in f"{config!r} {config}"
-    for key in (*config.signing_keys, *config.sealing_keys):
+    for key in (*config.signing_keys, *config.record_keys):
         assert repr(key) not in repr(config)
 
 
@@ -394,7 +395,7 @@ def test_a_wrong_cookie_age_is_one_problem(settings: Settings, value: Any) -> No
     problem = only_problem()
     assert problem.check_id == "multisession.E012"
     assert problem.message == (
-        f"SESSION_COOKIE_AGE must be a number of seconds, at least one (got {value!r})."
+        f"SESSION_COOKIE_AGE must be a number of seconds, from one to 3155760000 (got {value!r})."
     )
     assert problem.hint
 
@@ -428,7 +429,7 @@ def test_what_the_checks_judge_has_defaults_for_what_is_wrong_and_no_keys() -> N
     assert config.max_size == conf.DEFAULT_MAX_SIZE
     assert config.on_interrupted == "error"
     assert config.resolvers == {}
-    assert config.signing_keys == config.sealing_keys == ()
+    assert config.signing_keys == config.record_keys == ()
 
 
 def test_what_the_settings_say_is_read_once() -> None:
@@ -456,7 +457,7 @@ def test_the_keys_come_from_the_secret_key_and_then_its_fallbacks() -> None:
         config = conf.config()
     secrets = (b"now", b"before", b"long before")
     assert config.signing_keys == tuple(map(keys.derive, secrets))
-    assert config.sealing_keys == tuple(map(sealing.derive, secrets))
+    assert config.record_keys == tuple(map(signing.derive, secrets))
 
 
 def test_a_secret_key_may_be_bytes() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_multisession import keys
+from django_multisession.core import keys
 
 CURRENT, FALLBACK, OTHERS = (keys.derive(secret) for secret in (b"now", b"before", b"elsewhere"))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_multisession.records import (
+from django_multisession.core.records import (
     EXPIRY_SLACK,
     LONGEST_AGE,
     MISSING,
@@ -46,7 +46,7 @@ moments = st.datetimes(
 
 def a_record(**changes: object) -> Record:
     record = Record(
-        payload=b"sealed",
+        payload=b"signed",
         revisions=("mine", "third", "second", "first"),
         created_at=NOW,
         began_at=NOW,

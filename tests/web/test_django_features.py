@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.cache import cache
 
+from django_multisession.testing.driver_fixtures import make_end
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
 from tests.web.conftest import MIDDLEWARE
-from tests.web.pages import log_in, put, read
+from tests.web.pages import log_in, put, read, user
 from tests.web.visits import Visit, page
 
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ def test_a_token_from_before_login_is_refused_and_a_new_one_is_taken(
     new = browser.get(browser.path("token")).body.decode()
     taken = browser.post(browser.path("buy"), {"what": "tea", "csrfmiddlewaretoken": new})
     assert taken.answer == ["tea"]
+
+
+@pytest.mark.usefixtures("tokens_in_sessions")
+def test_a_form_is_taken_right_after_its_session_was_ended_from_elsewhere(
+    browser: Browser, engine: Engine
+) -> None:
+    browser.visit(log_in("ada"))
+    engine.driver.delete(browser.storage_key, make_end())
+    token = browser.get(browser.path("token")).body.decode()
+    taken = browser.post(browser.path("buy"), {"what": "tea", "csrfmiddlewaretoken": token})
+    assert taken.answer == ["tea"]
+    assert browser.visit(user).answer == ""
 
 
 @pytest.mark.usefixtures("tokens_in_sessions")

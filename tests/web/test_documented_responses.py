@@ -22,6 +22,7 @@ from django_multisession.exceptions import (
     StoreUnavailable,
 )
 from django_multisession.interruption import SessionEnded
+from django_multisession.testing.driver_fixtures import make_end
 from tests.engine_fixtures import Engine, use_engine
 from tests.web.browser import Browser, Reply
 from tests.web.conftest import DJANGOS
@@ -44,6 +45,7 @@ class Site:
     browser: Browser
     settings: Settings
     clock: Clock
+    engine: Engine
 
     def with_session(self) -> Browser:
         self.browser.visit(put(cart=["tea"]))
@@ -54,6 +56,18 @@ class Site:
         late = self.with_session().copy()
         self.browser.visit(log_in("ada"))
         return late
+
+    def logged_out(self) -> Browser:
+        """Return a browser with the cookie from before a logout in another tab."""
+        late = self.with_session().copy()
+        self.browser.visit(log_out)
+        return late
+
+    def ended_from_elsewhere(self) -> Browser:
+        """Return a browser whose session was ended by its key."""
+        browser = self.with_session()
+        self.engine.driver.delete(browser.storage_key, make_end())
+        return browser
 
     def long_after(self) -> Browser:
         """Return a browser whose session is due to be touched."""
@@ -154,15 +168,32 @@ SCENARIOS: dict[str, Callable[[Site], Reply]] = {
     "brings an expired session's cookie, changes": lambda site: site.expired().visit(
         put(city="Rome")
     ),
-    "brings an ended session's cookie, reads": lambda site: site.late().visit(read),
-    "brings an ended session's cookie, changes": lambda site: site.late().visit(put(city="Rome")),
-    "brings an ended session's cookie, calls `login()`": lambda site: site.late().visit(
+    "brings the cookie from before a login, reads": lambda site: site.late().visit(read),
+    "brings the cookie from before a login, changes": lambda site: site.late().visit(
+        put(city="Rome")
+    ),
+    "brings the cookie from before a login, calls `login()`": lambda site: site.late().visit(
         log_in("ada")
     ),
-    "brings an ended session's cookie, calls `logout()`": lambda site: site.late().visit(log_out),
-    "brings an ended session's cookie, every request is saved": lambda site: site.saving_always(
-        site.late()
-    ).visit(untouched),
+    "brings the cookie from before a login, calls `logout()`": lambda site: site.late().visit(
+        log_out
+    ),
+    "brings the cookie from before a login, every request is saved": lambda site: (
+        site.saving_always(site.late()).visit(untouched)
+    ),
+    "brings a logged-out session's cookie, reads": lambda site: site.logged_out().visit(read),
+    "brings a logged-out session's cookie, changes": lambda site: site.logged_out().visit(
+        put(city="Rome")
+    ),
+    "brings a logged-out session's cookie, calls `logout()`": lambda site: site.logged_out().visit(
+        log_out
+    ),
+    "brings the cookie of a session ended from elsewhere, reads": lambda site: (
+        site.ended_from_elsewhere().visit(read)
+    ),
+    "brings the cookie of a session ended from elsewhere, changes": lambda site: (
+        site.ended_from_elsewhere().visit(put(city="Rome"))
+    ),
     "reads, a touch is due, a logout is faster": overtaken_by_a_logout,
     "uses no session, every request is saved": lambda site: site.saving_always(
         site.with_session()
@@ -199,7 +230,7 @@ def engine(settings: Settings, running_servers: Running) -> Engine:
 
 @pytest.fixture
 def played(browser: Browser, settings: Settings, clock: Clock, engine: Engine) -> Site:
-    return Site(browser, settings, clock)
+    return Site(browser, settings, clock, engine)
 
 
 def table(page_name: str, columns: int) -> dict[str, tuple[str, ...]]:

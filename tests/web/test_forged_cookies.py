@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.utils.encoding import force_bytes
 
-from django_multisession import keys
+from django_multisession.core import keys
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
 from tests.web.conftest import Count

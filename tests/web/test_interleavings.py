@@ -23,7 +23,7 @@ from django.utils import timezone
 from django_multisession.testing.interleaving_contract import faults
 from django_multisession.testing.interleaving_model import KEPT, NAMES, OK, REMOVED, SET, Pair
 from django_multisession.testing.interleaving_play import (
-    AT_ONCE,
+    CONCURRENT,
     PAIRS,
     PATIENCE,
     allowed,
@@ -120,7 +120,7 @@ class Turns:
     """Whose phase comes next; when the order is played out, everybody's."""
 
     def __init__(self, order: str) -> None:
-        self._order = list("AB" if order == AT_ONCE else order)
+        self._order = list("AB" if order == CONCURRENT else order)
 
     def is_turn_of(self, name: str) -> bool:
         return not self._order or self._order[0] == name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from django_multisession.records import Record
+from django_multisession.core.records import Record
 from django_multisession.testing.driver_fixtures import make_end
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
@@ -172,7 +172,7 @@ def test_a_device_whose_session_was_ended_is_logged_out_without_a_cookie(
     assert reply.cookies == {}
 
 
-def test_a_device_whose_session_was_ended_can_log_in_at_once(
+def test_a_device_whose_session_was_ended_can_log_in_immediately(
     browser: Browser, engine: Engine
 ) -> None:
     browser.visit(log_in("ada"))
@@ -190,3 +190,75 @@ def test_logging_out_of_an_ended_session_deletes_the_cookie(
     browser.visit(log_in("ada"))
     engine.driver.delete(browser.storage_key, make_end())
     assert browser.visit(log_out).deletes_the_cookie
+
+
+def test_a_device_whose_session_was_ended_from_elsewhere_begins_one_new_session(
+    browser: Browser, engine: Engine, count_stored: Count
+) -> None:
+    browser.visit(log_in("ada"))
+    late, before = browser.copy(), count_stored()
+    engine.driver.delete(browser.storage_key, make_end())
+    assert browser.visit(put(city="Rome")).new_key not in (None, late.key)
+    # It took the tombstone's place, so a second tab can't begin another one.
+    reply = late.visit(put(city="Oslo"))
+    assert (reply.status, dict(reply.cookies)) == (400, {})
+    assert browser.visit(read).answer == {"city": "Rome"}
+    # The tombstone and the new session.
+    assert count_stored() == before + 1
+
+
+def test_a_late_logout_leaves_the_new_login_alone(browser: Browser, engine: Engine) -> None:
+    late = log_in_and_keep_the_old_cookie(browser)
+    reply = late.visit(log_out)
+    assert (reply.status, dict(reply.cookies)) == (200, {})
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_logout_under_way_during_a_login_leaves_it_alone(
+    browser: Browser, engine: Engine
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    other = browser.copy()
+    reply = browser.visit(meanwhile(other, log_in("ada"), log_out))
+    assert (reply.status, dict(reply.cookies)) == (200, {})
+    assert other.visit(user).answer == "ada"
+
+
+@pytest.mark.parametrize("is_under_way", [True, False])
+def test_a_logout_ends_a_session_that_another_request_gave_a_new_key(
+    browser: Browser, engine: Engine, *, is_under_way: bool
+) -> None:
+    browser.visit(log_in("ada"))
+    other = browser.copy()
+    if is_under_way:
+        reply = browser.visit(meanwhile(other, cycle, log_out))
+    else:
+        other.visit(cycle)
+        reply = browser.visit(log_out)
+    assert reply.deletes_the_cookie
+    assert other.visit(user).answer == ""
+    assert not isinstance(engine.driver.get(other.storage_key), Record)
+
+
+@pytest.mark.parametrize("is_under_way", [True, False])
+def test_a_login_ends_what_a_new_key_made_of_its_session(
+    browser: Browser, engine: Engine, *, is_under_way: bool
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    other = browser.copy()
+    if is_under_way:
+        browser.visit(meanwhile(other, cycle, log_in("ada")))
+    else:
+        other.visit(cycle)
+        browser.visit(log_in("ada"))
+    assert browser.visit(user).answer == "ada"
+    assert browser.visit(read).answer == {}
+    assert not isinstance(engine.driver.get(other.storage_key), Record)
+
+
+def test_two_logins_on_one_session_both_live(browser: Browser, engine: Engine) -> None:
+    browser.visit(put(cart=["tea"]))
+    other = browser.copy()
+    browser.visit(meanwhile(other, log_in("bob"), log_in("ada")))
+    assert browser.visit(user).answer == "ada"
+    assert other.visit(user).answer == "bob"

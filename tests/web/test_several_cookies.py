@@ -9,17 +9,17 @@ import pytest
 from django.conf import settings as site_settings
 from django.http import HttpRequest
 
-from django_multisession import keys
 from django_multisession.conf import config
-from django_multisession.records import Record
-from django_multisession.session_state import MOST_OTHER_KEYS
+from django_multisession.core import keys
+from django_multisession.core.records import Reason, Record
+from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.testing.driver_fixtures import make_end
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser, Reply
 from tests.web.conftest import MIDDLEWARE, OURS
 from tests.web.pages import log_in, log_out, put, read, untouched, user
-from tests.web.visits import Body, page
+from tests.web.visits import Body, Visit, page
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -99,6 +99,10 @@ def test_of_two_live_sessions_the_first_is_taken(browser: Browser, engine: Engin
     assert bring(browser, read, oslo, rome).answer == {"city": "Oslo"}
 
 
+async def cycle(visit: Visit) -> None:
+    await visit.session.cycle_key()
+
+
 def test_what_is_written_goes_to_the_session_that_was_read(
     browser: Browser, engine: Engine
 ) -> None:
@@ -122,11 +126,54 @@ def test_an_ended_session_beside_a_forgotten_one_keeps_its_cookie_untouched(
     forgotten = key_of(browser, city="Oslo")
     clock.advance(seconds=site_settings.SESSION_COOKIE_AGE + 1)
     ended = key_of(browser, city="Rome")
-    engine.driver.delete(storage_key_of(browser, ended), make_end())
+    engine.driver.delete(storage_key_of(browser, ended), make_end(Reason.LEFT))
     for both in [(ended, forgotten), (forgotten, ended)]:
         reply = bring(browser, read, *both)
         assert (reply.answer, dict(reply.cookies)) == ({}, {})
         assert bring(browser, put(city="Oslo"), *both).status == 400
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_after_an_end_from_elsewhere_one_write_begins_a_new_session(
+    browser: Browser, engine: Engine, clock: Clock, is_first: bool
+) -> None:
+    forgotten = key_of(browser, city="Oslo")
+    clock.advance(seconds=site_settings.SESSION_COOKIE_AGE + 1)
+    ended = key_of(browser, city="Rome")
+    engine.driver.delete(storage_key_of(browser, ended), make_end(Reason.ENDED))
+    both = (ended, forgotten) if is_first else (forgotten, ended)
+    reply = bring(browser, read, *both)
+    assert (reply.answer, dict(reply.cookies)) == ({}, {})
+    new = bring(browser, put(city="Oslo"), *both).new_key
+    assert new not in (None, *both)
+    assert bring(browser, put(city="Bonn"), *both).status == 400
+    assert bring(browser, read, new).answer == {"city": "Oslo"}
+
+
+@pytest.mark.parametrize("is_login", [True, False], ids=["login", "cycle_key"])
+def test_a_cookie_whose_session_has_a_new_key_hides_the_next_one(
+    browser: Browser, engine: Engine, *, is_login: bool
+) -> None:
+    """The response must not set the next cookie over the one that is on its way."""
+    late, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
+    new = bring(browser, log_in("ada") if is_login else cycle, late).new_key
+    assert bring(browser, read, late, live).answer == {}
+    reply = bring(browser, put(tea="green"), late, live)
+    assert (reply.status, dict(reply.cookies)) == (400, {})
+    assert bring(browser, read, live).answer == {"city": "Rome"}
+    # The new key's own cookie is found behind the old one.
+    assert bring(browser, read, late, new).answer == {"city": "Oslo"}
+
+
+def test_a_logout_ends_what_a_new_key_made_of_an_earlier_cookie(
+    browser: Browser, engine: Engine
+) -> None:
+    late, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
+    new = bring(browser, cycle, late).new_key
+    assert new is not None
+    assert bring(browser, log_out, late, live).deletes_the_cookie
+    for key in (new, live):
+        assert not isinstance(engine.driver.get(storage_key_of(browser, key)), Record)
 
 
 def test_a_login_with_several_cookies_is_a_login(browser: Browser, engine: Engine) -> None:
@@ -196,7 +243,7 @@ def test_no_key_is_logged(
     with caplog.at_level(logging.DEBUG):
         bring(browser, read, FORGED, "short", live)
     refused = [line for line in caplog.messages if "refused" in line]
-    assert len(refused) == 2
+    assert len(refused) == 1
     assert not any(key in caplog.text for key in (FORGED, live))
 
 

@@ -9,7 +9,7 @@ import pymongo
 import pytest
 import redis
 
-from django_multisession import keys
+from django_multisession.core import keys
 from tests.engine_fixtures import Engine
 from tests.web.conftest import OURS
 

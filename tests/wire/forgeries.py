@@ -7,7 +7,7 @@ import random
 import string
 from collections.abc import Callable, Iterator, Sequence
 
-from django_multisession import keys
+from django_multisession.core import keys
 
 ALPHABET = string.ascii_letters + string.digits + "-_"
 RANDOM_LENGTH = 22

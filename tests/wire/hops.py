@@ -31,7 +31,7 @@ class Hops:
 
 
 def hops(*functions: str) -> Hops:
-    """Return those of a request in which `sync_to_async` calls *functions*, and nobody hops besides."""
+    """Return those of a request in which `sync_to_async` calls *functions*, and nothing else hops."""
     return Hops(functions=list(functions), calls=len(functions))
 
 

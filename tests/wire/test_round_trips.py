@@ -96,6 +96,7 @@ def counted(scenario: Scenario) -> Callable[..., None]:
             ("write", {"name": "second"}),
             # Django's middleware saves it from a thread, over a connection of its own.
             ("write_and_leave_it", {"name": "third"}),
+            ("cycle", {}),
             ("login", {"user": "ada"}),
             ("read", {}),
             ("logout", {}),
@@ -268,3 +269,75 @@ async def test_logging_in_again_costs_two(engine: Any, proxy: TCPProxy, visitor:
     await visitor.get("login", user="ada")
     assert visitor.key != key
     assert proxy.round_trips == 2
+
+
+@every_server
+@counted
+async def test_a_logout_costs_one_more_for_each_new_key_that_it_follows(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="first")
+    late = visitor.copy()
+    for _ in range(2):
+        await visitor.get("cycle")
+    proxy.reset()
+    response = await late.get("flush")
+    assert (response.status_code, session_cookie(response)) == (200, "")
+    assert (proxy.round_trips, len(proxy.commands)) == (3, 3), proxy.commands
+    assert (await visitor.get("read")).json() == {"name": None}
+
+
+@every_server
+@counted
+async def test_a_logout_that_meets_a_login_costs_one(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="first")
+    late = visitor.copy()
+    await visitor.get("login", user="ada")
+    proxy.reset()
+    response = await late.get("flush")
+    assert (response.status_code, session_cookie(response)) == (200, None)
+    assert proxy.round_trips == 1
+
+
+@every_server
+@counted
+async def test_a_login_costs_one_more_for_each_new_key_that_it_follows(
+    engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await visitor.get("write", name="first")
+    late = visitor.copy()
+    await visitor.get("cycle")
+    proxy.reset()
+    await late.get("login", user="ada")
+    # The tombstone, the session that it names, and the move that ends that one.
+    assert proxy.round_trips == 3, proxy.commands
+    assert (await late.get("user")).json() == {"user": "ada"}
+    assert (await visitor.get("read")).json() == {"name": None}
+
+
+@pytest.mark.parametrize("page", ["write", "login"])
+@every_server
+@counted
+async def test_the_successor_of_an_ended_session_costs_what_a_change_costs(
+    page: str, engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    # The first claim of all brings its script to a Redis that has just started.
+    for client in (visitor.stranger(), visitor):
+        await client.get("write", name="first")
+        ended = client.key
+        await end_from_elsewhere(engine, ended, is_async=client.is_async)
+        proxy.reset()
+        response = await client.get(page, **QUERIES[page])
+        assert response.status_code == 200
+        assert client.key != ended
+    # The tombstone, and the claim: one move.
+    assert (proxy.round_trips, len(proxy.commands)) == (2, 2), proxy.commands
+
+
+async def end_from_elsewhere(engine: Any, key: str | None, *, is_async: bool) -> None:
+    if is_async:
+        await engine.SessionStore().adelete(key)
+    else:
+        engine.SessionStore().delete(key)

@@ -1,4 +1,4 @@
-"""Code that goes on with a session that got its new key, although nobody heard so."""
+"""Code that goes on with a session whose new key was stored, although the answer was lost."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from django_multisession.core.records import Record
 from django_multisession.interruption import SessionEnded
-from django_multisession.records import Record
-from django_multisession.responding import CookieAnswer
+from django_multisession.session.respond import CookieAnswer
 from django_multisession.signals import session_cycled, session_ended
 from django_multisession.testing.engine_fixtures import USER_ID, heard, storage_key
 from django_multisession.testing.verbs import Run
@@ -79,7 +79,7 @@ def test_a_session_that_got_another_key_since_lies_under_that_one(
     assert open_session(between).entries() == open_session(key).entries() == {}
 
 
-def test_a_login_after_it_begins_the_session_anew(
+def test_a_login_after_it_begins_a_new_session(
     open_session: Open, save_unheard: Unheard, engine: Engine, clock: Clock
 ) -> None:
     session = open_session(begun(open_session, cart="tea"))
@@ -96,10 +96,10 @@ def test_a_login_after_it_begins_the_session_anew(
     assert record.began_at == clock.now
 
 
-def test_a_session_that_moved_long_ago_is_neither_gone_on_with_nor_ended(
+def test_a_session_that_moved_long_ago_is_gone_on_with_where_its_own_move_put_it(
     open_session: Open, save_unheard: Unheard, engine: Engine, settings: Settings
 ) -> None:
-    """Where nothing is left to tell a move from an end, nothing may be revived."""
+    """The tombstone is gone by then, but the record under the new key shows this request's write."""
     key = begun(open_session, cart="tea")
     session = open_session(key)
     session.cycle_key()
@@ -108,9 +108,25 @@ def test_a_session_that_moved_long_ago_is_neither_gone_on_with_nor_ended(
     collect(engine, settings, storage_key(key))
     assert engine.driver.get(storage_key(key)) is None
     session["name"] = "after"
+    session.save()
+    assert open_session(moved).entries() == {"cart": "tea", "name": "after"}
+
+
+def test_a_session_that_moved_long_ago_and_was_ended_stays_ended(
+    open_session: Open, save_unheard: Unheard, engine: Engine, settings: Settings
+) -> None:
+    key = begun(open_session, cart="tea")
+    session = open_session(key)
+    session.cycle_key()
+    save_unheard(session, MOVING[engine.kind])
+    moved = session.key
+    open_session(moved).flush()
+    for place in (key, moved):
+        collect(engine, settings, storage_key(place))
+    session["name"] = "after"
     with pytest.raises(SessionEnded):
         session.save()
-    assert open_session(moved).entries() == {"cart": "tea"}
+    assert open_session(moved).entries() == open_session(key).entries() == {}
 
 
 def test_a_login_by_hand_after_it_gets_a_key_of_its_own(

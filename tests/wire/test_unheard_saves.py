@@ -1,4 +1,4 @@
-"""Code that goes on with a session whose save was made, although nobody heard so."""
+"""Code that goes on with a session whose save was made, although its answer was lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.interruption import SessionEnded
-from django_multisession.responding import CookieAnswer
+from django_multisession.session.respond import CookieAnswer
 from django_multisession.signals import session_merged
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine_fixtures import heard
@@ -83,7 +83,9 @@ def test_a_change_that_is_taken_back_is_taken_back_in_the_store(
     assert open_session(key).entries() == {"name": "before"}
 
 
-def test_a_save_that_nobody_else_met_is_no_merge(open_session: Open, save_unheard: Unheard) -> None:
+def test_a_save_that_no_other_save_met_is_no_merge(
+    open_session: Open, save_unheard: Unheard
+) -> None:
     session = open_session(begun(open_session, visits=1))
     session["visits"] = 3
     save_unheard(session)
@@ -203,7 +205,7 @@ def test_a_save_that_was_cancelled_at_any_await_is_known_if_it_was_made(
 def test_a_use_that_could_not_be_noted_sets_no_cookie(
     open_session: Open, proxy: TCPProxy, clock: Clock
 ) -> None:
-    """It may be an old one: somebody may have logged in elsewhere meanwhile."""
+    """It may be an old one: another request may have logged in meanwhile."""
     session = open_session(begun(open_session, name="ada"))
     clock.advance(seconds=5 * 60)
     session = open_session(session.key)

@@ -17,6 +17,7 @@ PAGES = (
     "login_and_leave_it",
     "logout",
     "flush",
+    "cycle",
 )
 
 urlpatterns = [

@@ -94,3 +94,14 @@ def flush(request: HttpRequest) -> HttpResponse:
 async def aflush(request: HttpRequest) -> HttpResponse:
     await request.session.aflush()
     return HttpResponse()
+
+
+def cycle(request: HttpRequest) -> HttpResponse:
+    request.session.cycle_key()
+    return HttpResponse()
+
+
+async def acycle(request: HttpRequest) -> HttpResponse:
+    await request.session.acycle_key()
+    await request.session.asave()
+    return HttpResponse()

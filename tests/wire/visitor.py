@@ -1,4 +1,4 @@
-"""Somebody who visits the site, through Django's handler for WSGI or the one for ASGI."""
+"""A client that visits the site, through Django's handler for WSGI or the one for ASGI."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Visitor:
         return type(self)(is_async=self.is_async, key=self.key)
 
     def stranger(self) -> Self:
-        """Return somebody who was never here."""
+        """Return a client that was never here."""
         return type(self)(is_async=self.is_async)
 
     async def get(self, page: str, **query: str) -> Response:

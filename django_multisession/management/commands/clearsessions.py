@@ -19,12 +19,12 @@ from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 from tqdm import tqdm
 
-from django_multisession import conf, conversation
+from django_multisession import conf
 from django_multisession.drivers.base import Driver
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management import clearing
 from django_multisession.management.clearing import Limits, Tally
-from django_multisession.store import PURGE_BATCH, DriverSessionStore
+from django_multisession.session.store import PURGE_BATCH, DriverSessionStore
 
 #: A log gets a line so often; a run that is over before gets none but the last.
 LINE_SECONDS = 60
@@ -110,7 +110,7 @@ class Command(clearsessions.Command):
         expired = _total(driver, now) if is_seen else None
         with _StopSignals() as signals:
             tallies = clearing.clear(
-                lambda limit: conversation.hold(conversation.purge_expired(now, limit), driver),
+                lambda limit: driver.purge_expired(now, limit),
                 limits,
                 elapsed,
                 signals.first,
@@ -197,14 +197,14 @@ def _limits(options: Mapping[str, Any]) -> Limits:
 
 def _counting(driver: Driver) -> Iterator[Tally]:
     elapsed = _stopwatch()
-    expired = conversation.hold(conversation.count_expired(timezone.now()), driver)
+    expired = driver.count_expired(timezone.now())
     yield Tally(is_dry_run=True, expired=expired, seconds=elapsed())
 
 
 def _total(driver: Driver, now: datetime) -> int | None:
     """Return how many there are to remove; None if counting so many takes the server too long."""
     try:
-        return conversation.hold(conversation.count_expired(now), driver)
+        return driver.count_expired(now)
     except StoreUnavailable:
         # Where the server is down, the first batch tells.
         return None

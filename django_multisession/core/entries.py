@@ -1,0 +1,192 @@
+"""The dict behind ``request.session``: remembers what was written and what was handed out.
+
+Django sees ``session["cart"] = [...]`` and misses ``session["cart"].append(...)``. Here a value that
+can change in place is compared with the stored one when the session is asked whether it changed. A
+page that reads plain values (strings, numbers) pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from django_multisession.core.secret import SecretEntries
+from django_multisession.core.values import ABSENT, PLAIN_TYPES, is_same
+
+_NOT_GIVEN = object()
+_SURE_TYPES = PLAIN_TYPES | {type(ABSENT)}
+
+
+class Entries(dict[str, Any]):
+    """Entries of one session, as a request reads and changes them.
+
+    Attributes:
+        clock: Grows with every write, so that a save knows which writes it covers.
+        written: Name → when it was last set or deleted, since the last acknowledged save.
+        handed_out: Names of values that can change in place and may be held by code.
+        replaced: Name → the plain value (or its absence) that the first write since then replaced.
+        cleared_at: When `cleared` made this, until a save has stored it.
+    """
+
+    __slots__ = ("cleared_at", "clock", "handed_out", "replaced", "written")
+
+    def __init__(self, entries: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        super().__init__(entries)
+        self.clock = 0
+        self.written: dict[str, int] = {}
+        self.handed_out: set[str] = set()
+        self.replaced: dict[str, Any] = {}
+        self.cleared_at: int | None = None
+
+    @classmethod
+    def cleared(cls) -> Entries:
+        """Return no entries, in place of every stored one."""
+        entries = cls()
+        entries.clock = entries.cleared_at = 1
+        return entries
+
+    def go_on_from(self, earlier: Entries) -> None:
+        """Count later than *earlier*: a save of those covers no write of these."""
+        self.clock += earlier.clock + 1
+        self.written = dict.fromkeys(self.written, self.clock)
+        if self.cleared_at is not None:
+            self.cleared_at = self.clock
+
+    @property
+    def has_writes(self) -> bool:
+        """Was an entry set or deleted since the last acknowledged save?"""
+        return bool(self.written) or self.cleared_at is not None
+
+    @property
+    def touched(self) -> set[str]:
+        """Names of the entries that were written or handed out: no other one can have changed."""
+        return {*self.written, *self.handed_out}
+
+    @property
+    def is_surely_changed(self) -> bool:
+        """Was a plain value replaced by another one? False means that a closer look is needed."""
+        return any(
+            type(now := super(Entries, self).get(name, ABSENT)) in _SURE_TYPES
+            and not is_same(before, now)
+            for name, before in self.replaced.items()
+            if type(name) is str
+        )
+
+    def has_nested_change(self, stored: Mapping[str, Any]) -> bool:
+        """Did a value change in place since it was *stored*?"""
+        return any(
+            not is_same(stored.get(name, _NOT_GIVEN), super(Entries, self).get(name, _NOT_GIVEN))
+            for name in self.handed_out
+            if name not in self.written
+        )
+
+    def note_saved(self, clock: int) -> None:
+        """Count every write until *clock* as saved; values that can change stay watched."""
+        self.replaced.clear()
+        for name, written_at in list(self.written.items()):
+            if written_at <= clock:
+                del self.written[name]
+                if type(super().get(name)) not in PLAIN_TYPES:
+                    self.handed_out.add(name)
+        if self.cleared_at is not None and self.cleared_at <= clock:
+            self.cleared_at = None
+
+    def plain(self) -> SecretEntries:
+        """Return a copy that watches nothing."""
+        return SecretEntries(self)
+
+    def take(self, entries: Mapping[str, Any]) -> None:
+        """Hold *entries* from now on, in place: code may hold this dict. No write is noted."""
+        self.replaced.clear()
+        super().clear()
+        super().update(entries)
+        self.handed_out &= self.keys()
+
+    def __repr__(self) -> str:
+        """Return how many there are: error pages show the reprs of locals."""
+        return f"<{len(self)} session entries>"
+
+    # Reading
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if type(value) not in PLAIN_TYPES:
+            self.handed_out.add(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """See dict.get()."""
+        value = super().get(name, _NOT_GIVEN)
+        if value is _NOT_GIVEN:
+            return default
+        if type(value) not in PLAIN_TYPES:
+            self.handed_out.add(name)
+        return value
+
+    def values(self) -> Any:
+        """See dict.values()."""
+        self._hand_out_all()
+        return super().values()
+
+    def items(self) -> Any:
+        """See dict.items()."""
+        self._hand_out_all()
+        return super().items()
+
+    def _hand_out_all(self) -> None:
+        self.handed_out.update(
+            name for name, value in super().items() if type(value) not in PLAIN_TYPES
+        )
+
+    # Writing
+
+    def _note_write(self, name: str) -> None:
+        """Note that *name* is about to be set or deleted."""
+        self.clock += 1
+        if name not in self.written:
+            before = super().get(name, ABSENT)
+            if type(before) in _SURE_TYPES:
+                self.replaced[name] = before
+        self.written[name] = self.clock
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._note_write(name)
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        if name in self:
+            self._note_write(name)
+        super().__delitem__(name)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """See dict.pop()."""
+        if name in self:
+            self._note_write(name)
+        return super().pop(name, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """See dict.popitem()."""
+        name = next(reversed(self)) if self else ""
+        if name in self:
+            self._note_write(name)
+        return super().popitem()
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """See dict.setdefault()."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def update(self, *others: Any, **more: Any) -> None:
+        """See dict.update()."""
+        for name, value in dict(*others, **more).items():
+            self[name] = value
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # dict's own overloads
+        self.update(other)
+        return self
+
+    def clear(self) -> None:
+        """See dict.clear()."""
+        for name in list(self):
+            del self[name]

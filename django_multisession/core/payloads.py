@@ -1,0 +1,131 @@
+"""Session entries ↔ the body that `signing` signs: serialize, then compress what is worth it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from django_multisession.exceptions import BadPayload, EntryNotSerializable, SessionTooLarge
+
+_PLAIN = b"\x00"
+_DEFLATED = b"\x01"
+
+#: Bodies shorter than this are stored as they are: deflating them costs time and saves no packet.
+COMPRESSION_THRESHOLD = 1024
+
+#: What inflating may yield at most, in bytes. Larger than any ``MULTISESSION_MAX_SIZE``, so that
+#: lowering the setting leaves stored sessions readable; bounded, because bytes lie (zip bombs).
+INFLATED_LIMIT = 16 * 1024 * 1024
+
+
+class Serializer(Protocol):
+    """What ``SESSION_SERIALIZER`` names."""
+
+    def dumps(self, obj: Any, /) -> bytes:
+        """Return *obj* as bytes."""
+
+    def loads(self, data: bytes, /) -> Any:
+        """Return what `dumps` was given."""
+
+
+def serialize(entries: Mapping[str, Any], serializer: Serializer) -> bytes:
+    """Return *entries* as bytes.
+
+    Raises:
+        EntryNotSerializable: The serializer cannot take one of the entries.
+    """
+    try:
+        serialized = serializer.dumps(dict(entries))
+    except Exception:  # noqa: BLE001  (whatever a serializer raises)
+        serialized = None
+    # Raised out here: the frames behind the serializer's own error hold the entries, and an error
+    # page shows what frames hold. So does this frame, until it lets go of them.
+    if serialized is None:
+        refusal = _not_serializable(entries, serializer)
+        del entries
+        raise refusal
+    return serialized
+
+
+def require_size(
+    serialized: bytes, entries: Mapping[str, Any], serializer: Serializer, max_size: int
+) -> None:
+    """Refuse *entries* that take more than *max_size* bytes as *serialized*.
+
+    Raises:
+        SessionTooLarge: They do; names the biggest.
+    """
+    if len(serialized) <= max_size:
+        return
+    sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
+    biggest = max(sizes, key=sizes.__getitem__)
+    size = len(serialized)
+    # An error page shows what frames hold.
+    del serialized, entries
+    raise SessionTooLarge(
+        f"A session must be at most {max_size} bytes, MULTISESSION_MAX_SIZE (got {size}); "
+        f"its biggest entry is {biggest!r} with {sizes[biggest]} bytes."
+    )
+
+
+def deserialize(serialized: bytes, serializer: Serializer) -> dict[str, Any]:
+    """Return the entries in *serialized*.
+
+    Raises:
+        BadPayload: The serializer cannot read it, or reads something other than a dict.
+    """
+    try:
+        entries = serializer.loads(serialized)
+    except Exception as error:
+        # Whatever a serializer raises (pickle: anything at all), the site must not fall over it.
+        raise BadPayload(f"the serializer cannot read it ({type(error).__name__})") from error
+    if not isinstance(entries, dict):
+        raise BadPayload(f"expected a dict of entries (got {type(entries).__name__})")
+    return entries
+
+
+def compress(serialized: bytes) -> bytes:
+    """Return *serialized* as a body: deflated if that is worth it, behind a byte that says so."""
+    if len(serialized) >= COMPRESSION_THRESHOLD:
+        deflated = zlib.compress(serialized)
+        if len(deflated) < len(serialized):
+            return _DEFLATED + deflated
+    return _PLAIN + serialized
+
+
+def decompress(body: bytes) -> bytes:
+    """Return what `compress` was given.
+
+    Raises:
+        BadPayload: *body* was not made by `compress`, or inflates to more than `INFLATED_LIMIT`.
+    """
+    kind, rest = body[:1], body[1:]
+    if kind == _PLAIN:
+        return rest
+    if kind != _DEFLATED:
+        raise BadPayload("unknown compression")
+    inflater = zlib.decompressobj()
+    try:
+        serialized = inflater.decompress(rest, INFLATED_LIMIT)
+    except zlib.error as error:
+        raise BadPayload("it does not inflate") from error
+    if not inflater.eof or inflater.unused_data:
+        raise BadPayload("it is cut short, has something behind it, or inflates to too much")
+    return serialized
+
+
+def _not_serializable(entries: Mapping[str, Any], serializer: Serializer) -> EntryNotSerializable:
+    culprit = "(all of them together)"
+    for name, value in entries.items():
+        try:
+            serializer.dumps({name: value})
+        except Exception as error:  # noqa: BLE001  (whatever a serializer raises)
+            culprit = f"{name!r}"
+            found = f"{type(value).__name__}: {type(error).__name__}"
+            break
+    else:
+        found = "no single one is at fault"
+    return EntryNotSerializable(
+        f"Session entry {culprit} must be something that SESSION_SERIALIZER can take (got {found})."
+    )

@@ -1,0 +1,29 @@
+"""The sessions of this context that were given a new key.
+
+Code that ends "every session but mine" after a change of password (django-allauth does) ends the old
+key too, by a store object of its own. To end the key that a session is about to leave means to have
+it leave, and not to end the session.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from django_multisession.session.state import Session
+
+_moving: ContextVar[weakref.WeakSet[Session] | None] = ContextVar("moving", default=None)
+
+
+def moving_sessions() -> Iterable[Session]:
+    """Return the sessions of this thread or task that were given a new key."""
+    return tuple(_moving.get() or ())
+
+
+def note_moving(session: Session) -> None:
+    """Note that *session* was given a new key."""
+    # A new set: tasks share the one that their parent had. Weak: it outlives no request.
+    _moving.set(weakref.WeakSet((session, *(_moving.get() or ()))))

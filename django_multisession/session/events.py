@@ -1,0 +1,123 @@
+"""What happened to sessions, and how it is told: by a signal and by a line in a log.
+
+Logged where it is decided; the signal is sent when the verb is over (`store`), so that the steps in
+between do nothing but decide, and a receiver sees the session as it is afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.dispatch import Signal
+
+from django_multisession import signals
+from django_multisession.core.locks import ForkSafeLock
+from django_multisession.drivers.base import security_logger
+
+logger = logging.getLogger("django_multisession")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Telling:
+    """How a kind of event is told; *line* is filled with the event's arguments."""
+
+    logger: logging.Logger
+    level: int
+    line: str
+
+
+TELLINGS: Mapping[Signal, Telling] = {
+    signals.session_created: Telling(logger, logging.DEBUG, "Session %(storage_key)s was created."),
+    signals.session_cycled: Telling(
+        logger,
+        logging.DEBUG,
+        "Session %(old_storage_key)s got a new key (%(reason)s) and is %(storage_key)s now.",
+    ),
+    signals.session_expired: Telling(
+        logger, logging.DEBUG, "Session %(storage_key)s had expired (%(reason)s)."
+    ),
+    signals.session_ended: Telling(
+        logger, logging.DEBUG, "Session %(storage_key)s was ended (%(reason)s)."
+    ),
+    signals.forged_key_refused: Telling(
+        security_logger, logging.WARNING, "A session key that this site did not sign was refused."
+    ),
+    signals.session_merged: Telling(
+        logger,
+        logging.DEBUG,
+        "Two requests' changes of session %(storage_key)s were merged "
+        "(resolved: %(resolved_entries)s; lost: %(lost_entries)s).",
+    ),
+    signals.session_interrupted: Telling(
+        logger,
+        logging.INFO,
+        "Changes of session %(storage_key)s were not saved: it had been ended or moved.",
+    ),
+    signals.outage_began: Telling(
+        logger, logging.ERROR, "The session store does not answer: %(reason)s"
+    ),
+    signals.outage_ended: Telling(
+        logger, logging.WARNING, "The session store answers again, after %(duration)s."
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a session, or to the server."""
+
+    signal: Signal
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def log(event: Event) -> None:
+    """Write the line that *event* gets."""
+    telling = TELLINGS[event.signal]
+    # logging takes an empty mapping for a positional argument.
+    arguments = [event.arguments] if event.arguments else []
+    telling.logger.log(telling.level, telling.line, *arguments)
+
+
+#: A server may refuse one kind of verb and answer the others: a replica reads, one whose memory is
+#: full reads and deletes. Its outage ends when it answers the kind again with which that began.
+_KINDS = {
+    **dict.fromkeys(("get", "count_expired"), "read"),
+    **dict.fromkeys(("delete", "purge_expired"), "end"),
+    **dict.fromkeys(("add", "replace", "move", "touch"), "store"),
+}
+
+
+class OutageWatch:
+    """Tells the first answer that was missing, and the first that came again. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = ForkSafeLock()
+        self._began: tuple[str, datetime] | None = None
+
+    def note_failure(self, verb: str, now: datetime) -> bool:
+        """Note that the server did not answer *verb*; is this where an outage begins?"""
+        with self._lock:
+            is_first = self._began is None
+            if is_first:
+                self._began = (_KINDS[verb], now)
+            return is_first
+
+    def note_answer(self, verb: str, now: Callable[[], datetime]) -> timedelta | None:
+        """Note that the server answered; return how long it had not, if this is where that ends."""
+        # Every call passes here: no lock, and no look at the clock, while all is well.
+        if self._began is None:
+            return None
+        began_at = self._take_beginning(_KINDS[verb])
+        return None if began_at is None else now() - began_at
+
+    def _take_beginning(self, kind: str) -> datetime | None:
+        # Of several threads that come here at once, one has the outage end.
+        with self._lock:
+            if self._began is None or self._began[0] != kind:
+                return None
+            began_at, self._began = self._began[1], None
+        return began_at

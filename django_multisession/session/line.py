@@ -1,0 +1,134 @@
+"""One session's line of keys: what lies under a key, and ending what the session became.
+
+A new key leaves a tombstone under the old one that names its successor by storage key. Reads never
+follow it: whoever has an old cookie doesn't learn the new one. An end does follow it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta
+from typing import Any
+
+from django_multisession import signals
+from django_multisession.conf import config
+from django_multisession.core import payloads, signing
+from django_multisession.core.keys import Verified
+from django_multisession.core.records import EXPIRY_SLACK, Reason, Record, Tombstone
+from django_multisession.core.secret import SecretBytes
+from django_multisession.drivers.base import Driver, log_unreadable
+from django_multisession.exceptions import BadPayload
+from django_multisession.session.state import Session, Snapshot
+from django_multisession.session.steps import Steps, ask
+
+#: How many keys an end follows at most.
+MOST_HOPS = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """A live record with its entries."""
+
+    snapshot: Snapshot
+    entries: dict[str, Any] = dataclasses.field(repr=False)
+
+
+def find(session: Session, key: Verified) -> Steps[Opened | Tombstone | None]:
+    """Return what lies under *key*; what doesn't open is missing."""
+    stored = yield from ask(Driver.get, key.storage_key)
+    return open_record(session, key, stored) if isinstance(stored, Record) else stored
+
+
+def open_record(session: Session, key: Verified, record: Record) -> Opened | None:
+    """Return the live *record* under *key* with its entries; None: no session."""
+    site = session.site
+    now = site.now()
+    if _is_used_in_the_future(record, now):
+        log_unreadable(key.storage_key, "it was last used too far in the future")
+        return None
+    try:
+        binding = signing.Binding.of(key.storage_key, record)
+        compressed, by_fallback = signing.verify(record.payload, binding, config().record_keys)
+        body = SecretBytes(payloads.decompress(compressed))
+        entries = site.loads(body)
+    except BadPayload as problem:
+        log_unreadable(key.storage_key, problem)
+        return None
+    # A timeout that was shortened since the record was written holds immediately.
+    life = site.life(entries, record.began_at)
+    ends_at = life.ends_at(record.touched_at)
+    if (ends_at is not None and ends_at <= now) or not record.is_live(now):
+        deadlines = (life.hard_deadline_at, record.hard_deadline_at)
+        is_absolute = any(moment is not None and moment <= now for moment in deadlines)
+        session.note(
+            signals.session_expired,
+            storage_key=key.storage_key,
+            user_id=record.user_id,
+            reason="absolute" if is_absolute else "idle",
+        )
+        return None
+    return Opened(Snapshot(key, record, body, by_fallback), entries)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class End:
+    """What became of an end.
+
+    Attributes:
+        place: Storage key under which it stopped.
+        tombstone: What lies there now; None: there was nothing.
+        is_made: Was a session ended?
+    """
+
+    place: str
+    tombstone: Tombstone | None
+    is_made: bool = False
+
+    @property
+    def revision(self) -> str:
+        """Token of the write that left the tombstone."""
+        return "" if self.tombstone is None else self.tombstone.revision
+
+    @property
+    def met_login(self) -> bool:
+        """Did a login take the session over, so that a newer cookie is the client's?"""
+        return self.tombstone is not None and self.tombstone.reason is Reason.LOGIN
+
+
+def end(session: Session, place: str, left: Tombstone, reason: str) -> Steps[End]:
+    """End what lies under the storage key *place*, or what the same login session became.
+
+    Args:
+        session: Whose events these are.
+        place: Storage key to begin with.
+        left: The tombstone to leave.
+        reason: What the signal says.
+    """
+    for _ in range(MOST_HOPS):
+        found = yield from ask(Driver.delete, place, left)
+        if found is True:
+            session.note(signals.session_ended, storage_key=place, reason=reason)
+            return End(place, left, is_made=True)
+        if not isinstance(found, Tombstone):
+            return End(place, None)
+        if found.reason is not Reason.MOVED or not found.successor:
+            return End(place, found)
+        place = found.successor
+    return End(place, None)
+
+
+def end_here(session: Session, place: str, left: Tombstone, reason: str) -> Steps[None]:
+    """End what lies under the storage key *place*, and nothing that it became."""
+    if (yield from ask(Driver.delete, place, left)) is True:
+        session.note(signals.session_ended, storage_key=place, reason=reason)
+
+
+def _is_used_in_the_future(record: Record, now: datetime) -> bool:
+    """Was the last use, which isn't signed, written into the store to lengthen the session?
+
+    A clock that was wrong and is set right leaves such times too, by up to an idle timeout. Where
+    the signed start also lies ahead, the clock was set back and nothing was forged.
+    """
+    if record.idle_age is None or record.began_at > now:
+        return False
+    return record.touched_at - now > timedelta(seconds=record.idle_age) + EXPIRY_SLACK

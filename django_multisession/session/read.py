@@ -1,0 +1,174 @@
+"""Reading: from the keys that a client sent to what lies under them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from datetime import datetime
+
+from django_multisession.conf import config
+from django_multisession.core.entries import Entries
+from django_multisession.core.keys import Verified
+from django_multisession.core.records import SAVED, Answer, Outcome, Record, Tombstone
+from django_multisession.drivers.base import Driver
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.session.line import Opened, find
+from django_multisession.session.state import (
+    RESPONSE_TIME,
+    Ended,
+    New,
+    Session,
+    Snapshot,
+    Stored,
+    Unreachable,
+    Unread,
+    ended_by,
+)
+from django_multisession.session.steps import Steps, ask, hook
+
+logger = logging.getLogger("django_multisession")
+
+
+def read_entries(session: Session) -> Steps[Entries]:
+    """Return the session's entries, as Django's engines do: by ``load()`` where it is overridden."""
+    if session.entries is None and "load" in session.site.hooks:
+        loaded = yield from hook("load")
+        # What the hook added or changed was not written by the request.
+        session.entries = Entries(dict(loaded))
+    yield from read(session)
+    return session.own_entries()
+
+
+def read(session: Session) -> Steps[None]:
+    """Find out what lies under the session's keys, unless that is known; entries that were set stay.
+
+    Raises:
+        StoreUnavailable: The server did not answer, and ``MULTISESSION_ON_OUTAGE`` is ``"error"``.
+    """
+    state = session.state
+    if isinstance(state, Stored) and session.entries is None and not state.is_moving:
+        # Code dropped the entries, to have them read again.
+        state = session.state = Unread((state.snapshot.key, *state.others))
+    elif isinstance(state, Unreachable) and session.entries is None:
+        require_server(session)
+    elif not isinstance(state, Unread):
+        return
+    yield from _look(session, state)
+
+
+def _look(session: Session, state: Unread | Unreachable) -> Steps[None]:
+    """Look under one key after the other: the first that leads to a live session is taken."""
+    ended: Ended | None = None
+    for key in state.keys:
+        others = tuple(other for other in state.keys if other is not key)
+        found = yield from _find(session, state, key)
+        if session.state is not state:
+            return  # an outage; or a thread or another coroutine of this request was faster
+        if isinstance(found, Opened):
+            yield from _go_on_with(session, found, others)
+            return
+        if found is not None:
+            ended = ended or ended_by(key, found, others, is_late=session.is_late)
+            if _leads_elsewhere(found, others):
+                # The next cookie may lead to another session: to set it would replace a newer one.
+                break
+    if ended is None and session.is_late and state.keys:
+        # Its key may have moved, and the tombstone be gone: the client's cookie may be a newer one.
+        ended = ended_by(state.keys[0], None, state.keys[1:], is_late=True)
+    session.state = ended or New()
+
+
+def _find(
+    session: Session, state: Unread | Unreachable, key: Verified
+) -> Steps[Opened | Tombstone | None]:
+    """Look under *key*; where the server does not answer, requests go on only if they are to."""
+    try:
+        return (yield from find(session, key))
+    except StoreUnavailable:
+        if session.state is state:
+            session.state = Unreachable(state.keys, session.site.now())
+        if config().on_outage == "anonymous":
+            return None
+        raise
+
+
+def _leads_elsewhere(found: Tombstone, keys: tuple[Verified, ...]) -> bool:
+    """Is the session under another key now, and not under one that the client sent as well?"""
+    return bool(found.successor) and all(key.storage_key != found.successor for key in keys)
+
+
+def _go_on_with(session: Session, found: Opened, others: tuple[Verified, ...]) -> Steps[None]:
+    snapshot = found.snapshot
+    stored = session.state = Stored((snapshot,), snapshot.key, others=others)
+    if session.entries is None:
+        session.entries = Entries(found.entries)
+    # A browser-length cookie has nothing to renew at the response, so the use is noted here.
+    if session.is_touch_due(snapshot.record) and session.site.is_browser_length(found.entries):
+        now = session.site.now()
+        yield from touch(session, stored, now, now)
+
+
+def touch(session: Session, stored: Stored, used_at: datetime, now: datetime) -> Steps[Answer]:
+    """Note a use of *stored*, which also confirms that the session is there."""
+    snapshot = stored.snapshot
+    key = snapshot.key.storage_key
+    try:
+        answer = yield from ask(Driver.touch, key, snapshot.record, used_at, now)
+        if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
+            # Another request saved meanwhile: its record is used now too.
+            answer = yield from ask(Driver.touch, key, answer.stored, used_at, now)
+    except StoreUnavailable:
+        # What was read is good; a use that can't be noted isn't worth an error page.
+        logger.warning("The use of a session could not be noted: the server did not answer.")
+        if session.state is stored:
+            is_fresh = _is_fresh(stored, now)
+            session.state = stored if is_fresh else dataclasses.replace(stored, confirmed_at=None)
+        return SAVED
+    if session.state is stored and answer.outcome is Outcome.SAVED:
+        touched_at = max(snapshot.record.touched_at, used_at)
+        record = dataclasses.replace(snapshot.record, touched_at=touched_at)
+        line = (dataclasses.replace(snapshot, record=record), *stored.line[1:])
+        session.state = dataclasses.replace(stored, line=line, confirmed_at=now)
+    return answer
+
+
+def is_fresh(session: Session, stored: Stored) -> bool:
+    """Did the server confirm the session so lately that its cookie may be set on credit?"""
+    return not stored.sent and _is_fresh(stored, session.site.now())
+
+
+def _is_fresh(stored: Stored, now: datetime) -> bool:
+    at = stored.confirmed_at
+    return at is not None and abs(now - at) < RESPONSE_TIME
+
+
+def require_server(session: Session) -> None:
+    """Raise `StoreUnavailable` where the server failed this session a moment ago."""
+    state = session.state
+    if isinstance(state, Unreachable) and state.is_recent(session.site.now()):
+        raise StoreUnavailable("The server did not answer a moment ago.")
+
+
+def read_where_moved(session: Session, base: Snapshot) -> Steps[Opened | Tombstone | None]:
+    """Return the session of *base* where it lies now: a move without an answer may have moved it."""
+    state = session.state
+    moved = [sent for sent in state.sent if sent.is_move] if isinstance(state, Stored) else []
+    for sent in moved:
+        found = yield from find(session, sent.composed.key)
+        if isinstance(found, Opened):
+            return found
+    return (yield from find(session, base.key))
+
+
+def load(session: Session, *, is_first: bool) -> Steps[Entries]:
+    """Return a copy of what is stored: what was read first, or what is there now."""
+    if is_first:
+        yield from read(session)
+        return Entries(session.stored_entries())
+    require_server(session)
+    key, state = session.stored_key, session.state
+    found = (yield from find(session, key)) if key else None
+    if session.state is state and isinstance(state, Stored) and not isinstance(found, Opened):
+        # It was ended: no cookie is set on credit any more.
+        session.state = dataclasses.replace(state, confirmed_at=None)
+    return Entries(found.entries if isinstance(found, Opened) else {})

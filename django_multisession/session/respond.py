@@ -1,0 +1,119 @@
+"""The end of a request: what is saved, what becomes of the cookie, and when it runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+from datetime import datetime
+
+from django_multisession.conf import config
+from django_multisession.core.records import add_age
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.interruption import SessionEnded
+from django_multisession.session.read import read_entries
+from django_multisession.session.save import interrupted
+from django_multisession.session.state import Ended, Session, Stored, Unreachable, Unread, unread
+from django_multisession.session.steps import Steps
+
+
+class CookieAnswer(enum.Enum):
+    """What a response does with the session's cookie."""
+
+    KEEP = "nothing: the client goes on with what it has"
+    SET = "sets it, to the key and for as long as the session says"
+    REMOVE = "removes it: there is no session behind it"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deadlines:
+    """When a session ends; None is never. Both are None for a session that is not stored."""
+
+    idle_deadline_at: datetime | None
+    hard_deadline_at: datetime | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What a response does.
+
+    Attributes:
+        answer: SET means: save, and set the cookie unless the save says otherwise.
+        is_changed: Did the request itself change something that isn't saved yet?
+    """
+
+    answer: CookieAnswer
+    is_changed: bool = False
+
+    def excuses(self, error: Exception) -> bool:
+        """May the response go out, without a cookie, although its save raised *error*?"""
+        if not self.is_changed:
+            # A touch, a new signature: what the request read is good.
+            return isinstance(error, SessionEnded | StoreUnavailable)
+        return isinstance(error, SessionEnded) and config().on_interrupted == "ignore"
+
+
+def is_settled(session: Session) -> bool:
+    """Return True if a response has nothing to save and keeps the cookie, by a short look.
+
+    Whatever it says of, `plan` answers KEEP; most requests only read.
+    """
+    state, entries = session.state, session.entries
+    if session.said is not None or config().save_every_request:
+        return False
+    if isinstance(state, Unread):
+        return entries is None
+    if not isinstance(state, Stored) or entries is None or entries.has_writes:
+        return False
+    if state.sent or state.has_written or state.is_moving or entries.handed_out:
+        return False
+    return not (session.needs_signature() or session.is_touch_due(state.snapshot.record))
+
+
+def read_unread(session: Session, *, may_save: bool) -> Steps[None]:
+    """Read a session that the response will save unread: it was cleared, or all of them are saved."""
+    is_saved = may_save and (config().save_every_request or session.is_marked())
+    if isinstance(session.state, Unread) and is_saved:
+        # An outage is an error only for a request that changed something: see `plan`.
+        with contextlib.suppress(StoreUnavailable):
+            yield from read_entries(session)
+
+
+def plan(session: Session, *, may_save: bool) -> Plan:
+    """Decide what the response does.
+
+    Raises:
+        SessionEnded: It would save a session that was ended.
+        StoreUnavailable: It would save a session that could not be read.
+    """
+    is_changed = may_save and session.is_changed()
+    match session.state:
+        case Ended() as ended if not (ended.allows_write and is_changed):
+            made = Plan(CookieAnswer.KEEP, is_changed)
+            if is_changed and not made.excuses(error := interrupted(session, ended.tombstone)):
+                raise error
+            return made
+        case Unreachable():
+            if is_changed:
+                raise unread()
+            return Plan(CookieAnswer.KEEP)
+    if session.key is None and not session.entries:
+        return Plan(CookieAnswer.REMOVE, is_changed)
+    if is_changed or (may_save and (config().save_every_request or session.is_modified())):
+        return Plan(CookieAnswer.SET, is_changed)
+    return Plan(CookieAnswer.KEEP, is_changed)
+
+
+def answer_of(session: Session, made: Plan) -> CookieAnswer:
+    """Return what becomes of the cookie; one that the server did not confirm is kept as it is."""
+    return made.answer if session.is_confirmed() else CookieAnswer.KEEP
+
+
+def deadlines(session: Session) -> Deadlines:
+    """Return when the stored session ends if it isn't used again after this request."""
+    if not isinstance(session.state, Stored):
+        return Deadlines(None, None)
+    record = session.state.snapshot.record
+    # A touch that is due is made by this very request.
+    used_at = session.site.now() if session.is_touch_due(record) else record.touched_at
+    return Deadlines(add_age(used_at, record.idle_age), record.hard_deadline_at)

@@ -1,0 +1,570 @@
+"""Saving: store what a request changed, over what it read, and never over an ended session."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import secrets
+from datetime import datetime
+from typing import Any
+
+from django.contrib.sessions.backends.base import CreateError
+from django.views.decorators.debug import sensitive_variables
+
+from django_multisession import signals
+from django_multisession.conf import config
+from django_multisession.core import keys, merging, payloads, signing
+from django_multisession.core.keys import Verified
+from django_multisession.core.lifetime import Life
+from django_multisession.core.merging import Merge
+from django_multisession.core.records import (
+    Answer,
+    Outcome,
+    Reason,
+    Record,
+    Tombstone,
+    new_revision,
+)
+from django_multisession.core.secret import SecretBytes, SecretEntries
+from django_multisession.core.values import ABSENT
+from django_multisession.drivers.base import Driver
+from django_multisession.exceptions import SessionConflict, StoreUnavailable
+from django_multisession.interruption import SessionEnded
+from django_multisession.session.context import note_moving
+from django_multisession.session.line import MOST_HOPS, Opened, find, open_record
+from django_multisession.session.read import (
+    is_fresh,
+    read_entries,
+    read_where_moved,
+    touch,
+)
+from django_multisession.session.state import (
+    Ended,
+    New,
+    Sent,
+    Session,
+    Snapshot,
+    Stored,
+    Unreachable,
+    unread,
+)
+from django_multisession.session.steps import Steps, ask, pause, queue
+
+#: A new key is never taken (132 random bits); a server that says so again and again is broken.
+CREATE_TRIES = 3
+#: For how many seconds a save that meets other saves is tried again.
+SAVE_PATIENCE = 20.0
+#: For how many seconds it lets others go first, at least and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.004, 0.25
+#: Bytes of serialized entries from which on saves in one process go one after the other from the
+#: first try: a try that fails costs more than the wait.
+BIG = 32 * 1024
+
+_random = secrets.SystemRandom()
+
+
+def save(session: Session, *, must_create: bool = False) -> Steps[None]:
+    """Store what changed; touch the session if nothing did. See `DriverSessionStore.save`."""
+    state = session.state
+    if isinstance(state, Ended) and not state.allows_write:
+        require_login(session)
+    if must_create and isinstance(state, Unreachable):
+        raise unread()
+    yield from read_entries(session)
+    match session.state:
+        case Stored() as stored:
+            if must_create and not stored.is_moving:
+                raise CreateError
+            yield from update(session)
+        case Ended() as ended:
+            if not ended.allows_write:
+                require_login(session)
+            session.state = New(after=ended)
+            yield from add(session, must_create=must_create)
+        case New():
+            yield from add(session, must_create=must_create)
+        case _:
+            # The server may be back, but what it holds was not read: there is nothing to save over.
+            if session.is_marked():
+                raise unread()
+
+
+# Adding
+
+
+def add(session: Session, *, key: Verified | None = None, must_create: bool = False) -> Steps[None]:
+    """Store a new record, under *key*, the key that was given already, or a new one."""
+    for _ in range(CREATE_TRIES):
+        state = session.state
+        if not isinstance(state, New):
+            return
+        require_login(session)
+        if state.sent and (yield from _look_for_added(session, state)):
+            yield from save(session)
+            return
+        key = key or state.key or (state.sent[0].composed.key if state.sent else None)
+        if (yield from _add_under(session, state, key or keys.make(config().signing_keys))):
+            return
+        if must_create and key is not None:
+            raise CreateError
+        key = None
+    raise StoreUnavailable(f"The server called {CREATE_TRIES} new session keys taken.")
+
+
+def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
+    now, clock = session.site.now(), session.own_entries().clock
+    body = session.serialized()
+    composed = compose(session, key, None, body, now)
+    sent = Sent(composed, None, clock, session.is_login)
+    # Before it is sent: a lost answer must not make a second session of it.
+    noted = session.state = dataclasses.replace(state, sent=(sent, *state.sent))
+    is_made = yield from _place(session, state.after, sent, now)
+    current = session.state
+    if not isinstance(current, New):
+        return True  # a thread or another coroutine of this request ended it
+    if not is_made:
+        # The key is taken: another one is made.
+        session.state = dataclasses.replace(state if current is noted else current, key=None)
+        return False
+    _finish_add(session, current, sent, now)
+    return True
+
+
+def _finish_add(session: Session, state: New, sent: Sent, now: datetime | None) -> None:
+    composed = sent.composed
+    # A key that was given while the add was under way waits for the next save.
+    session.state = Stored((), state.key or composed.key).written(sent, now)
+    if state.after is not None:
+        note_moving(session)
+    session.note_saved(sent)
+    session.note(
+        signals.session_created,
+        storage_key=composed.key.storage_key,
+        user_id=composed.record.user_id,
+    )
+
+
+def _look_for_added(session: Session, state: New) -> Steps[bool]:
+    """Find out whether an add without an answer was carried out; True if the state says so now."""
+    for sent in state.sent:
+        key = sent.composed.key
+        found = yield from find(session, key)
+        if session.state is not state:
+            return True
+        if isinstance(found, Opened) and found.snapshot.record.holds(sent.composed.record):
+            _finish_add(session, state, sent, None)
+            return True
+        if isinstance(found, Tombstone):
+            session.state = Ended(key, key.storage_key, found)
+            return True
+    return False
+
+
+def _place(session: Session, after: Ended | None, sent: Sent, now: datetime) -> Steps[bool]:
+    """Store a new record; as the successor of an ended session it claims the tombstone, once.
+
+    Without a claim, an anonymous session that a logout leaves behind would set its cookie over that
+    of a login which came in between.
+    """
+    composed = sent.composed
+    new, record = composed.key.storage_key, composed.record
+    reason = Reason.LOGIN if sent.is_login else Reason.MOVED
+    left = Tombstone(record.revision, reason, new)
+    place = after.place if after else ""
+    base: Record | Tombstone | None = after.tombstone if after else None
+    for _ in range(MOST_HOPS):
+        if base is None:
+            break
+        if isinstance(base, Tombstone) and base.successor:
+            if not sent.is_login:
+                raise interrupted(session, base)
+            if base.reason is not Reason.MOVED:
+                break  # two logins of one client both succeed
+            place = base.successor
+            base = yield from ask(Driver.get, place)
+            continue
+        answer: Answer = yield from ask(Driver.move, place, new, record, base, left, now)
+        if answer.outcome is Outcome.SAVED:
+            if isinstance(base, Record) and sent.is_login:
+                session.note(signals.session_ended, storage_key=place, reason="login")
+            return True
+        base = answer.stored
+    return (yield from ask(Driver.add, new, record))
+
+
+# Updating
+
+
+def update(session: Session) -> Steps[None]:
+    """Write over the stored record what changed, move it to a new key, or touch it."""
+    merges: list[Merge] = []
+    yield from _look_for_sent(session, merges)
+    began_at = session.site.monotonic()
+    is_queued = False
+    for tries in itertools.count():
+        state = session.state
+        if not isinstance(state, Stored):
+            return  # a thread or another coroutine of this request ended it
+        is_big = len(state.snapshot.body) > BIG and session.is_marked()
+        if not is_queued and (tries or is_big):
+            is_queued = True
+            if (yield from queue(state.snapshot.key.storage_key, SAVE_PATIENCE)) or tries > 1:
+                yield from _catch_up(session, state, merges)
+            began_at = session.site.monotonic()
+        elif tries:
+            yield from _let_others_go_first(session, merges, tries, began_at)
+        if not isinstance(state := session.state, Stored):
+            return
+        sent = _composed(session, state)
+        if sent is None:
+            yield from confirm(session, state)
+            return
+        if (yield from _write(session, state, sent, merges)):
+            return
+
+
+def _composed(session: Session, state: Stored) -> Sent | None:
+    """Make what is to be written over the record; None if nothing is."""
+    now, site, base = session.site.now(), session.site, state.snapshot
+    clock = session.own_entries().clock
+    is_due = (
+        state.is_moving
+        or bool(state.sent)  # one that was not carried out yet may still be
+        or session.needs_signature()
+        or session.is_login
+        or site.life(session.own_entries(), base.record.began_at) != Life.of(base.record)
+    )
+    if not (is_due or session.is_marked()):
+        return None
+    body = session.serialized()
+    is_sure = is_due or session.own_entries().is_surely_changed
+    if not (is_sure or _changes(session, base, body)):
+        return None
+    composed = compose(session, state.key, base, body, now)
+    return Sent(composed, base, clock, session.is_login)
+
+
+def _write(session: Session, state: Stored, sent: Sent, merges: list[Merge]) -> Steps[bool]:
+    """Send *sent*; False if another save was met, and the session goes on from that one now."""
+    base, now = state.snapshot, session.site.now()
+    session.state = state.sending(sent)
+    answer = yield from _send(sent, now)
+    if (current := session.stored_over(base)) is None:
+        return False  # a thread or another coroutine of this request was faster
+    if answer.outcome is Outcome.SAVED:
+        _finish_update(session, current, sent, merges)
+        return True
+    if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
+        found = open_record(session, base.key, answer.stored)
+    else:
+        found = yield from _where_moved(session, base)
+        if (current := session.stored_over(base)) is None:
+            return False
+    if found is not None:
+        _take_over(session, found, merges)
+        return False
+    tombstone = answer.stored if isinstance(answer.stored, Tombstone) else None
+    yield from _meet_end(session, current, tombstone)
+    return True
+
+
+def _send(sent: Sent, now: datetime) -> Steps[Answer]:
+    composed, base = sent.composed, sent.base
+    assert base is not None  # noqa: S101  (for mypy: what has none is added)
+    old, new, record = base.key.storage_key, composed.key.storage_key, composed.record
+    if old == new:
+        return (yield from ask(Driver.replace, old, record, base.record, now))
+    reason = Reason.LOGIN if sent.is_login else Reason.MOVED
+    left = Tombstone(record.revision, reason, new)
+    return (yield from ask(Driver.move, old, new, record, base.record, left, now))
+
+
+def _finish_update(
+    session: Session, state: Stored, sent: Sent, merges: list[Merge], *, is_late: bool = False
+) -> Stored:
+    written = session.state = state.written(sent, None if is_late else session.site.now())
+    session.note_saved(sent)
+    storage_key = sent.composed.key.storage_key
+    if sent.is_move and sent.base is not None:
+        session.note(
+            signals.session_cycled,
+            storage_key=storage_key,
+            old_storage_key=sent.base.key.storage_key,
+            user_id=sent.composed.record.user_id,
+            reason="login" if sent.is_login else "requested",
+        )
+    if merges:
+        session.note(
+            signals.session_merged,
+            storage_key=storage_key,
+            resolved_entries=tuple(dict.fromkeys(n for made in merges for n in made.resolved)),
+            lost_entries=tuple(dict.fromkeys(n for made in merges for n in made.lost)),
+        )
+    return written
+
+
+def _look_for_sent(session: Session, merges: list[Merge]) -> Steps[None]:
+    """Find out whether a save without an answer was carried out, before another one is sent."""
+    state = session.state
+    if not (isinstance(state, Stored) and state.sent):
+        return
+    found = yield from read_where_moved(session, state.snapshot)
+    if session.state is not state or not isinstance(found, Opened):
+        return
+    if state.sent_in(found.snapshot.record) is not None:
+        _take_over(session, found, merges)
+
+
+def _where_moved(session: Session, base: Snapshot) -> Steps[Opened | None]:
+    """Return the session where a move without an answer put it; None: it was ended."""
+    state = session.state
+    if not (isinstance(state, Stored) and any(sent.is_move for sent in state.sent)):
+        return None
+    found = yield from read_where_moved(session, base)
+    return found if isinstance(found, Opened) else None
+
+
+def _let_others_go_first(
+    session: Session, merges: list[Merge], tries: int, began_at: float
+) -> Steps[None]:
+    """Wait before the next try, the longer the more a try costs: spinning serves no one.
+
+    Raises:
+        SessionConflict: Other requests saved this session for `SAVE_PATIENCE` seconds.
+    """
+    spent = session.site.monotonic() - began_at
+    if spent > SAVE_PATIENCE:
+        raise SessionConflict(
+            f"Other requests saved this session again and again for {SAVE_PATIENCE:.0f} seconds."
+        )
+    longest = min(max(spent / tries, FIRST_PAUSE) * 2 ** min(tries - 1, 16), LONGEST_PAUSE)
+    yield from pause(_random.uniform(0, longest))
+    if isinstance(session.state, Stored):
+        yield from _catch_up(session, session.state, merges)
+
+
+def _catch_up(session: Session, state: Stored, merges: list[Merge]) -> Steps[None]:
+    """Go on from what is stored after a wait: what was known before it is old by now."""
+    found = yield from find(session, state.snapshot.key)
+    if session.state is not state or not isinstance(found, Opened):
+        return
+    if found.snapshot.record.revision != state.snapshot.record.revision:
+        _take_over(session, found, merges)
+
+
+# The resolvers are the site's, and error pages show what frames hold.
+@sensitive_variables()
+def _take_over(session: Session, found: Opened, merges: list[Merge]) -> None:
+    """Go on from another save's record, with its entries but for what this request changed.
+
+    Raises:
+        SessionEnded: That save changed whose session it is.
+    """
+    state = session.state
+    assert isinstance(state, Stored)  # noqa: S101  (asked of stored sessions only; for mypy)
+    if (sent := state.sent_in(found.snapshot.record)) is not None:
+        state = _finish_update(session, state, sent, [], is_late=True)
+    ancestor = state.ancestor_of(found.snapshot.record)
+    is_own = ancestor.record.revision == found.snapshot.record.revision
+    if not (session.is_login or _has_same_owner(session, ancestor, found)):
+        raise interrupted(session)
+    made = _merged(session, ancestor, found)
+    if session.state is not state:
+        return  # a resolver used the session
+    own_names = {str(name): name for name in session.own_entries()}
+    session.own_entries().take(
+        {own_names.get(name, name): value for name, value in made.entries.items()}
+    )
+    session.state = state.found(found.snapshot)
+    if not is_own:
+        merges.append(made)
+
+
+def _merged(session: Session, ancestor: Snapshot, found: Opened) -> Merge:
+    """Merge what this request made of *ancestor*, if anything, with what was *found*."""
+    before, theirs = session.site.loads(ancestor.body), found.entries
+    is_new = session.is_marked() or session.is_anything_new(ancestor)
+    changes = _changes(session, ancestor) if is_new else SecretEntries()
+    try:
+        if session.is_login:
+            changes = SecretEntries(changes | merging.auth_entries(session.own_entries()))
+            is_own = ancestor.record.revision == found.snapshot.record.revision
+            users = (None, merging.user_id(session.own_entries()))
+            if not is_own and merging.user_id(theirs) not in users:
+                # Another user's by now: a login takes along what it set itself, and nothing of theirs.
+                return Merge(entries={n: v for n, v in changes.items() if v is not ABSENT})
+        if session.own_entries().cleared_at is not None:
+            return merging.replaced(before, theirs, session.own_entries().plain())
+        return merging.merged(before, theirs, changes, config().resolvers)
+    finally:
+        # A resolver is the site's and may raise; an error reporter walks through what frames hold.
+        del before, theirs, changes
+
+
+def _has_same_owner(session: Session, ancestor: Snapshot, found: Opened) -> bool:
+    """Do both records belong to one login's session?"""
+    if ancestor.record.began_at != found.snapshot.record.began_at:
+        return False
+    mine = merging.auth_entries(session.site.loads(ancestor.body))
+    return not merging.changed_names(mine, merging.auth_entries(found.entries))
+
+
+def _changes(session: Session, base: Snapshot, body: SecretBytes | None = None) -> SecretEntries:
+    """Return what this request changed since *base*: name → value, `ABSENT` for a deleted entry.
+
+    Values are compared as they would be read back: a serializer makes lists of tuples. Of what the
+    request's entries descend from, only what was written or handed out can have changed.
+
+    Args:
+        session: Whose entries these are.
+        base: What they are compared with.
+        body: The entries as they would be stored, if they were serialized already.
+    """
+    before, own = session.site.loads(base.body), session.own_entries().plain()
+    names = {*before, *own} if session.is_anything_new(base) else session.own_entries().touched
+    if body is None:
+        body = session.site.dumps({name: own[name] for name in names if name in own})
+    mine = session.site.loads(body)
+    names = {*mine, *names, *map(str, names)}
+    written = {str(name) for name in session.written} | set(session.written)
+    return SecretEntries(
+        (name, _own_value(own, mine, name) if name in mine else ABSENT)
+        for name in merging.changed_names(before, mine, written, among=names)
+    )
+
+
+def _own_value(own: SecretEntries, mine: SecretEntries, name: str) -> Any:
+    """Return the live value of the entry that is stored as *name*: JSON has no names but strings."""
+    if name in own:
+        return own[name]
+    return next((value for other, value in own.items() if str(other) == name), mine[name])
+
+
+def confirm(session: Session, state: Stored) -> Steps[None]:
+    """See that an unchanged session is still there, before its cookie is set again."""
+    base, now = state.snapshot, session.site.now()
+    if is_fresh(session, state) and not session.is_touch_due(base.record):
+        return
+    used_at = now if session.counts_as_use else base.record.touched_at
+    answer = yield from touch(session, state, used_at, now)
+    if answer.outcome is Outcome.SAVED:
+        return
+    if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
+        found = open_record(session, base.key, answer.stored)
+    else:
+        found = yield from _where_moved(session, base)
+    if (current := session.stored_over(base)) is None:
+        return
+    if found is None:
+        tombstone = answer.stored if isinstance(answer.stored, Tombstone) else None
+        session.state = _ended_over(current, tombstone)
+        raise SessionEnded
+    _take_over(session, found, [])
+    if isinstance(session.state, Stored):
+        session.state = dataclasses.replace(session.state, confirmed_at=now)
+
+
+def _meet_end(session: Session, state: Stored, tombstone: Tombstone | None) -> Steps[None]:
+    """The record was ended: interrupt this request, unless it is a login of its own.
+
+    Two logins on one session (a double click) both succeed. The second one takes along what it set
+    itself, and nothing of what was ended.
+    """
+    base, ended = state.snapshot, _ended_over(state, tombstone)
+    if not session.is_marked():
+        # Only a signature was due: no change is lost.
+        session.state = ended
+        raise SessionEnded
+    if not (state.is_moving and session.is_login):
+        raise interrupted(session, tombstone)
+    changes = _changes(session, base)
+    changes.update(merging.auth_entries(session.own_entries()))
+    session.own_entries().take({n: v for n, v in changes.items() if v is not ABSENT})
+    del changes
+    # Not under the key it has: a move whose answer was lost may have stored it there.
+    session.state = New(after=ended)
+    yield from add(session)
+
+
+# What is stored
+
+
+def compose(
+    session: Session, key: Verified, base: Snapshot | None, body: SecretBytes, now: datetime
+) -> Snapshot:
+    """Make the record to store under *key*, over *base* or as a new one.
+
+    Raises:
+        SessionTooLarge: It grew beyond ``MULTISESSION_MAX_SIZE``.
+    """
+    site = session.site
+    before = base.record if base else None
+    # Only what grew under it: a limit that was lowered leaves stored sessions in use.
+    if base is None or len(body) > len(base.body):
+        site.require_size(body, session.own_entries())
+    began_at = now if before is None or session.is_login else before.began_at
+    life = site.life(session.own_entries(), began_at)
+    user_id = merging.user_id(session.own_entries())
+    created_at = before.created_at if before else now
+    binding = signing.Binding(
+        storage_key=key.storage_key,
+        created_at=created_at,
+        began_at=began_at,
+        idle_age=life.idle_age,
+        hard_deadline_at=life.hard_deadline_at,
+        user_id=user_id,
+    )
+    record = Record(
+        payload=signing.sign(payloads.compress(body), binding, config().record_keys),
+        revisions=new_revision(before.revisions if before else ()),
+        created_at=created_at,
+        began_at=began_at,
+        touched_at=_touched_at(before, now, is_use=session.counts_as_use),
+        idle_age=life.idle_age,
+        hard_deadline_at=life.hard_deadline_at,
+        user_id=user_id,
+    )
+    return Snapshot(key, record, body)
+
+
+def _touched_at(base: Record | None, now: datetime, *, is_use: bool) -> datetime:
+    """Return the last use to store; the clocks of two processes must not move it back."""
+    if base is None:
+        return now
+    return max(base.touched_at, now) if is_use else base.touched_at
+
+
+def require_login(session: Session) -> None:
+    """Refuse to begin a session after the end of another one, unless that is permitted or a login.
+
+    Raises:
+        SessionEnded: Its cookie would overwrite that of a login elsewhere.
+    """
+    match session.state:
+        case Ended() as after:
+            pass
+        case New(after=Ended() as after):
+            pass
+        case _:
+            return
+    if not (after.allows_write or session.is_login):
+        raise interrupted(session, after.tombstone)
+
+
+def interrupted(session: Session, tombstone: Tombstone | None = None) -> SessionEnded:
+    """Note that this request's changes can't be saved; return what tells its code."""
+    match session.state:
+        case Stored() as stored:
+            ended = _ended_over(stored, tombstone)
+        case New(after=Ended() as after) | (Ended() as after):
+            ended = dataclasses.replace(after, tombstone=tombstone, allows_write=False)
+        case _:
+            return SessionEnded()
+    session.state = ended
+    session.note(signals.session_interrupted, storage_key=ended.key.storage_key)
+    return SessionEnded()
+
+
+def _ended_over(state: Stored, tombstone: Tombstone | None) -> Ended:
+    base = state.snapshot
+    return Ended(base.key, base.key.storage_key, tombstone, snapshot=base, others=state.others)

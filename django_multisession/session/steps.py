@@ -1,0 +1,165 @@
+"""Steps of a verb, and the two ways to take them.
+
+A verb that takes several steps (compare, write, meet a conflict, write again) is a generator that
+yields what it needs done and is sent the answers. `run` does that synchronously, `arun`
+asynchronously, so that nothing is decided twice. Whatever interrupts the I/O is raised in the steps,
+a cancellation too: they leave the session in a state that is true whether or not the command was
+carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Generator
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from django.utils.asyncio import async_unsafe
+
+from django_multisession.drivers.base import Driver
+from django_multisession.session import queues
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """A driver's verb and its arguments."""
+
+    verb: str
+    arguments: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hook:
+    """A method of Django's that a subclass overrides; an async run awaits its a-counterpart."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pause:
+    """Time in which other requests go first, in seconds."""
+
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Queue:
+    """A place in the queue of the saves of one session, until the verb is over (see `queues`).
+
+    Attributes:
+        place: Storage key of the session.
+        seconds: How long to wait for it at most.
+    """
+
+    place: str
+    seconds: float
+
+
+Step = Call | Hook | Pause | Queue
+Steps = Generator[Step, Any, Result]
+
+
+class Performer(Protocol):
+    """What steps are taken with: a store object, with its hooks beside these methods."""
+
+    def get_driver(self) -> Driver:
+        """Return the driver that carries out the calls."""
+
+    def note_answer(self, step: Step, error: BaseException | None, /) -> None:
+        """Note what became of *step*."""
+
+
+def ask(
+    verb: Callable[Concatenate[Driver, P], Result], *args: P.args, **kwargs: P.kwargs
+) -> Steps[Result]:
+    """Have the driver carry out *verb*, whose types hold for the arguments and the answer."""
+    answer: Result = yield Call(verb.__name__, (*args, *kwargs.values()))
+    return answer
+
+
+def pause(seconds: float) -> Steps[None]:
+    """Let other requests go first for so many *seconds*."""
+    yield Pause(seconds)
+
+
+def queue(place: str, seconds: float) -> Steps[bool]:
+    """Let the saves go first that wait already for the session under *place*; True if some did."""
+    has_waited: bool = yield Queue(place, seconds)
+    return has_waited
+
+
+def hook(name: str, *arguments: Any) -> Steps[Any]:
+    """Call the method *name* of the store object, which a subclass overrides."""
+    return (yield Hook(name, arguments))
+
+
+def run(steps: Steps[Result], performer: Performer) -> Result:
+    """Take *steps* against the driver and the hooks of *performer*."""
+    held: queues.Locks = []
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = _do(step, performer, held)
+            except BaseException as error:  # noqa: BLE001  (raised in the steps)
+                performer.note_answer(step, error)
+                step = steps.throw(error)
+            else:
+                performer.note_answer(step, None)
+                step = steps.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
+    finally:
+        for lock in held:
+            lock.release()
+
+
+async def arun(steps: Steps[Result], performer: Performer) -> Result:
+    """See run()."""
+    held: queues.Locks = []
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = await _ado(step, performer, held)
+            except BaseException as error:  # noqa: BLE001  (raised in the steps)
+                performer.note_answer(step, error)
+                step = steps.throw(error)
+            else:
+                performer.note_answer(step, None)
+                step = steps.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # as above
+    finally:
+        for lock in held:
+            lock.release()
+
+
+def _do(step: Step, performer: Performer, held: queues.Locks) -> Any:
+    if isinstance(step, Hook):
+        return getattr(performer, step.name)(*step.arguments)
+    return _wait(step, performer, held)
+
+
+@async_unsafe("A session store cannot do I/O in an event loop; use its a-methods (aget, asave).")
+def _wait(step: Call | Pause | Queue, performer: Performer, held: queues.Locks) -> Any:
+    if isinstance(step, Call):
+        return getattr(performer.get_driver(), step.verb)(*step.arguments)
+    if isinstance(step, Pause):
+        return time.sleep(step.seconds)
+    return queues.enter(step.place, step.seconds, held)
+
+
+async def _ado(step: Step, performer: Performer, held: queues.Locks) -> Any:
+    if isinstance(step, Call):
+        return await getattr(performer.get_driver(), f"a{step.verb}")(*step.arguments)
+    if isinstance(step, Hook):
+        return await getattr(performer, f"a{step.name}")(*step.arguments)
+    if isinstance(step, Pause):
+        return await asyncio.sleep(step.seconds)
+    return await queues.aenter(step.place, step.seconds, held)

@@ -1,0 +1,580 @@
+"""Django's `SessionBase` over a `Session`: its verbs, sync and async, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.exceptions import SynchronousOnlyOperation
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from django_multisession import signals
+from django_multisession.conf import config, serializer
+from django_multisession.core import keys
+from django_multisession.core.entries import Entries
+from django_multisession.core.keys import Verified
+from django_multisession.core.merging import USER_ID_ENTRY
+from django_multisession.core.records import BEGINNING, END
+from django_multisession.drivers.base import Driver
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.interruption import SessionEnded
+from django_multisession.session import end, line, read, respond, save
+from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware
+from django_multisession.session.events import Event, OutageWatch
+from django_multisession.session.respond import CookieAnswer, Deadlines
+from django_multisession.session.site import Site, overridden
+from django_multisession.session.state import (
+    New,
+    Session,
+    Stored,
+    Unreachable,
+    Unread,
+)
+from django_multisession.session.steps import Call, Result, Step, Steps, arun, ask, run
+from django_multisession.session.turns import Turn, running_loop
+
+#: Shorter values are no session keys to Django.
+SHORTEST_KEY = 8
+#: How many further keys of one request are looked at: a client must not cause hundreds of look-ups.
+MOST_OTHER_KEYS = 4
+#: How many records one batch of a purge removes.
+PURGE_BATCH = 1000
+
+_NOT_GIVEN = object()
+
+#: One for each engine of this process.
+_watches: weakref.WeakKeyDictionary[type, OutageWatch] = weakref.WeakKeyDictionary()
+
+
+class DriverSessionStore(SessionBase):
+    """A session whose record a driver keeps. Engines subclass it and say which driver."""
+
+    #: Did code of this request meet an outage?
+    has_met_outage = False
+
+    #: Names of Django's methods that a subclass overrides, and that the steps of a verb must call.
+    hooks: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.hooks = overridden(cls, DriverSessionStore)
+
+    @classmethod
+    def get_driver(cls) -> Driver:
+        """Return the driver that keeps this engine's records."""
+        raise NotImplementedError("subclasses of DriverSessionStore must provide get_driver()")
+
+    def __init__(self, session_key: str | None = None) -> None:
+        # Not by SessionBase: it assigns what is derived here.
+        self.serializer = serializer()
+        self.accessed = False
+        self._inner = Session(Site(self, self.hooks))
+        self._turn = Turn()
+        self._presented: list[str] = [] if session_key is None else [session_key]
+
+    # What Django keeps in attributes
+
+    def _get_session_key(self) -> str | None:
+        if self._presented and len(self._presented[0]) >= SHORTEST_KEY:
+            return self._presented[0]
+        key = self._recognized.key
+        return None if key is None else key.session_key
+
+    def _set_session_key(self, value: str | None) -> None:
+        self._presented = [] if value is None else [value]
+        self._inner.state = New()
+
+    @property
+    def session_key(self) -> str | None:
+        """The session key: the secret in the cookie."""
+        return self._get_session_key()
+
+    _session_key = property(_get_session_key, _set_session_key)
+
+    @property
+    def _recognized(self) -> Session:
+        """The session, once the keys that the client sent are verified: at their first use."""
+        if self._presented:
+            presented, self._presented = self._presented, []
+            found = self._verify(presented)[: MOST_OTHER_KEYS + 1]
+            self._inner.state = Unread(found) if found else New()
+            self._inner.came_with |= {key.storage_key for key in found}
+        return self._inner
+
+    @sensitive_variables("presented")
+    def _verify(self, presented: Sequence[object]) -> tuple[Verified, ...]:
+        """Return those of *presented* that this site signed; one event if there are others."""
+        signing_keys = config().signing_keys
+        texts = presented if len(presented) == 1 else _distinct(presented)
+        verified = [keys.verify(text, signing_keys) for text in texts]
+        if None in verified:
+            self._inner.note(signals.forged_key_refused)
+        return tuple(key for key in verified if key is not None)
+
+    def offer_keys(self, session_keys: Sequence[str]) -> None:
+        """Name further keys that the client sent, in its order: the first live session is taken.
+
+        A browser sends every cookie of one name: one per path and domain, some long forgotten, some
+        planted by a neighboring subdomain.
+        """
+        self._presented += session_keys
+
+    @property
+    def _session_cache(self) -> Entries:
+        if self._inner.entries is None:
+            raise AttributeError("_session_cache")
+        return self._inner.entries
+
+    @_session_cache.setter
+    def _session_cache(self, entries: dict[str, Any]) -> None:
+        if entries is not self._inner.entries:
+            self._inner.hold(entries if isinstance(entries, Entries) else Entries(entries))
+
+    @_session_cache.deleter
+    def _session_cache(self) -> None:
+        self._inner.entries = None
+
+    @property
+    def modified(self) -> bool:
+        """Must the response save this session or renew its cookie?"""
+        return self._recognized.is_modified()
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._recognized.say(is_modified=bool(value))
+
+    @property
+    def counts_as_use(self) -> bool:
+        """False on a request that isn't use, polling for example: it doesn't keep the session alive.
+
+        To be set before the session is first used if its cookie is browser-length.
+        """
+        return self._inner.counts_as_use
+
+    @counts_as_use.setter
+    def counts_as_use(self, value: bool) -> None:
+        self._inner.counts_as_use = value
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Did the server not answer when the session was read?"""
+        return isinstance(self._inner.state, Unreachable)
+
+    # The life of a session
+
+    def load(self) -> Entries:
+        """Return a copy of the stored entries: none of a session that is unknown, ended or expired.
+
+        The first load is what the session goes on from. A later one moves nothing.
+
+        Raises:
+            StoreUnavailable: The server did not answer, and ``MULTISESSION_ON_OUTAGE`` is ``"error"``.
+        """
+        return self._run(read.load(self._recognized, is_first=self._inner.entries is None))
+
+    async def aload(self) -> Entries:
+        """See load()."""
+        # Whether it is the first load is decided before it waits for its turn.
+        return await self._arun(read.load(self._recognized, is_first=self._inner.entries is None))
+
+    def _get_session(self, no_load: bool = False) -> Entries:
+        # Django assigns what load() returns, also where another coroutine loaded and changed the
+        # session meanwhile.
+        self.accessed = True
+        if self._inner.entries is None and not no_load:
+            self._run(read.read_entries(self._recognized))
+        return self._inner.own_entries()
+
+    async def _aget_session(self, no_load: bool = False) -> Entries:
+        """See _get_session()."""
+        self.accessed = True
+        if self._inner.entries is None and not no_load:
+            await self._arun(read.read_entries(self._recognized))
+        return self._inner.own_entries()
+
+    _session = property(_get_session)
+
+    def _read_entries(self) -> Steps[Entries]:
+        self.accessed = True
+        return (yield from read.read_entries(self._recognized))
+
+    def save(self, must_create: bool = False) -> None:
+        """Store what changed; touch the session if nothing did.
+
+        Args:
+            must_create: Store a new record, never an existing one's next state.
+
+        Raises:
+            CreateError: *must_create*, and there is a live session.
+            SessionEnded: The session was ended or moved; it is an `UpdateError`.
+            StoreUnavailable: The server did not answer, or did not when the session was read.
+            SessionConflict: Other requests saved the session for as long as this one tried to.
+            SessionTooLarge: It is bigger than ``MULTISESSION_MAX_SIZE``.
+            EntryNotSerializable: It holds something that ``SESSION_SERIALIZER`` can't take.
+        """
+        self._run(save.save(self._recognized, must_create=must_create))
+
+    async def asave(self, must_create: bool = False) -> None:
+        """See save()."""
+        await self._arun(save.save(self._recognized, must_create=must_create))
+
+    def create(self) -> None:
+        """Store this session's entries under a new key; a live session moves there.
+
+        Raises:
+            SessionEnded: The request came with a session that was ended; what it does must not
+                make another one (CVE-2025-46336's second order).
+        """
+        self._run(end.create(self._recognized))
+
+    async def acreate(self) -> None:
+        """See create()."""
+        await self._arun(end.create(self._recognized))
+
+    def cycle_key(self) -> None:
+        """Give the session a new key; the next save moves the record there and ends the old one.
+
+        Until then the old session lives: a response that fails leaves the user where they were.
+        """
+        self._run(self._read_entries())
+        end.give_new_key(self._inner)
+
+    async def acycle_key(self) -> None:
+        """See cycle_key()."""
+        await self._arun(self._read_entries())
+        end.give_new_key(self._inner)
+
+    def flush(self) -> None:
+        """End the session immediately, in the store too; the response removes the cookie."""
+        self.clear()
+        self._run(end.flush(self._recognized))
+
+    async def aflush(self) -> None:
+        """See flush()."""
+        self.clear()
+        await self._arun(end.flush(self._recognized))
+
+    @sensitive_variables("session_key")
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session *session_key*, by default this one; unknown keys are no error."""
+        self._run(self._delete(session_key))
+
+    @sensitive_variables("session_key")
+    async def adelete(self, session_key: str | None = None) -> None:
+        """See delete()."""
+        await self._arun(self._delete(session_key))
+
+    @sensitive_variables("session_key")
+    def _delete(self, session_key: str | None) -> Steps[None]:
+        session = self._recognized
+        if session_key is None:
+            yield from end.delete_own(session)
+            return
+        for key in self._verify([session_key]):
+            if session.key is not None and key.storage_key == session.key.storage_key:
+                yield from end.delete_own(session)
+            else:
+                yield from end.delete(session, key)
+
+    @sensitive_variables("session_key")
+    def exists(self, session_key: str | None) -> bool:
+        """Is there a live, readable session *session_key*?"""
+        return self._run(self._exists(session_key))
+
+    @sensitive_variables("session_key")
+    async def aexists(self, session_key: str | None) -> bool:
+        """See exists()."""
+        return await self._arun(self._exists(session_key))
+
+    @sensitive_variables("session_key")
+    def _exists(self, session_key: str | None) -> Steps[bool]:
+        session = self._recognized
+        for key in self._verify([session_key]) if session_key else ():
+            state = session.state
+            # A key that waits for its save answers as if it were saved.
+            if session.is_moving and session.key is not None:
+                if session.key.storage_key == key.storage_key:
+                    return True
+                if isinstance(state, Stored) and state.snapshot.key.storage_key == key.storage_key:
+                    return False
+            return isinstance((yield from line.find(session, key)), line.Opened)
+        return False
+
+    def is_empty(self) -> bool:
+        """Return True when there is no session key and nothing in the session.
+
+        A session that the response will save unread (it was cleared, or every request is saved) is
+        read here: Django's middleware would read it next, and one that turns out to be unknown must
+        not be traded for an empty new record (CVE-2015-5963).
+        """
+        session = self._recognized
+        is_saved = session.is_marked() or config().save_every_request
+        if is_saved and isinstance(session.state, Unread):
+            # What can't be read isn't known to be empty.
+            with contextlib.suppress(StoreUnavailable, SynchronousOnlyOperation):
+                self._run(self._read_entries())
+        self._send_signals()
+        return session.key is None and not session.entries
+
+    def respond(self, *, may_save: bool = True) -> CookieAnswer:
+        """End the request: save what it changed, and return what its response does with the cookie.
+
+        Called by `django_multisession.middleware`; Django's asks `modified` and calls `save()`.
+
+        Args:
+            may_save: False for a response of 500 and above, which saves nothing.
+
+        Raises:
+            SessionEnded: The request changed a session that was ended, and
+                ``MULTISESSION_ON_INTERRUPTED`` is ``"error"``. A touch doesn't raise it.
+            StoreUnavailable: See save(); not where nothing was changed.
+            SessionConflict, SessionTooLarge, EntryNotSerializable: See save().
+        """
+        session = self._recognized
+        if respond.is_settled(session):
+            self._send_signals()
+            return CookieAnswer.KEEP
+        if isinstance(session.state, Unread):
+            self._run(respond.read_unread(session, may_save=may_save))
+        try:
+            plan = respond.plan(session, may_save=may_save)
+        finally:
+            self._send_signals()
+        if plan.answer is CookieAnswer.SET:
+            try:
+                self.save()
+            except (SessionEnded, StoreUnavailable) as error:
+                if not plan.excuses(error):
+                    raise
+                return CookieAnswer.KEEP
+        return respond.answer_of(self._inner, plan)
+
+    async def arespond(self, *, may_save: bool = True) -> CookieAnswer:
+        """See respond()."""
+        session = self._recognized
+        if respond.is_settled(session):
+            await self._asend_signals()
+            return CookieAnswer.KEEP
+        if isinstance(session.state, Unread):
+            await self._arun(respond.read_unread(session, may_save=may_save))
+        try:
+            plan = respond.plan(session, may_save=may_save)
+        finally:
+            await self._asend_signals()
+        if plan.answer is CookieAnswer.SET:
+            try:
+                await self.asave()
+            except (SessionEnded, StoreUnavailable) as error:
+                if not plan.excuses(error):
+                    raise
+                return CookieAnswer.KEEP
+        return respond.answer_of(self._inner, plan)
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Remove expired sessions, in batches, where the server doesn't do it by itself."""
+        store = cls()
+        store._run(store._purge())
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        """See clear_expired()."""
+        store = cls()
+        await store._arun(store._purge())
+
+    def _purge(self) -> Steps[None]:
+        now = self._inner.site.now()
+        while (yield from ask(Driver.purge_expired, now, PURGE_BATCH)) == PURGE_BATCH:
+            pass
+
+    # Entries. What is written is noted by `Entries`: `modified` is for code that assigns it.
+
+    def clear(self) -> None:
+        """Remove every entry. What is stored isn't read for that."""
+        self._inner.hold(Entries.cleared())
+        self.accessed = True
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == USER_ID_ENTRY:
+            self._run(self._read_entries())
+            end.note_login(self._inner)
+        self._get_session()[key] = value
+
+    async def aset(self, key: str, value: Any) -> None:
+        """See __setitem__()."""
+        if key == USER_ID_ENTRY:
+            await self._arun(self._read_entries())
+            end.note_login(self._inner)
+        (await self._aget_session())[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._get_session()[key]
+
+    def pop(self, key: str, default: Any = _NOT_GIVEN) -> Any:
+        """Remove the entry *key* and return it. A missing one changes nothing."""
+        entries = self._get_session()
+        return entries.pop(key) if default is _NOT_GIVEN else entries.pop(key, default)
+
+    async def apop(self, key: str, default: Any = _NOT_GIVEN) -> Any:
+        """See pop()."""
+        entries = await self._aget_session()
+        return entries.pop(key) if default is _NOT_GIVEN else entries.pop(key, default)
+
+    def update(self, dict_: Any) -> None:  # type: ignore[override]  # Django's signature
+        """Set every entry of *dict_*, as ``dict.update()`` does."""
+        for name, value in dict(dict_).items():
+            self[name] = value
+
+    async def aupdate(self, dict_: Any) -> None:
+        """See update()."""
+        for name, value in dict(dict_).items():
+            await self.aset(name, value)
+
+    # Expiry
+
+    def set_expiry(self, value: Any) -> None:
+        """See Django's documentation; a timedelta past the calendar's end means never."""
+        super().set_expiry(_within_calendar(value))
+
+    async def aset_expiry(self, value: Any) -> None:
+        """See set_expiry()."""
+        await super().aset_expiry(_within_calendar(value))
+
+    def deadlines(self) -> Deadlines:
+        """Return when the stored session ends if it isn't used again, for a page that shows it."""
+        self._run(self._read_entries())
+        return respond.deadlines(self._inner)
+
+    async def adeadlines(self) -> Deadlines:
+        """See deadlines()."""
+        await self._arun(self._read_entries())
+        return respond.deadlines(self._inner)
+
+    def get_expiry_age(self, **kwargs: Any) -> int:
+        """Return the seconds until the session ends; see Django's documentation for *kwargs*."""
+        if "expiry" not in kwargs:
+            kwargs["expiry"] = self.get(EXPIRY_ENTRY)
+        return self._expiry_age(**kwargs)
+
+    async def aget_expiry_age(self, **kwargs: Any) -> int:
+        """See get_expiry_age()."""
+        if "expiry" not in kwargs:
+            kwargs["expiry"] = await self.aget(EXPIRY_ENTRY)
+        return self._expiry_age(**kwargs)
+
+    def get_expiry_date(self, **kwargs: Any) -> datetime:
+        """Return when the session ends; see Django's documentation for *kwargs*."""
+        if "expiry" not in kwargs:
+            kwargs["expiry"] = self.get(EXPIRY_ENTRY)
+        return self._expiry_date(**kwargs)
+
+    async def aget_expiry_date(self, **kwargs: Any) -> datetime:
+        """See get_expiry_date()."""
+        if "expiry" not in kwargs:
+            kwargs["expiry"] = await self.aget(EXPIRY_ENTRY)
+        return self._expiry_date(**kwargs)
+
+    def _expiry_age(self, *, expiry: Any, modification: datetime | None = None) -> int:
+        modification = modification or timezone.now()
+        ends_at = self._expiry_date(expiry=expiry, modification=modification)
+        return (ends_at - modification) // timedelta(seconds=1)
+
+    def _expiry_date(self, *, expiry: Any, modification: datetime | None = None) -> datetime:
+        modification = modification or timezone.now()
+        used_at, session = aware(modification), self._inner
+        began_at = used_at
+        if isinstance(session.state, Stored) and not session.is_login:
+            began_at = session.state.snapshot.record.began_at
+        entries = {**(session.entries or {}), EXPIRY_ENTRY: expiry}
+        ends_at = session.site.planned_life(entries, began_at).ends_at(used_at)
+        if ends_at is None:
+            # Both timeouts are off: the session lives on, and its cookie has to have some length.
+            ends_at = used_at + timedelta(seconds=self.get_session_cookie_age())
+        if timezone.is_aware(modification):
+            return ends_at
+        return timezone.make_naive(ends_at, timezone.get_default_timezone())
+
+    # Keys
+
+    def _get_new_session_key(self) -> str:
+        # Django asks the store whether a key is taken; 132 random bits never are.
+        return keys.make(config().signing_keys).session_key
+
+    async def _aget_new_session_key(self) -> str:
+        return self._get_new_session_key()
+
+    # Running
+
+    def _run(self, steps: Steps[Result]) -> Result:
+        held = self._turn.enter()
+        try:
+            return run(steps, self)
+        except StoreUnavailable:
+            self.has_met_outage = True
+            raise
+        finally:
+            self._turn.leave(held)
+            if held is not None:
+                self._send_signals()
+
+    async def _arun(self, steps: Steps[Result]) -> Result:
+        held = await self._turn.aenter()
+        try:
+            return await arun(steps, self)
+        except StoreUnavailable:
+            self.has_met_outage = True
+            raise
+        finally:
+            self._turn.aleave(held)
+            if held is not None and self._inner.events:
+                await self._asend_signals()
+
+    def note_answer(self, step: Step, error: BaseException | None) -> None:
+        """Note what became of a call to the server: the first that fails begins an outage."""
+        if not isinstance(step, Call):
+            return
+        watch, site = self._watch(), self._inner.site
+        if error is None:
+            duration = watch.note_answer(step.verb, site.now)
+            if duration is not None:
+                self._inner.note(signals.outage_ended, duration=duration)
+        elif isinstance(error, StoreUnavailable) and watch.note_failure(step.verb, site.now()):
+            self._inner.note(signals.outage_began, reason=str(error))
+
+    def _watch(self) -> OutageWatch:
+        watch = _watches.get(type(self))
+        return watch if watch is not None else _watches.setdefault(type(self), OutageWatch())
+
+    def _take_events(self) -> list[Event]:
+        happened, self._inner.events = self._inner.events, []
+        return happened
+
+    def _send_signals(self) -> None:
+        """Send what happened; in an event loop it waits for the next a-verb."""
+        if self._inner.events and running_loop() is None:
+            for event in self._take_events():
+                event.signal.send_robust(type(self), **event.arguments)
+
+    async def _asend_signals(self) -> None:
+        for event in self._take_events():
+            await event.signal.asend_robust(type(self), **event.arguments)
+
+
+def _within_calendar(value: Any) -> Any:
+    """Return the date that a timedelta leads to, or the calendar's first or last one."""
+    if not isinstance(value, timedelta):
+        return value
+    try:
+        return timezone.now() + value
+    except OverflowError:
+        return END if value > timedelta(0) else BEGINNING
+
+
+def _distinct(presented: Sequence[object]) -> Iterable[object]:
+    """Return each text in *presented* once: a client may repeat a key."""
+    return dict.fromkeys(key for key in presented if isinstance(key, str))

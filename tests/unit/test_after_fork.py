@@ -1,0 +1,79 @@
+"""A fork copies locks that another thread holds; the child does not wait for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.engines import _drivers
+from django_multisession.session.events import OutageWatch
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork to survive"),
+    pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning"),
+]
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+#: Seconds that a child may take for what takes it microseconds.
+PATIENCE = 5
+
+
+def exit_code_of_child(work: Callable[[], object]) -> int:
+    """Run *work* in a forked child; a child that waits for a lock ends by SIGALRM."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(PATIENCE)
+        try:
+            work()
+        except BaseException:  # noqa: BLE001  (nothing may leave the child)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_fork_while_a_driver_is_opened_leaves_the_child_a_free_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _drivers.close_drivers()
+    is_open, may_end = threading.Event(), threading.Event()
+
+    def open_slowly() -> MemoryDriver:
+        is_open.set()
+        may_end.wait()
+        return MemoryDriver()
+
+    monkeypatch.setitem(_drivers._OPENERS, "memory", open_slowly)
+    opener = threading.Thread(target=_drivers.driver_of, args=("memory",))
+    opener.start()
+    is_open.wait()
+    monkeypatch.setitem(_drivers._OPENERS, "memory", MemoryDriver)
+    try:
+        code = exit_code_of_child(lambda: _drivers.driver_of("memory"))
+    finally:
+        may_end.set()
+        opener.join()
+        _drivers.close_drivers()
+    assert code == 0
+
+
+@pytest.mark.parametrize("note", ["failure", "answer"])
+def test_a_fork_while_an_outage_is_noted_leaves_the_child_a_free_lock(note: str) -> None:
+    watch = OutageWatch()
+    watch.note_failure("get", NOW)
+
+    def work() -> None:
+        if note == "failure":
+            watch.note_failure("get", NOW)
+        else:
+            watch.note_answer("get", lambda: NOW)
+
+    with watch._lock:
+        code = exit_code_of_child(work)
+    assert code == 0
