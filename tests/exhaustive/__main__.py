@@ -1,0 +1,50 @@
+"""Search by command, further than CI does.
+
+``python -m tests.exhaustive`` searches what CI searches, ``--long`` the rest, a bound's name that
+bound. ``--one "login,save | logout" --user 1 --faults 1`` searches one program tuple: requests are
+separated by |, tasks of a gather by +, verbs by commas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import django
+
+
+def main() -> int:
+    """Print what was searched and what was found; return 1 if something was."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    django.setup()
+    from tests.exhaustive import bounds
+    from tests.exhaustive.explore import Budget
+
+    parser = argparse.ArgumentParser(prog="python -m tests.exhaustive", description=__doc__)
+    parser.add_argument("bounds", nargs="*", metavar="BOUND", help=", ".join(bounds.BOUNDS))
+    parser.add_argument("--long", action="store_true", help="every bound that CI doesn't search")
+    parser.add_argument("--one", metavar="PROGRAMS", help="one program tuple")
+    parser.add_argument("--user", help="who is logged in at first; an anonymous session by default")
+    parser.add_argument("--cookies", default="1", help="0 or 1 each: 01 has a dead one first")
+    for name in Budget._fields:
+        parser.add_argument(f"--{name}", type=int, default=0)
+    given = parser.parse_args()
+    if given.one:
+        budget = Budget(given.faults, given.clocks, given.rollbacks)
+        cookies = tuple(cookie == "1" for cookie in given.cookies)
+        findings = bounds.explore_one(bounds.parsed(given.one), given.user, budget, cookies)
+        sys.stdout.write(bounds.summary(findings) + "\n")
+        return bool(findings)
+    names = given.bounds or [bound.name for bound in (bounds.LONG if given.long else bounds.IN_CI)]
+    found = 0
+    for name in names:
+        result = bounds.search(bounds.BOUNDS[name])
+        sys.stdout.write(f"{name}: {result}\n{bounds.summary(result.findings)}\n")
+        sys.stdout.flush()
+        found += len(result.findings)
+    return found > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Findings that are documented limits: no code can keep these laws there.
+
+A finding without a row here is a bug. A row that is no finding any more is out of date.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+
+from tests.exhaustive.bounds import Bound, Finding, is_within, parsed
+from tests.exhaustive.explore import Budget
+
+NOTHING, FAULT, CLOCK, ROLLBACK = Budget(), Budget(faults=1), Budget(clocks=1), Budget(rollbacks=1)
+_LOGINS = ("login", "login_other", "login_by_hand")
+_ENDS = ("kill", "logout", "login_other")
+#: Verbs after which create() takes along what was read.
+_READ = ("read", "set_a", "set_b", "nested", "remove", "add", "save", "must_create", "reload")
+_MOVES = ("cycle", *(f"{verb},create" for verb in _READ))
+
+_LIVES = "I1 {} was acknowledged and … lives"
+_ALIVE = "I1 the ended session … is alive at the end"
+_REMOVED = "I3 a response removes the cookie of a newer login (it logged out)"
+_REMOVED_BY_CLEAR = "I3 a response removes the cookie of a newer login"
+_ANONYMOUS = "I3 a response sets a cookie over a newer login's, to a session without a user"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A documented limit, a law, and a smallest program tuple that breaks it for that reason.
+
+    Attributes:
+        limit: Why, as the documentation has it.
+        law: The signature of the law.
+        programs: See `bounds.parsed`.
+        needs: What has to go wrong.
+        sessions: How many sessions the client has cookies of.
+    """
+
+    limit: str
+    law: str
+    programs: str
+    needs: Budget = NOTHING
+    sessions: int = 1
+
+    def is_within(self, bound: Bound) -> bool:
+        """May what has to go wrong go wrong within *bound*?"""
+        has_budget = all(a <= b for a, b in zip(self.needs, bound.budget, strict=True))
+        return has_budget and self.sessions == sum(bound.cookies)
+
+    def explains(self, finding: Finding, bound: Bound) -> bool:
+        """Is *finding* of *bound* this one, or a bigger one for the same reason?"""
+        is_same = self.law == finding.law and self.is_within(bound)
+        return is_same and is_within(parsed(self.programs), finding.programs)
+
+
+def _rows() -> Iterator[Row]:
+    limit = "An end by a key that is older than a tombstone finds nothing: revoke by user instead."
+    for end in _ENDS:
+        for move in _MOVES:
+            yield Row(limit, f"{_LIVES.format(end)} under another key", f"{move} | {end}", CLOCK)
+            yield Row(limit, _ALIVE, f"{move} | {end}", CLOCK)
+    limit = "A failover between two hops of an end undoes the move that the end follows."
+    for end in _ENDS:
+        for move in ("cycle", "create"):
+            yield Row(limit, _LIVES.format(end), f"{move} | {end}", ROLLBACK)
+            yield Row(limit, _ALIVE, f"{move} | {end}", ROLLBACK)
+    limit = "A logout that responds later than a login that came after it removes its cookie."
+    for login in _LOGINS:
+        yield Row(limit, _REMOVED, f"logout,kill | {login}")
+        yield Row(limit, _REMOVED, f"create,logout | {login}", FAULT)
+        yield Row(limit, _REMOVED, f"logout | {login}", sessions=2)
+        yield Row(limit, _REMOVED_BY_CLEAR, f"login_other,clear | {login}", sessions=2)
+        yield Row(limit, _REMOVED, f"create,logout | {login}", CLOCK)
+    limit = "Of two live sessions of one client a login claims the place of one, not of both."
+    for login in _LOGINS:
+        for verb in ("set_a", "set_b", "nested", "add", "cycle", "save"):
+            yield Row(limit, _ANONYMOUS, f"logout,{verb} | {login}", sessions=2)
+    limit = "Of two logins of one client the last response decides, whatever became of its own."
+    for first, second in itertools.product(_LOGINS, _LOGINS):
+        yield Row(limit, _REMOVED, f"{first},save,logout | {second}")
+        yield Row(limit, _ANONYMOUS, f"{first},save,clear | {second}")
+    limit = "A response that is more than a minute late sets the cookie of its own session."
+    for login in _LOGINS:
+        yield Row(limit, _ANONYMOUS, f"create | {login}", Budget(faults=1, clocks=1))
+        yield Row(limit, _ANONYMOUS, f"create,kill | {login}", CLOCK)
+        yield Row(limit, _ANONYMOUS, f"create,reload | {login}", CLOCK)
+
+
+ROWS = tuple(_rows())
+
+
+def new_findings(bound: Bound, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that no row explains."""
+    return [each for each in findings if not any(row.explains(each, bound) for row in ROWS)]
+
+
+def stale_rows(bound: Bound, findings: Iterable[Finding]) -> Iterator[Row]:
+    """Yield the rows that *bound* must have found, and did not."""
+    found, searched = list(findings), {frozenset(programs) for programs in bound.programs()}
+    for row in ROWS:
+        programs = parsed(row.programs)
+        is_searched = frozenset(programs) in searched and row.is_within(bound)
+        is_found = any(row.law == f.law and is_within(f.programs, programs) for f in found)
+        if is_searched and not is_found:
+            yield row

@@ -1,0 +1,302 @@
+"""What each rule of the protocol is for: without it, some schedule breaks a law.
+
+A mutation replaces a piece of a function's source; the programs show it soonest. A text that isn't
+there any more, or a mutation that no schedule notices, fails the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from types import CodeType, FunctionType
+from typing import Any
+
+from tests.exhaustive.explore import Budget
+
+NOTHING_WRONG = Budget()
+FAULT, CLOCK, ROLLBACK = Budget(faults=1), Budget(clocks=1), Budget(rollbacks=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mutation:
+    """A rule of the protocol, removed.
+
+    Attributes:
+        rule: What it says; R1 to R13 are those of the protocol.
+        function: Where it is kept: ``module:name`` below ``django_multisession.session``.
+        old: The text that keeps it.
+        new: What stands there instead.
+        programs: The smallest program tuple that shows what it is for.
+        user: Whose session the requests come with.
+        budget: What has to go wrong.
+        cookies: For each cookie that the requests send whether a session lies there.
+    """
+
+    rule: str
+    function: str
+    old: str
+    new: str
+    programs: str
+    user: str | None = None
+    budget: Budget = NOTHING_WRONG
+    cookies: tuple[bool, ...] = (True,)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Run with the rule removed: wherever the function was imported."""
+        function = self._function()
+        code = function.__code__
+        function.__code__ = self._mutated(function)
+        try:
+            yield
+        finally:
+            function.__code__ = code
+
+    def _function(self) -> FunctionType:
+        module, _, name = self.function.partition(":")
+        found: Any = importlib.import_module(f"django_multisession.session.{module}")
+        for part in name.split("."):
+            found = inspect.getattr_static(found, part)
+        found = found.fget if isinstance(found, property) else found
+        function = inspect.unwrap(found)
+        assert isinstance(function, FunctionType)
+        return function
+
+    def _mutated(self, function: FunctionType) -> CodeType:
+        source = textwrap.dedent(inspect.getsource(function))
+        if source.count(self.old) != 1:
+            raise AssertionError(f"{self.function} has {self.old!r} {source.count(self.old)} times")
+        lines = source.replace(self.old, self.new).splitlines()
+        while lines[0].startswith("@"):
+            del lines[0]
+        module = "\n".join(["from __future__ import annotations", *lines])
+        made: dict[str, FunctionType] = {}
+        exec(compile(module, f"<{self.rule}>", "exec"), function.__globals__ | {}, made)
+        return made[function.__name__].__code__
+
+
+MUTATIONS = (
+    Mutation(
+        "R1: an end follows a move",
+        "line:end",
+        "if found.reason is not Reason.MOVED or not found.successor:",
+        "if True:",
+        "cycle | logout",
+    ),
+    Mutation(
+        "R1: an end stops at a login",
+        "line:end",
+        "found.reason is not Reason.MOVED or not found.successor",
+        "not found.successor",
+        "login | logout",
+    ),
+    Mutation(
+        "R1: an end ends the session of every cookie",
+        "end:_known_keys",
+        "*stored.others",
+        "",
+        "read,logout",
+        cookies=(True, True),
+    ),
+    Mutation(
+        "R1: no further cookie is read where a newer one is on its way",
+        "read:_look",
+        "if _leads_elsewhere(found, others):",
+        "if False:",
+        "set_a | login",
+        cookies=(True, True),
+    ),
+    Mutation(
+        "R2: a logout that meets a newer login keeps the cookie",
+        "end:_end_own",
+        " and not first.met_login",
+        "",
+        "login | logout",
+    ),
+    Mutation(
+        "R2: a late logout that finds nothing keeps the cookie",
+        "end:_end_own",
+        "not session.is_late or",
+        "True or",
+        "login | logout",
+        budget=CLOCK,
+    ),
+    Mutation(
+        "R2: a late request that finds nothing keeps the cookie",
+        "read:_look",
+        "ended is None and session.is_late",
+        "False",
+        "login | read",
+        budget=CLOCK,
+    ),
+    Mutation(
+        "R3: the successor of an ended session claims its tombstone",
+        "save:_place",
+        "after.tombstone if after else None",
+        "None",
+        "logout,set_a | login",
+    ),
+    Mutation(
+        "R3: a refused claim interrupts a write",
+        "save:_place",
+        "if not sent.is_login:",
+        "if False:",
+        "logout,set_a | login",
+    ),
+    Mutation(
+        "R4: a login ends what its session became",
+        "save:_place",
+        "if base.reason is not Reason.MOVED:",
+        "if True:",
+        "create | login",
+        budget=FAULT,
+    ),
+    Mutation(
+        "R4: what it leaves there says that it was a login",
+        "save:_place",
+        "Reason.LOGIN if sent.is_login else Reason.MOVED",
+        "Reason.MOVED",
+        "cycle | login | logout",
+    ),
+    Mutation(
+        "R5: an ended session keeps the key that the client came with",
+        "end:_known_keys",
+        "return (ended.key, *ended.others)",
+        "return ()",
+        "read,logout | cycle",
+    ),
+    Mutation(
+        "R5: a new session after an ended one keeps that key too",
+        "end:_known_keys",
+        "() if new.after is None else (new.after.key, *new.after.others)",
+        "()",
+        "login,logout | cycle",
+    ),
+    Mutation(
+        "R6: create() moves a live session",
+        "end:create",
+        "give_new_key(session)\n            yield from update(session)\n            return",
+        "session.state = New()",
+        "create,logout",
+    ),
+    Mutation(
+        "R6: save(must_create=True) on a live session is an error",
+        "save:save",
+        "if must_create and not stored.is_moving:\n                raise CreateError",
+        "if must_create:\n                session.state = New()\n                return (yield from add(session))",
+        "must_create,set_a",
+    ),
+    Mutation(
+        "R7: ending the key that a session is about to leave is the move",
+        "end:delete",
+        "if state.is_moving and place == key.storage_key:",
+        "if False:",
+        "cycle,kill",
+    ),
+    Mutation(
+        "R7: ending the key that a session has left ends only that key",
+        "end:delete",
+        "elif _has_left(other, state, key):",
+        "elif False:",
+        "save,kill | kill",
+    ),
+    Mutation(
+        "R8: a login is one as long as its user is in the entries",
+        "state:Session.is_login",
+        "USER_ID_ENTRY in entries.written and USER_ID_ENTRY in entries",
+        "USER_ID_ENTRY in entries.written",
+        "login,forget_user | login",
+    ),
+    Mutation(
+        "R9: a login takes nothing from another user's record",
+        "save:_merged",
+        "merging.user_id(theirs) not in",
+        "None not in",
+        "clear | login_other",
+        user="1",
+        budget=ROLLBACK,
+    ),
+    Mutation(
+        "R10: an add is noted before it is sent",
+        "save:_add_under",
+        "sent=(sent, *state.sent)",
+        "sent=()",
+        "login_other,save",
+        user="1",
+        budget=FAULT,
+    ),
+    Mutation(
+        "R10: a write is noted before it is sent",
+        "save:_write",
+        "state.sending(sent)",
+        "state",
+        "login,save",
+        budget=FAULT,
+    ),
+    Mutation(
+        "R10: an end is noted before it is sent",
+        "end:_end_own",
+        "session.state = Unreachable(own, session.came_at, snapshot)",
+        "session.state",
+        "create,logout",
+        budget=FAULT,
+    ),
+    Mutation(
+        "R12: the verbs of one object take turns",
+        "turns:Turn.aenter",
+        "await lock.acquire()",
+        "lock = asyncio.Lock(); await lock.acquire()",
+        "read,logout + set_a,save",
+    ),
+    Mutation(
+        "R13: no cookie is set on credit for longer than a response takes",
+        "read:_is_fresh",
+        "abs(now - at) < RESPONSE_TIME",
+        "True",
+        "poll,create,kill | logout",
+        budget=CLOCK,
+    ),
+    Mutation(
+        "R13: delete() of the own session ends it",
+        "end:delete_own",
+        "session.state = dataclasses.replace(ended, allows_write=False)",
+        "pass",
+        "delete,read",
+    ),
+    Mutation(
+        "A conflict is merged from the newest ancestor of what is found",
+        "state:Stored.ancestor_of",
+        "next((each for each in known if found.holds(each.record)), self.snapshot)",
+        "self.snapshot",
+        "set_a,save,set_b",
+        budget=ROLLBACK,
+    ),
+    Mutation(
+        "R10: an end ends what an add without an answer may have stored",
+        "end:_known_keys",
+        "*(sent.composed.key for sent in new.sent)",
+        "",
+        "login_other,save,logout",
+        user="1",
+        budget=FAULT,
+    ),
+    Mutation(
+        "A write over another owner's session is interrupted",
+        "save:_take_over",
+        "session.is_login or",
+        "True or",
+        "clear | set_a",
+        user="1",
+    ),
+    Mutation(
+        "A conflict keeps the entries of both requests",
+        "save:_merged",
+        "merging.merged(before, theirs, changes, config().resolvers)",
+        "merging.replaced(before, theirs, session.own_entries().plain())",
+        "set_a | set_b",
+    ),
+)

@@ -1,0 +1,158 @@
+"""The site around the sessions: settings, clock, tokens and turns that the search decides.
+
+Nothing random and nothing timed is left in what is searched. A request is then a function of its
+verbs and of the answers it got, which is what lets `requests` remember it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+
+from django.test import override_settings
+from django.utils import timezone
+
+from django_multisession.engines.memory import SessionStore as MemorySessionStore
+from django_multisession.session.events import OutageWatch
+from django_multisession.session.site import Site
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+IDLE_TIMEOUT = timedelta(minutes=30)
+#: What the two events of the clock add: a touch is due and tombstones are gone; a session is over.
+MINUTE, LONG = 61.0, IDLE_TIMEOUT.total_seconds() + 1
+
+SETTINGS: dict[str, Any] = {
+    "SECRET_KEY": "k" * 50,
+    "MULTISESSION_IDLE_TIMEOUT": IDLE_TIMEOUT,
+    "MULTISESSION_RESOLVERS": {"n": "django_multisession.resolvers.sum_of_changes"},
+}
+
+
+class Clock:
+    """Seconds since `START`, for the request that runs now."""
+
+    seconds = 0.0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.seconds)
+
+
+class Tokens:
+    """Random parts and revisions, named by the request and by how many it made before."""
+
+    prefix, made = "?", 0
+
+    def _next(self) -> str:
+        self.made += 1
+        return f"{self.prefix}{self.made}"
+
+    def urlsafe(self, _length: int | None = None) -> str:
+        return self._next().ljust(32, "-")
+
+    def hex(self, _length: int | None = None) -> str:
+        return self._next()
+
+    def bytes(self, length: int | None = None) -> bytes:
+        return self._next().encode().ljust(length or 32, b"-")
+
+
+clock, tokens = Clock(), Tokens()
+
+
+class Suspension:
+    """What a coroutine waits for: a call's answer, its turn, or the choice of its next verb."""
+
+    def __init__(self, what: Any) -> None:
+        self.what = what
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self.what)
+
+
+class Lock:
+    """In place of `asyncio.Lock`: the search chooses which task goes first, not an event loop."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+
+    def locked(self) -> bool:
+        return self.is_held
+
+    async def acquire(self) -> bool:
+        while self.is_held:
+            await Suspension(self)
+        self.is_held = True
+        return True
+
+    def release(self) -> None:
+        self.is_held = False
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.release()
+
+
+class SuspendingDriver:
+    """The driver that sessions are given: each verb suspends its coroutine and hands the call out."""
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("a"):
+            raise AttributeError(f"Only async verbs are searched (got {name}).")
+
+        async def verb(*arguments: Any) -> Any:
+            return await Suspension((name[1:], arguments))
+
+        return verb
+
+
+class SessionStore(MemorySessionStore):
+    """The store class under test."""
+
+    driver = SuspendingDriver()
+
+    @classmethod
+    def get_driver(cls) -> Any:
+        return cls.driver
+
+
+async def _no_sleep(_seconds: float, result: Any = None) -> Any:
+    return result  # the search chooses at each call which request goes first
+
+
+@contextlib.contextmanager
+def controlled(**settings: Any) -> Iterator[None]:
+    """Let the search decide what time it is and which tokens are made; log nothing."""
+    replacements = [
+        (timezone, "now", clock.now),
+        (secrets, "token_urlsafe", tokens.urlsafe),
+        (secrets, "token_hex", tokens.hex),
+        (secrets, "token_bytes", tokens.bytes),
+        (asyncio, "sleep", _no_sleep),
+        (asyncio, "Lock", Lock),
+        # A save gives up after so many seconds of conflicts; here after `explore.MOST_STEPS`.
+        (Site, "monotonic", lambda _site: 0.0),
+        # The process keeps these for all requests, to log an outage once.
+        (OutageWatch, "note_failure", lambda *_arguments: False),
+        (OutageWatch, "note_answer", lambda *_arguments: None),
+    ]
+    level = logging.root.manager.disable
+    with contextlib.ExitStack() as stack:
+        for place, name, value in replacements:
+            stack.enter_context(mock.patch.object(place, name, value))
+        stack.enter_context(override_settings(**SETTINGS | settings))
+        stack.callback(logging.disable, level)
+        logging.disable(logging.CRITICAL)
+        yield
+
+
+def let_run(name: str, made: int, seconds: float) -> None:
+    """Let the request *name*, which has made so many tokens, run at *seconds*."""
+    tokens.prefix, tokens.made, clock.seconds = name, made, seconds

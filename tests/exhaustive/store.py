@@ -1,0 +1,176 @@
+"""The store: the project's memory driver as a value, each of its steps remembered.
+
+Only this module and `site` know the driver contract and its records.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django_multisession.conf import config
+from django_multisession.core import keys, payloads, signing
+from django_multisession.core.records import Outcome, Record, Tombstone
+from django_multisession.drivers.memory import MemoryDriver
+from tests.exhaustive.site import SessionStore, clock
+
+#: Verbs that leave entries, keys and tombstones as they are.
+READS = frozenset({"get", "touch"})
+#: Verbs that name the time, and whose success confirms the caller's session.
+WRITES = frozenset({"add", "replace", "move", "touch"})
+_COMMITS = frozenset({"add", "replace", "move"})
+
+Call = tuple[str, tuple[Any, ...]]
+
+
+class Numbers:
+    """Values by number: what is compared and hashed a million times is an int."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+        self.values: list[Any] = []
+
+    def number(self, value: Any) -> int:
+        found = self._numbers.get(value)
+        if found is None:
+            found = self._numbers[value] = len(self.values)
+            self.values.append(value)
+        return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Content:
+    """A live record as the laws see it: a list among its entries is its last item."""
+
+    key: str
+    entries: Mapping[str, Any]
+    touched_at: datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Commit:
+    """What a call stored, and over what; *base* is None for a session that was added."""
+
+    verb: str
+    written: Content
+    base: Content | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effect:
+    """What a call did.
+
+    Attributes:
+        commit: What it stored.
+        read: What a `get` found.
+        is_done: Did the store answer that it did what it was asked to do?
+        ended_at: The key under which its caller knows now that a session was ended or moved.
+    """
+
+    commit: Commit | None
+    read: Content | None
+    is_done: bool
+    ended_at: str | None
+
+
+class Store:
+    """States of the store by number; 0 is the empty one."""
+
+    def __init__(self, calls: Numbers, answers: Numbers) -> None:
+        self._calls, self._answers = calls, answers
+        self._states = Numbers()
+        self._states.number(frozenset())
+        self._driver = MemoryDriver(server_clock=lambda: clock.seconds)
+        self._steps: dict[tuple[int, int, float], tuple[int, int]] = {}
+        self._live: dict[tuple[int, float], tuple[Content, ...]] = {}
+        self._entries: dict[tuple[str, Record], dict[str, Any]] = {}
+
+    def do(self, state: int, call: int, seconds: float) -> tuple[int, int]:
+        """Return the answer's number and the state after *call*."""
+        step = (state, call, seconds)
+        found = self._steps.get(step)
+        if found is None:
+            found = self._steps[step] = self._do(state, self._calls.values[call], seconds)
+        return found
+
+    def _do(self, state: int, call: Call, seconds: float) -> tuple[int, int]:
+        clock.seconds = seconds
+        driver, (verb, arguments) = self._driver, call
+        driver._slots = collections.OrderedDict(self._states.values[state])
+        answer = getattr(driver, verb)(*arguments)
+        kept = ((key, slot) for key, slot in driver._slots.items() if slot.gone_at > seconds)
+        return self._answers.number(answer), self._states.number(frozenset(kept))
+
+    def effect(self, call: Call, answer: int, before: int, after: int) -> Effect:
+        """Return what *call* did, which was given *answer*."""
+        verb, arguments = call
+        value = self._answers.values[answer]
+        is_done = value is True or getattr(value, "outcome", None) is Outcome.SAVED
+        is_stored = is_done and verb in _COMMITS and before != after
+        is_end = verb == "delete" and value is True
+        is_ended = is_end or isinstance(getattr(value, "stored", value), Tombstone)
+        return Effect(
+            self._commit(verb, arguments, before, after) if is_stored else None,
+            self._content(arguments[0], value) if isinstance(value, Record) else None,
+            is_done,
+            arguments[0] if is_ended else None,
+        )
+
+    def _commit(
+        self, verb: str, arguments: tuple[Any, ...], before: int, after: int
+    ) -> Commit | None:
+        written = self._at(after, arguments[1] if verb == "move" else arguments[0])
+        base = None if verb == "add" else self._at(before, arguments[0])
+        return Commit(verb, written, base) if written is not None else None
+
+    def live(self, state: int, seconds: float) -> tuple[Content, ...]:
+        """Return what a session could be read from at that time."""
+        found = self._live.get((state, seconds))
+        if found is None:
+            clock.seconds = seconds
+            now = clock.now()
+            found = self._live[state, seconds] = tuple(
+                self._content(key, slot.stored)
+                for key, slot in self._states.values[state]
+                if isinstance(slot.stored, Record)
+                and slot.stored.is_live(now)
+                and slot.gone_at > seconds
+            )
+        return found
+
+    def _at(self, state: int, key: str) -> Content | None:
+        for place, slot in self._states.values[state]:
+            if place == key and isinstance(slot.stored, Record):
+                return self._content(key, slot.stored)
+        return None
+
+    def _content(self, key: str, record: Record) -> Content:
+        entries = self._entries.get((key, record))
+        if entries is None:
+            entries = self._entries[key, record] = _entries(key, record)
+        return Content(key, entries, record.touched_at)
+
+
+def _entries(key: str, record: Record) -> dict[str, Any]:
+    binding = signing.Binding.of(key, record)
+    body, _is_old = signing.verify(record.payload, binding, config().record_keys)
+    loaded = payloads.deserialize(payloads.decompress(body), SessionStore().serializer())
+    return {name: value[-1] if isinstance(value, list) else value for name, value in loaded.items()}
+
+
+@functools.cache
+def storage_key(session_key: str) -> str:
+    """Return where the session of a cookie lies; "" for a key that this site did not sign."""
+    verified = keys.verify(session_key, config().signing_keys)
+    return verified.storage_key if verified else ""
+
+
+def text_of(call: Call) -> str:
+    """Return *call* as a schedule names it."""
+    verb, arguments = call
+    places = [key[:4] for key in arguments[: 2 if verb == "move" else 1] if isinstance(key, str)]
+    return f"{verb} {'→'.join(places)}"

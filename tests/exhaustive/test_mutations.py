@@ -1,0 +1,21 @@
+"""Every rule of the protocol is needed: without it, a schedule breaks a law."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.exhaustive.bounds import explore_one, parsed
+from tests.exhaustive.mutations import MUTATIONS, Mutation
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
+def test_a_schedule_notices_that_a_rule_is_removed(mutation: Mutation) -> None:
+    as_it_is = laws_broken(mutation)
+    with mutation.applied():
+        assert laws_broken(mutation) - as_it_is
+
+
+def laws_broken(mutation: Mutation) -> set[str]:
+    programs = parsed(mutation.programs)
+    findings = explore_one(programs, mutation.user, mutation.budget, mutation.cookies)
+    return {finding.law for finding in findings}

@@ -1,0 +1,241 @@
+"""What a request may do, each a verb by name, with what the laws must know of it (`Ghost`).
+
+Every value is written once and names its writer, so that a law knows whose value it finds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tests.exhaustive.site import SessionStore
+
+USER, MARK = "_auth_user_id", "_auth_mark"
+#: Entries of the session that all requests come with; "x" is changed by none of them.
+START_ENTRIES: dict[str, Any] = {"x": "0", "a": "0", "b": "0", "d": "0", "l": ["0"], "n": 0}
+#: The first bit of each request's part of the counter.
+FIRST_BITS = {"A": 0, "B": 8, "C": 16}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ghost:
+    """What a request did, apart from the session's own idea of it.
+
+    Attributes:
+        own: Every (entry, value) it gave; the value of a deleted one is None.
+        last: The last value of each entry, since its session began.
+        marks: The logins it made.
+        added: How often it added to the counter.
+        is_cleared: Did it drop every entry it had read?
+        is_cycled: Did it ask for a new key?
+        did: Names of the verbs that ended without an error.
+    """
+
+    own: frozenset[tuple[str, Any]] = frozenset()
+    last: tuple[tuple[str, Any], ...] = ()
+    marks: tuple[str, ...] = ()
+    added: int = 0
+    is_cleared: bool = False
+    is_cycled: bool = False
+    did: frozenset[str] = frozenset()
+
+    def gave(self, name: str, value: Any) -> Ghost:
+        last = dict(self.last) | {name: value}
+        return self.but(own=self.own | {(name, value)}, last=tuple(sorted(last.items())))
+
+    def but(self, **changes: Any) -> Ghost:
+        return dataclasses.replace(self, **changes)
+
+    def flushed(self) -> Ghost:
+        did = self.did | {"flush"}
+        return Ghost(own=self.own, marks=self.marks, added=self.added, did=did)
+
+
+class Actor:
+    """One request: its store object, and its ghost."""
+
+    def __init__(self, name: str, keys: tuple[str, ...]) -> None:
+        self.name, self.key = name, keys[0]
+        self.store = SessionStore(keys[0])
+        if keys[1:]:
+            self.store.offer_keys(keys[1:])
+        self.ghost = Ghost()
+        self.values = 0
+
+    def value(self) -> str:
+        self.values += 1
+        return f"{self.name}{self.values}"
+
+    def note(self, **changes: Any) -> None:
+        self.ghost = self.ghost.but(**changes)
+
+    async def set(self, name: str, value: Any) -> None:
+        await self.store.aset(name, value)
+        self.ghost = self.ghost.gave(name, value)
+
+
+Verb = Callable[[Actor], Awaitable[None]]
+VERBS: dict[str, Verb] = {}
+
+
+def verb(function: Verb) -> Verb:
+    VERBS[function.__name__] = function
+    return function
+
+
+@verb
+async def read(actor: Actor) -> None:
+    await actor.store.aget("a")
+
+
+@verb
+async def set_a(actor: Actor) -> None:
+    await actor.set("a", actor.value())
+
+
+@verb
+async def set_b(actor: Actor) -> None:
+    await actor.set("b", actor.value())
+
+
+@verb
+async def nested(actor: Actor) -> None:
+    """Change a list in place: no method of the session is called for it."""
+    found = await actor.store.aget("l")
+    value = actor.value()
+    if found is None:
+        await actor.store.aset("l", [value])
+    else:
+        found.append(value)
+    actor.ghost = actor.ghost.gave("l", value)
+
+
+@verb
+async def remove(actor: Actor) -> None:
+    if await actor.store.apop("d", None) is not None:
+        actor.ghost = actor.ghost.gave("d", None)
+
+
+@verb
+async def add(actor: Actor) -> None:
+    """Add a bit of its own to a counter that has a resolver: the sum shows which are in it."""
+    bit = 1 << (actor.ghost.added + FIRST_BITS[actor.name])
+    actor.note(added=actor.ghost.added + 1)
+    await actor.store.aset("n", (await actor.store.aget("n", 0)) + bit)
+
+
+async def _become(actor: Actor, user: str) -> None:
+    mark = actor.value()
+    await actor.store.aset(USER, user)
+    await actor.store.aset(MARK, mark)
+    actor.ghost = actor.ghost.gave(USER, user).gave(MARK, mark)
+    actor.note(marks=(*actor.ghost.marks, mark))
+
+
+async def _login(actor: Actor, user: str) -> None:
+    """Log in as Django's ``login()`` does."""
+    if await actor.store.ahas_key(USER):
+        if await actor.store.aget(USER) != user:
+            await logout(actor)
+    else:
+        await actor.store.acycle_key()
+    await _become(actor, user)
+
+
+@verb
+async def login(actor: Actor) -> None:
+    await _login(actor, "1")
+
+
+@verb
+async def login_other(actor: Actor) -> None:
+    await _login(actor, "2")
+
+
+@verb
+async def login_by_hand(actor: Actor) -> None:
+    await _become(actor, "1")
+
+
+@verb
+async def logout(actor: Actor) -> None:
+    actor.note(is_cleared=True, last=())
+    await actor.store.aflush()
+    actor.ghost = actor.ghost.flushed()
+
+
+@verb
+async def cycle(actor: Actor) -> None:
+    await actor.store.acycle_key()
+    actor.note(is_cycled=True)
+
+
+@verb
+async def create(actor: Actor) -> None:
+    if not hasattr(actor.store, "_session_cache"):
+        # What was not read is not taken along.
+        actor.note(is_cleared=True)
+    await actor.store.acreate()
+
+
+@verb
+async def save(actor: Actor) -> None:
+    await actor.store.asave()
+
+
+@verb
+async def must_create(actor: Actor) -> None:
+    await actor.store.asave(must_create=True)
+
+
+@verb
+async def clear(actor: Actor) -> None:
+    # SessionBase has no aclear(): it does no I/O.
+    actor.store.clear()
+    actor.note(is_cleared=True, last=())
+
+
+@verb
+async def kill(actor: Actor) -> None:
+    """End the session that the client came with through another store object."""
+    await SessionStore().adelete(actor.key)
+
+
+@verb
+async def delete(actor: Actor) -> None:
+    """End the session through its own object, as Django's ``delete()``: the object goes on."""
+    await actor.store.adelete()
+
+
+@verb
+async def poll(actor: Actor) -> None:
+    """Declare that this request is no use."""
+    actor.store.counts_as_use = False
+
+
+@verb
+async def reload(actor: Actor) -> None:
+    """Call ``load()`` as subclasses and Django's suites do."""
+    await actor.store.aload()
+
+
+async def respond(actor: Actor) -> tuple[str, str | None]:
+    """Return what becomes of the cookie, and the session key that it is set to."""
+    answer = await actor.store.arespond()
+    return answer.name, actor.store.session_key if answer.name == "SET" else None
+
+
+@verb
+async def forget_user(actor: Actor) -> None:
+    """Take the user out of the entries by hand."""
+    for name in (USER, MARK):
+        if await actor.store.apop(name, None) is not None:
+            actor.ghost = actor.ghost.gave(name, None)
+
+
+#: Verbs of bounds; and those of most requests, for bounds in which all are too many.
+ALL = tuple(name for name in VERBS if name != "forget_user")
+CORE = tuple(
+    name for name in ALL if name not in {"create", "must_create", "kill", "delete", "reload"}
+)
