@@ -56,7 +56,7 @@ class Config:
         redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
         mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
-        record_keys: Seal payloads; derived likewise.
+        record_keys: Sign records; derived likewise.
     """
 
     policy: Policy

@@ -43,11 +43,6 @@ class Verified:
     storage_key: str
     by_fallback: bool = False
 
-    @property
-    def random_part(self) -> str:
-        """The secret in it."""
-        return self.session_key[:_RANDOM_LENGTH]
-
 
 def derive(secret: bytes) -> SecretBytes:
     """Derive from *secret* (``SECRET_KEY``) the key that signs session keys and nothing else."""
