@@ -102,6 +102,11 @@ class Entries(dict[str, Any]):
         super().update(entries)
         self.handed_out &= self.keys()
 
+    def __reduce__(self) -> Any:
+        """Restore what was noted before any entry is set."""
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return _restored, (dict(self), state)
+
     def __repr__(self) -> str:
         """Return how many there are: error pages show the reprs of locals."""
         return f"<{len(self)} session entries>"
@@ -190,3 +195,10 @@ class Entries(dict[str, Any]):
         """See dict.clear()."""
         for name in list(self):
             del self[name]
+
+
+def _restored(entries: dict[str, Any], state: dict[str, Any]) -> Entries:
+    restored = Entries(entries)
+    for name, value in state.items():
+        setattr(restored, name, value)
+    return restored

@@ -75,6 +75,10 @@ def _end_own(session: Session, reason: str) -> Steps[Ended | None]:
         for key in own:
             ended = yield from line.end(session, key.storage_key, left, reason)
             ends.append(ended)
+        if isinstance(state, Stored) and all(each.tombstone is None for each in ends):
+            # A failover may have brought back what lay under an earlier key.
+            for earlier in {each.key.storage_key for each in state.line[1:]}:
+                yield from line.end(session, earlier, left, reason)
     except StoreUnavailable:
         session.state = Unreachable(own, session.site.now(), snapshot)
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django_multisession import signals
 from django_multisession.conf import config
@@ -70,8 +70,7 @@ def open_record(session: Session, key: Verified, record: Record) -> Opened | Non
     return Opened(Snapshot(key, record, body, by_fallback), entries)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """What became of an end.
 
     Attributes:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import enum
 from datetime import datetime
+from typing import NamedTuple
 
 from django_multisession.conf import config
 from django_multisession.core.records import add_age
@@ -33,8 +34,7 @@ class Deadlines:
     hard_deadline_at: datetime | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What a response does.
 
     Attributes:

@@ -32,11 +32,12 @@ class Site:
         hooks: Names of Django's methods that the class overrides.
     """
 
-    __slots__ = ("_serializer", "_store", "hooks", "sender")
+    __slots__ = ("_is_asking", "_serializer", "_store", "hooks", "sender")
 
     def __init__(self, store: SessionBase, hooks: frozenset[str]) -> None:
         self.sender = type(store)
         self.hooks = hooks
+        self._is_asking = False
         self._serializer: payloads.Serializer = store.serializer()
         # A session that was read is freed by reference counting: nothing in it leads back.
         self._store = weakref.ref(store) if self.hooks else None
@@ -101,9 +102,15 @@ class Site:
     def policy(self) -> lifetime.Policy:
         """Return the timeouts, with those that a subclass's ``get_session_cookie_age()`` implies."""
         policy = config().policy
-        if "get_session_cookie_age" not in self.hooks or policy.idle_is_configured:
+        is_hooked = "get_session_cookie_age" in self.hooks and not policy.idle_is_configured
+        if not is_hooked or self._is_asking:
             return policy
-        idle = timedelta(seconds=self._hook("get_session_cookie_age"))
+        # The hook may read the session, whose record can't be opened without the answer.
+        self._is_asking = True
+        try:
+            idle = timedelta(seconds=self._hook("get_session_cookie_age"))
+        finally:
+            self._is_asking = False
         absolute = policy.absolute_timeout
         if absolute is not None and not policy.absolute_is_configured:
             absolute = max(absolute, idle)

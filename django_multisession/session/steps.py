@@ -10,10 +10,9 @@ carried out.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from django.utils.asyncio import async_unsafe
 
@@ -24,31 +23,27 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A driver's verb and its arguments."""
 
     verb: str
     arguments: tuple[Any, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Hook:
+class Hook(NamedTuple):
     """A method of Django's that a subclass overrides; an async run awaits its a-counterpart."""
 
     name: str
     arguments: tuple[Any, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Time in which other requests go first, in seconds."""
 
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(NamedTuple):
     """A place in the queue of the saves of one session, until the verb is over (see `queues`).
 
     Attributes:

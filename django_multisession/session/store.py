@@ -112,9 +112,10 @@ class DriverSessionStore(SessionBase):
         signing_keys = config().signing_keys
         texts = presented if len(presented) == 1 else _distinct(presented)
         verified = [keys.verify(text, signing_keys) for text in texts]
-        if None in verified:
+        found = tuple(key for key in verified if key is not None)
+        if len(found) < len(verified):
             self._inner.note(signals.forged_key_refused)
-        return tuple(key for key in verified if key is not None)
+        return found
 
     def offer_keys(self, session_keys: Sequence[str]) -> None:
         """Name further keys that the client sent, in its order: the first live session is taken.

@@ -37,6 +37,10 @@ class Turn:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task_holder: object | None = None
 
+    def __reduce__(self) -> tuple[type[Turn], tuple[()]]:
+        """Give a copy of a session turns of its own; a lock can't be copied."""
+        return Turn, ()
+
     def enter(self) -> Held | None:
         """Wait for this thread's turn; None where it takes part in one already."""
         holding = _holding.get()

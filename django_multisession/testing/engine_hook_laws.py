@@ -200,3 +200,16 @@ class EngineHookLaws(EngineFaultFixtures):
         assert session.deadlines().idle_deadline_at == clock.now + timedelta(seconds=600)
         clock.advance(600)
         assert SessionVerbs(SessionStore(session.key), run).entries() == {}
+
+    def test_get_session_cookie_age_may_read_the_session(
+        self, session_store: type[DriverSessionStore], clock: Clock
+    ) -> None:
+        class SessionStore(session_store):  # type: ignore[misc, valid-type]  # the law's engine
+            def get_session_cookie_age(self) -> int:
+                return 1200 if self.get("is_remembered") else 600
+
+        session: Any = SessionStore()
+        session["is_remembered"] = True
+        session.save()
+        clock.advance(900)
+        assert SessionStore(session.session_key)["is_remembered"] is True

@@ -55,6 +55,18 @@ class EngineLossLaws(EngineFaultFixtures):
         session.save()
         assert open_faulty(session.key).entries() == {"stock": 2, "seen": 1, "other": "x"}
 
+    def test_a_logout_ends_what_a_failover_brought_back_under_an_earlier_key(
+        self, open_faulty: Open, faulty: FaultyDriver
+    ) -> None:
+        session = saved(open_faulty, a=1)
+        key, older = session.key, faulty.get(storage_key(session.key))
+        session.cycle_key()
+        session.save()
+        faulty.forget(storage_key(session.key))
+        faulty.roll_back(storage_key(key), older)
+        session.flush()
+        assert open_faulty(key).entries() == {}
+
     # Adds
 
     def test_an_add_whose_answer_did_not_arrive_is_not_made_twice(

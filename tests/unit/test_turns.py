@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import copy
+import pickle
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
+from django_multisession.engines import memory
 from django_multisession.session import turns
 from django_multisession.session.turns import Turn
 
@@ -414,3 +417,12 @@ def test_a_loop_that_runs_is_found(thread: Callable[..., Future[Any]]) -> None:
 
     assert turns.running_loop() is None
     assert asyncio.run(act())
+
+
+def test_a_copy_of_a_session_has_turns_of_its_own() -> None:
+    session = memory.SessionStore()
+    session["a"] = [1]
+    session.save()
+    for copied in (copy.deepcopy(session), pickle.loads(pickle.dumps(session))):
+        assert copied._turn is not session._turn
+        assert copied["a"] == [1]
