@@ -211,7 +211,8 @@ def test_a_save_that_always_meets_another_one_gives_up(monkeypatch: pytest.Monke
         session.save()
     assert SAVE_PATIENCE < sum(paused) <= SAVE_PATIENCE + LONGEST_PAUSE
     assert max(paused) <= LONGEST_PAUSE
-    assert len(paused) < 100
+    # Some 20 s of pauses that last an eighth of a second on average.
+    assert len(paused) < 400
     assert store(session.session_key)["a"] == 1
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from django.core.signals import request_finished
+
 if TYPE_CHECKING:
     from django_multisession.session.state import Session
 
@@ -27,3 +29,12 @@ def note_moving(session: Session) -> None:
     """Note that *session* was given a new key."""
     # A new set: tasks share the one that their parent had. Weak: it outlives no request.
     _moving.set(weakref.WeakSet((session, *(_moving.get() or ()))))
+
+
+def _forget(**_kwargs: object) -> None:
+    """Forget the sessions of a request that is over: its thread serves others, and runs other code."""
+    if _moving.get() is not None:
+        _moving.set(None)
+
+
+request_finished.connect(_forget, dispatch_uid="django_multisession.session.context")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import sync_to_async
+from django.core.signals import request_finished
 
 from django_multisession.engines.memory import SessionStore
 from django_multisession.session.context import moving_sessions, note_moving
@@ -114,3 +115,13 @@ def test_sync_code_of_an_async_request_shares_what_its_request_knows() -> None:
         assert await sync_to_async(moving_sessions)() == (noted,)
 
     asyncio.run(act())
+
+
+def test_nothing_is_known_of_a_request_that_is_over() -> None:
+    def law() -> None:
+        moving = session()
+        note_moving(moving)
+        request_finished.send(object)
+        assert moving_sessions() == ()
+
+    in_own_context(law)
