@@ -39,7 +39,7 @@ from django_multisession.drivers.redis_records import (
     encoded,
     fields_of,
     life_of,
-    values_of,
+    value_of,
 )
 from django_multisession.exceptions import StoreUnavailable
 
@@ -224,7 +224,7 @@ class RedisDriver:
         left: Tombstone,
         now: datetime,
     ) -> Call:
-        stored = (*values_of(left), life_of(record, now), *fields_of(record))
+        stored = (value_of(left), life_of(record, now), *fields_of(record))
         if isinstance(base, Tombstone):
             revision = encoded(base.revision)
             return self._script(scripts.CLAIM, [old_key, new_key], revision, *stored)
@@ -237,7 +237,7 @@ class RedisDriver:
         return self._script(scripts.TOUCH, [key], *conditions, life_of(touched, now))
 
     def _deleting(self, key: str, left: Tombstone) -> Call:
-        return self._script(scripts.DELETE, [key], *values_of(left))
+        return self._script(scripts.DELETE, [key], value_of(left))
 
     def _script(self, script: scripts.Script, keys: list[str], *values: bytes | int | str) -> Call:
         return Call.of_script(script, [self._prefix + key for key in keys], *values)

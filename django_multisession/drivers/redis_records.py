@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django_multisession.core.records import (
-    TOMBSTONE_TIMEOUT,
     Reason,
     Record,
     Stored,
@@ -37,10 +36,9 @@ def milliseconds_of(life: timedelta | None) -> int | str:
     return "" if life is None else int(life.total_seconds() * 1000)
 
 
-def values_of(left: Tombstone) -> list[bytes | int | str]:
-    """Return how long *left* is kept, and what it says."""
-    life = milliseconds_of(TOMBSTONE_TIMEOUT)
-    return [life, encoded(left.revision), left.reason.value, encoded(left.successor)]
+def value_of(left: Tombstone) -> bytes:
+    """Return what *left* says as one argument: each argument costs redis-py two microseconds."""
+    return encoded(f"{left.revision} {left.reason} {left.successor}")
 
 
 def fields_of(record: Record) -> list[bytes | int | str]:

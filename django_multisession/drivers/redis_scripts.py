@@ -16,10 +16,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from django_multisession.core.records import BEGINNING, END, LONGEST_AGE, to_milliseconds
+from django_multisession.core.records import (
+    BEGINNING,
+    END,
+    LONGEST_AGE,
+    TOMBSTONE_TIMEOUT,
+    to_milliseconds,
+)
 
 #: Longest text that is read as a number: far more digits than any age or time in the calendar has.
 NUMBER_LENGTH = 32
+_TOMBSTONE_MS = int(TOMBSTONE_TIMEOUT.total_seconds() * 1000)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,13 +62,13 @@ local function store(key, life, first)
 end
 """
 
-#: ARGV, from *first* on: how long the tombstone is kept, its revision, reason and successor.
-_LEAVE = """
-local function leave(key, first)
+#: ARGV[index]: the tombstone's revision, reason and successor, with a space between.
+_LEAVE = f"""
+local function leave(key, index)
+  local revision, reason, successor = ARGV[index]:match('^(%S*) (%S*) (%S*)$')
   redis.call('DEL', key)
-  redis.call('HSET', key, 'tombstone', ARGV[first + 1], 'reason', ARGV[first + 2],
-    'successor', ARGV[first + 3])
-  redis.call('PEXPIRE', key, ARGV[first])
+  redis.call('HSET', key, 'tombstone', revision, 'reason', reason, 'successor', successor)
+  redis.call('PEXPIRE', key, {_TOMBSTONE_MS})
 end
 """
 
@@ -71,7 +78,7 @@ _MOVE = f"""
 {_LEAVE}
 local function move(first)
   if redis.call('EXISTS', KEYS[2]) == 1 then return redis.call('HGETALL', KEYS[1]) end
-  store(KEYS[2], ARGV[first + 4], first + 5)
+  store(KEYS[2], ARGV[first + 1], first + 2)
   leave(KEYS[1], first)
   return 1
 end

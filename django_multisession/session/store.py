@@ -74,8 +74,13 @@ class DriverSessionStore(SessionBase):
         self.serializer = serializer()
         self.accessed = False
         self._inner = Session(Site(self, self.hooks))
-        self._turn = Turn()
         self._presented: list[str] = [] if session_key is None else [session_key]
+
+    @property
+    def _turn(self) -> Turn:
+        # Made when it is first needed, and once for all threads: dict.setdefault() is atomic.
+        turn: Turn = self.__dict__.get("_turns") or self.__dict__.setdefault("_turns", Turn())
+        return turn
 
     # What Django keeps in attributes
 
