@@ -372,7 +372,7 @@ class Session:
 
     def is_marked(self) -> bool:
         """May the request have changed the session? A closer look may find it as it was."""
-        if self.is_discarded:
+        if self.said is False and self.is_discarded:
             return False
         state, entries = self.state, self.entries
         if self.said or (entries is not None and entries.has_writes):
@@ -414,11 +414,11 @@ class Session:
 
     def is_modified(self) -> bool:
         """Must the response save this session or renew its cookie? Django's ``modified``."""
-        if self.is_discarded:
-            return False
         state, entries = self.state, self.entries
         if not isinstance(state, Stored):
             return self.is_marked()
+        if self.is_discarded:
+            return False
         if entries is None:
             return False
         if state.has_written or self.needs_signature():

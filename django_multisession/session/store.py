@@ -319,12 +319,14 @@ class DriverSessionStore(SessionBase):
         not be traded for an empty new record (CVE-2015-5963).
         """
         session = self._recognized
-        is_saved = session.is_marked() or config().save_every_request
-        if is_saved and isinstance(session.state, Unread):
+        if isinstance(session.state, Unread) and (
+            session.is_marked() or config().save_every_request
+        ):
             # What can't be read isn't known to be empty.
             with contextlib.suppress(StoreUnavailable, SynchronousOnlyOperation):
                 self._run(self._read_entries())
-        self._send_signals()
+        if session.events:
+            self._send_signals()
         return session.key is None and not session.entries
 
     def respond(self, *, may_save: bool = True) -> CookieAnswer:
