@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from django_multisession.session.state import Session
 
 _moving: ContextVar[weakref.WeakSet[Session] | None] = ContextVar("moving", default=None)
+_own: ContextVar[weakref.ref[Session] | None] = ContextVar("own", default=None)
 
 
 def moving_sessions() -> Iterable[Session]:
@@ -31,8 +32,22 @@ def note_moving(session: Session) -> None:
     _moving.set(weakref.WeakSet((session, *(_moving.get() or ()))))
 
 
+def note_read(session: Session) -> None:
+    """Note that *session* was read: the first one in a context is the request's own."""
+    known = _own.get()
+    if known is None or known() is None:
+        _own.set(weakref.ref(session))
+
+
+def own_session() -> Session | None:
+    """Return the session that this thread or task read first."""
+    known = _own.get()
+    return None if known is None else known()
+
+
 def _forget(**_kwargs: object) -> None:
     """Forget the sessions of a request that is over: its thread serves others, and runs other code."""
+    _own.set(None)
     if _moving.get() is not None:
         _moving.set(None)
 

@@ -13,7 +13,7 @@ from django_multisession.core.records import Reason
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.interruption import SessionEnded
 from django_multisession.session import line
-from django_multisession.session.context import moving_sessions, note_moving
+from django_multisession.session.context import moving_sessions, note_moving, own_session
 from django_multisession.session.line import End
 from django_multisession.session.read import read, require_server
 from django_multisession.session.save import add, interrupted, update
@@ -135,7 +135,11 @@ def delete(session: Session, key: Verified) -> Steps[None]:
             # What the session is now isn't meant.
             yield from line.end_here(session, key.storage_key, left, DELETED)
             return
-    yield from line.end(session, key.storage_key, left, DELETED)
+    own = own_session()
+    current = None if own is None else own.state
+    # A table of keys may still hold the one that the request's own session left a moment ago.
+    spared = current.snapshot.key.storage_key if isinstance(current, Stored) else ""
+    yield from line.end(session, key.storage_key, left, DELETED, spared)
 
 
 def _has_left(session: Session, state: Stored, key: Verified) -> bool:

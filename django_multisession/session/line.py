@@ -94,7 +94,7 @@ class End(NamedTuple):
         return self.tombstone is not None and self.tombstone.reason is Reason.LOGIN
 
 
-def end(session: Session, place: str, left: Tombstone, reason: str) -> Steps[End]:
+def end(session: Session, place: str, left: Tombstone, reason: str, spared: str = "") -> Steps[End]:
     """End what lies under the storage key *place*, or what the same login session became.
 
     Args:
@@ -102,6 +102,8 @@ def end(session: Session, place: str, left: Tombstone, reason: str) -> Steps[End
         place: Storage key to begin with.
         left: The tombstone to leave.
         reason: What the signal says.
+        spared: Storage key of the request's own session, which the end of a key that it left
+            doesn't reach.
     """
     for _ in range(MOST_HOPS):
         found = yield from ask(Driver.delete, place, left)
@@ -110,7 +112,7 @@ def end(session: Session, place: str, left: Tombstone, reason: str) -> Steps[End
             return End(place, left, is_made=True)
         if not isinstance(found, Tombstone):
             return End(place, None)
-        if found.reason is not Reason.MOVED or not found.successor:
+        if found.reason is not Reason.MOVED or found.successor in ("", spared):
             return End(place, found)
         place = found.successor
     return End(place, None)

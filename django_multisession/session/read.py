@@ -12,6 +12,7 @@ from django_multisession.core.keys import Verified
 from django_multisession.core.records import SAVED, Answer, Outcome, Record, Tombstone
 from django_multisession.drivers.base import Driver
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.session.context import note_read
 from django_multisession.session.line import Opened, find
 from django_multisession.session.state import (
     RESPONSE_TIME,
@@ -99,6 +100,7 @@ def _leads_elsewhere(found: Tombstone, keys: tuple[Verified, ...]) -> bool:
 
 def _go_on_with(session: Session, found: Opened, others: tuple[Verified, ...]) -> Steps[None]:
     snapshot = found.snapshot
+    note_read(session)
     stored = session.state = Stored((snapshot,), snapshot.key, others=others)
     if session.entries is None:
         session.entries = Entries(found.entries)

@@ -83,15 +83,15 @@ MUTATIONS = (
     Mutation(
         "R1: an end follows a move",
         "line:end",
-        "if found.reason is not Reason.MOVED or not found.successor:",
+        'if found.reason is not Reason.MOVED or found.successor in ("", spared):',
         "if True:",
         "cycle | logout",
     ),
     Mutation(
         "R1: an end stops at a login",
         "line:end",
-        "found.reason is not Reason.MOVED or not found.successor",
-        "not found.successor",
+        'found.reason is not Reason.MOVED or found.successor in ("", spared)',
+        'found.successor in ("", spared)',
         "login | logout",
     ),
     Mutation(

@@ -11,7 +11,12 @@ from asgiref.sync import sync_to_async
 from django.core.signals import request_finished
 
 from django_multisession.engines.memory import SessionStore
-from django_multisession.session.context import moving_sessions, note_moving
+from django_multisession.session.context import (
+    moving_sessions,
+    note_moving,
+    note_read,
+    own_session,
+)
 from django_multisession.session.state import Session
 
 
@@ -123,5 +128,17 @@ def test_nothing_is_known_of_a_request_that_is_over() -> None:
         note_moving(moving)
         request_finished.send(object)
         assert moving_sessions() == ()
+
+    in_own_context(law)
+
+
+def test_the_first_session_that_is_read_is_the_requests_own() -> None:
+    def law() -> None:
+        own, other = session(), session()
+        note_read(own)
+        note_read(other)
+        assert own_session() is own
+        request_finished.send(object)
+        assert own_session() is None
 
     in_own_context(law)
