@@ -27,7 +27,7 @@ _NUMBER = re.compile(rb"-?[0-9]+")
 
 
 def life_of(record: Record, now: datetime) -> int | str:
-    """Return the milliseconds for which Redis is to keep *record*, or nothing for ever."""
+    """Return the milliseconds for which Redis keeps *record*, or nothing for no end."""
     return milliseconds_of(server_life(record, now))
 
 

@@ -1,8 +1,9 @@
-"""The sessions of this context that were given a new key.
+"""The sessions of this thread or task: the request's own, and those that were given a new key.
 
 Code that ends "every session but mine" after a change of password (django-allauth does) ends the old
 key too, by a store object of its own. To end the key that a session is about to leave means to have
-it leave, and not to end the session.
+it leave, and not to end the session. Nor does the end of a key that the request's own session left
+a moment ago reach what that session is now.
 """
 
 from __future__ import annotations

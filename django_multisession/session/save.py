@@ -168,8 +168,6 @@ def _place(session: Session, after: Ended | None, sent: Sent, now: datetime) -> 
     """
     composed = sent.composed
     new, record = composed.key.storage_key, composed.record
-    reason = Reason.LOGIN if sent.is_login else Reason.MOVED
-    left = Tombstone(record.revision, reason, new)
     place = after.place if after else ""
     base: Record | Tombstone | None = after.tombstone if after else None
     for _ in range(MOST_HOPS):
@@ -183,7 +181,7 @@ def _place(session: Session, after: Ended | None, sent: Sent, now: datetime) -> 
             place = base.successor
             base = yield from ask(Driver.get, place)
             continue
-        answer: Answer = yield from ask(Driver.move, place, new, record, base, left, now)
+        answer: Answer = yield from ask(Driver.move, place, new, record, base, sent.left, now)
         if answer.outcome is Outcome.SAVED:
             if isinstance(base, Record) and sent.is_login:
                 session.note(signals.session_ended, storage_key=place, reason="login")
@@ -254,12 +252,9 @@ def _write(session: Session, state: Stored, sent: Sent, merges: list[Merge]) -> 
     if answer.outcome is Outcome.SAVED:
         _finish_update(session, current, sent, merges)
         return True
-    if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
-        found = open_record(session, base.key, answer.stored)
-    else:
-        found = yield from _where_moved(session, base)
-        if (current := session.stored_over(base)) is None:
-            return False
+    found = yield from _found_instead(session, base, answer)
+    if (current := session.stored_over(base)) is None:
+        return False
     if found is not None:
         _take_over(session, found, merges)
         return False
@@ -274,9 +269,7 @@ def _send(sent: Sent, now: datetime) -> Steps[Answer]:
     old, new, record = base.key.storage_key, composed.key.storage_key, composed.record
     if old == new:
         return (yield from ask(Driver.replace, old, record, base.record, now))
-    reason = Reason.LOGIN if sent.is_login else Reason.MOVED
-    left = Tombstone(record.revision, reason, new)
-    return (yield from ask(Driver.move, old, new, record, base.record, left, now))
+    return (yield from ask(Driver.move, old, new, record, base.record, sent.left, now))
 
 
 def _finish_update(
@@ -315,8 +308,13 @@ def _look_for_sent(session: Session, merges: list[Merge]) -> Steps[None]:
         _take_over(session, found, merges)
 
 
-def _where_moved(session: Session, base: Snapshot) -> Steps[Opened | None]:
-    """Return the session where a move without an answer put it; None: it was ended."""
+def _found_instead(session: Session, base: Snapshot, answer: Answer) -> Steps[Opened | None]:
+    """Return what *answer* brought, or the session where a move without an answer put it.
+
+    None means that it was ended.
+    """
+    if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
+        return open_record(session, base.key, answer.stored)
     state = session.state
     if not (isinstance(state, Stored) and any(sent.is_move for sent in state.sent)):
         return None
@@ -449,10 +447,7 @@ def confirm(session: Session, state: Stored) -> Steps[None]:
     answer = yield from touch(session, state, used_at, now)
     if answer.outcome is Outcome.SAVED:
         return
-    if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
-        found = open_record(session, base.key, answer.stored)
-    else:
-        found = yield from _where_moved(session, base)
+    found = yield from _found_instead(session, base, answer)
     if (current := session.stored_over(base)) is None:
         return
     if found is None:

@@ -86,6 +86,12 @@ class Sent:
         """Does it store the session under another key than the one it lies under?"""
         return self.base is not None and self.composed.key.storage_key != self.base.key.storage_key
 
+    @property
+    def left(self) -> Tombstone:
+        """The tombstone that it leaves where the session was, if it moves or claims one."""
+        reason = Reason.LOGIN if self.is_login else Reason.MOVED
+        return Tombstone(self.composed.record.revision, reason, self.composed.key.storage_key)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unread:
@@ -263,7 +269,7 @@ class Session:
 
     @property
     def key(self) -> Verified | None:
-        """The session's key; of an ended session none."""
+        """The session's key: the first that the client sent, or the one given since, if there is one."""
         match self.state:
             case Unread(keys) | Unreachable(keys):
                 return keys[0] if keys else None

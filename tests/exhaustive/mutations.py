@@ -157,8 +157,8 @@ MUTATIONS = (
     ),
     Mutation(
         "R4: what it leaves there says that it was a login",
-        "save:_place",
-        "Reason.LOGIN if sent.is_login else Reason.MOVED",
+        "state:Sent.left",
+        "Reason.LOGIN if self.is_login else Reason.MOVED",
         "Reason.MOVED",
         "cycle | login | logout",
     ),
