@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from django_multisession.core.records import SAVED, Answer, Record, Stored, Tomb
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
+from django_multisession.session.respond import CookieAnswer
 
 
 class LosesSaves(SessionStore):
@@ -20,15 +22,8 @@ class LosesSaves(SessionStore):
 
 
 class LosesNestedChanges(SessionStore):
-    _is_assigned = False
-
-    @property
-    def modified(self) -> bool:
-        return self._is_assigned
-
-    @modified.setter
-    def modified(self, value: bool) -> None:
-        self._is_assigned = value
+    def setdefault(self, key: str, value: Any) -> Any:  # type: ignore[override]  # as django-stubs
+        return copy.deepcopy(self[key]) if key in self else super().setdefault(key, value)
 
 
 class SetsCookieAtOnce(SessionStore):
@@ -60,8 +55,12 @@ class KeepsKeyAtSecondLogin(SessionStore):
 
 
 class KeepsMadeUpCookies(SessionStore):
-    def is_empty(self) -> bool:
-        return False
+    def respond(self, *, may_save: bool = True) -> CookieAnswer:
+        answer = super().respond(may_save=may_save)
+        return CookieAnswer.KEEP if answer is CookieAnswer.REMOVE else answer
+
+    async def arespond(self, *, may_save: bool = True) -> CookieAnswer:
+        return self.respond(may_save=may_save)
 
 
 class OutlivesLogout(SessionStore):
