@@ -1,0 +1,161 @@
+"""What is said on a connection to Redis, and what its answers mean: RESP2, without any I/O.
+
+The sync end (a socket) and the async end (a transport) share it: how a connection begins, how a
+command is written, how replies are parsed, and what kind of outage an error is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Final
+
+from django.core.exceptions import ImproperlyConfigured
+
+from django_multisession.exceptions import OutageKind, StoreUnavailable
+
+try:
+    import hiredis
+except ImportError as error:
+    raise ImproperlyConfigured("Install django-multisession[redis] to use this engine.") from error
+
+#: A command and its arguments.
+Command = Sequence[bytes | int | str]
+
+#: What a reader returns while the bytes that it was fed hold no whole reply.
+NO_REPLY: Final = object()
+
+
+class Refused(Exception):  # noqa: N818  (Redis calls it an error; to the driver it is an answer)
+    """An error that Redis replied with.
+
+    Attributes:
+        code: Its first word: ``NOPERM``, ``OOM``, ``NOSCRIPT``.
+        text: All of it. It may quote a command's arguments, so it is for no message.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.code = text.partition(" ")[0]
+
+
+class ProtocolError(ConnectionError):
+    """The other side speaks something else than Redis."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a server is, and what a connection to it begins with.
+
+    Attributes:
+        host: Name or address; unused with a *path*.
+        port: TCP port.
+        path: Of a Unix socket, instead of host and port.
+        database: Number that ``SELECT`` is given; 0 needs none.
+        credentials: Returns the arguments of ``AUTH``: none, the password, or user and password.
+            Called for each connection, because tokens of clouds run out.
+        client_name: What ``CLIENT SETNAME`` is given, or None.
+        timeout: Seconds that a command may take, from the moment that it is asked for.
+        connect_timeout: Seconds that connecting may take, TLS and login included.
+        keepalive: Options of ``SO_KEEPALIVE`` to set, or None to leave it off.
+        tls: Makes the context of a TLS connection; None for none.
+        server_hostname: Whose name its certificate must have; None for *host*.
+    """
+
+    host: str = "localhost"
+    port: int = 6379
+    path: str | None = None
+    database: int = 0
+    credentials: Callable[[], tuple[str, ...]] | None = dataclasses.field(default=None, repr=False)
+    client_name: str | None = None
+    timeout: float = 2.0
+    connect_timeout: float = 2.0
+    keepalive: Mapping[int, int] | None = None
+    tls: Callable[[], ssl.SSLContext] | None = dataclasses.field(default=None, repr=False)
+    server_hostname: str | None = None
+
+    def __str__(self) -> str:
+        """Return where it is, without a secret: what messages may say."""
+        return self.path or f"{self.host}:{self.port}/{self.database}"
+
+
+def beginning(address: Address) -> Generator[Command, Any, None]:
+    """Yield each command that a connection to *address* begins with, and be sent its reply.
+
+    Raises:
+        Refused: Sent in as a reply: the server takes no such login, database or name.
+    """
+    commands: list[Command] = []
+    if address.credentials is not None and (arguments := address.credentials()):
+        commands.append(("AUTH", *arguments))
+    if address.database:
+        commands.append(("SELECT", address.database))
+    if address.client_name:
+        commands.append(("CLIENT", "SETNAME", address.client_name))
+    while commands:
+        reply = yield commands.pop(0)
+        if isinstance(reply, Refused):
+            raise reply
+
+
+def make_reader() -> Any:
+    """Return a parser of replies.
+
+    ``gets()`` returns `NO_REPLY` where more bytes are needed, a `Refused` as a value, and raises
+    `ProtocolError` at what is no RESP.
+    """
+    return hiredis.Reader(protocolError=ProtocolError, replyError=Refused, notEnoughData=NO_REPLY)
+
+
+def pack(command: Command) -> bytes:
+    """Return *command* as it is sent."""
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub wants one type of item
+    return packed
+
+
+#: Refusals that mean "not now": the server starts, fails over, or is a replica that lost its master.
+_NOT_READY = frozenset({"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"})
+#: Refusals of a server that is the master no longer, or that its replicas have left.
+_NO_MASTER = frozenset({"READONLY", "NOREPLICAS", "MASTERDOWN"})
+#: Redis 6.2 quotes the error of a command in a script in the middle of the script's own.
+_QUOTED = ("READONLY", "NOREPLICAS", "MASTERDOWN", "OOM", "NOPERM", "MISCONF", "WRONGTYPE")
+
+
+def code_of(refused: Refused) -> str:
+    """Return the code of *refused*: of the command at fault where a script ran it."""
+    if refused.code in _QUOTED:
+        return refused.code
+    return next((code for code in _QUOTED if code in refused.text), refused.code)
+
+
+def is_no_master(refused: Refused) -> bool:
+    """Does *refused* say that its server is the master no longer, or may not be?"""
+    return code_of(refused) in _NO_MASTER
+
+
+def outage_of(error: Refused | OSError, address: Address) -> StoreUnavailable:
+    """Return what *error* of the server at *address* is to whoever asked; it quotes no argument."""
+    if isinstance(error, Refused):
+        code = code_of(error)
+        if "max number of clients" in error.text:
+            return StoreUnavailable(
+                f"Redis at {address} has no connection left (maxclients).", OutageKind.OVERLOADED
+            )
+        if code in _NOT_READY:
+            return StoreUnavailable(f"Redis at {address} is not ready ({code}).")
+        return StoreUnavailable(f"Redis at {address} refused ({code}).", OutageKind.REFUSED)
+    if isinstance(error, TimeoutError):
+        return StoreUnavailable(
+            f"Redis at {address} did not answer within {address.timeout:g} s.", OutageKind.TIMED_OUT
+        )
+    return StoreUnavailable(f"Redis at {address} did not answer ({type(error).__name__}).")
+
+
+def overloaded(address: Address, waited: float) -> StoreUnavailable:
+    """Return the outage of a command that found no place on a connection within *waited* seconds."""
+    return StoreUnavailable(
+        f"No connection to Redis at {address} became free within {waited:g} s.",
+        OutageKind.OVERLOADED,
+    )
