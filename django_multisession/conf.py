@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import global_settings, settings
@@ -21,7 +22,7 @@ from django.views.decorators.debug import sensitive_variables
 from django_multisession.configuration import Config, Cookie, Problem, Site
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
-from django_multisession.core.secret import SecretBytes, SecretOptions
+from django_multisession.core.secret import MacKey, SecretOptions
 from django_multisession.setting_reader import (
     ENGINE_PREFIX,
     EXAMPLES,
@@ -29,6 +30,8 @@ from django_multisession.setting_reader import (
     SettingReader,
     in_seconds,
 )
+
+EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
@@ -50,12 +53,17 @@ def config() -> Config:
     Raises:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
-    return _read(_derived(keys.derive), _derived(signing.derive))
+    return _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
 
 
 def serializer() -> Any:
     """Return the class that ``SESSION_SERIALIZER`` names; read for each session, as Django does."""
-    return import_string(settings.SESSION_SERIALIZER)
+    return _imported(settings.SESSION_SERIALIZER)
+
+
+@functools.lru_cache(maxsize=16)
+def _imported(path: str) -> Any:
+    return import_string(path)
 
 
 def options_of(engine: str) -> Mapping[str, Any]:
@@ -96,7 +104,7 @@ def uses_engine(name: str) -> bool:
 
 
 @sensitive_variables()
-def _derived(derive: Callable[[bytes], SecretBytes]) -> tuple[SecretBytes, ...]:
+def _derived(derive: Callable[[bytes], MacKey]) -> tuple[MacKey, ...]:
     """Return what *derive* makes of ``SECRET_KEY`` and its fallbacks.
 
     Apart from the rest: an error mail of a wrong setting shows the locals of what reads it.
@@ -107,7 +115,7 @@ def _derived(derive: Callable[[bytes], SecretBytes]) -> tuple[SecretBytes, ...]:
 
 
 def _read(
-    signing_keys: tuple[SecretBytes, ...] = (), record_keys: tuple[SecretBytes, ...] = ()
+    signing_keys: tuple[MacKey, ...] = (), record_keys: signing.RecordKeys = EMPTY_KEYS
 ) -> Config:
     reader = SettingReader(settings)
     read = _config(reader, signing_keys, record_keys)
@@ -118,8 +126,8 @@ def _read(
 
 def _config(
     reader: SettingReader,
-    signing_keys: tuple[SecretBytes, ...] = (),
-    record_keys: tuple[SecretBytes, ...] = (),
+    signing_keys: tuple[MacKey, ...] = (),
+    record_keys: signing.RecordKeys = EMPTY_KEYS,
 ) -> Config:
     return Config(
         policy=_policy(reader),
@@ -154,6 +162,13 @@ def _config(
                 and not isinstance(value, bool)
                 and LEAST_MAX_SIZE <= value <= GREATEST_MAX_SIZE
             ),
+        ),
+        namespace=reader.value(
+            "MULTISESSION_NAMESPACE",
+            "E035",
+            "",
+            "a string",
+            lambda value: isinstance(value, str),
         ),
         redis=_redis(reader),
         mongodb=reader.options(

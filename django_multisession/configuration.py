@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import Resolver
-from django_multisession.core.secret import SecretBytes, SecretOptions
+from django_multisession.core.secret import MacKey, SecretOptions
+from django_multisession.core.signing import RecordKeys
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,10 +54,11 @@ class Config:
         expire_at_browser_close: ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
         save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
         max_size: Bytes a serialized session may have at most.
+        namespace: ``MULTISESSION_NAMESPACE``: names the site in what is signed.
         redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
         mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
-        record_keys: Sign records; derived likewise.
+        record_keys: Sign records, by their ids; derived likewise.
     """
 
     policy: Policy
@@ -69,10 +71,11 @@ class Config:
     expire_at_browser_close: bool
     save_every_request: bool
     max_size: int
+    namespace: str
     redis: SecretOptions = dataclasses.field(repr=False)
     mongodb: SecretOptions = dataclasses.field(repr=False)
-    signing_keys: tuple[SecretBytes, ...] = dataclasses.field(repr=False)
-    record_keys: tuple[SecretBytes, ...] = dataclasses.field(repr=False)
+    signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
+    record_keys: RecordKeys = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,9 @@ What it does beyond Django's is told in docs/reference/middleware.md.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import time
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -15,6 +17,7 @@ from django.core.handlers.wsgi import WSGIRequest, get_str_from_wsgi
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, parse_cookie
 from django.template import TemplateDoesNotExist, loader
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.http import http_date
 
 from django_multisession.conf import config
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
@@ -48,9 +51,14 @@ class SessionMiddleware(DjangoSessionMiddleware):
         if not issubclass(self.SessionStore, DriverSessionStore):
             super().process_request(request)
             return
-        sent = session_keys(request)
+        name = config().cookie.name
+        if name not in request.COOKIES:
+            request.session = self.SessionStore()
+            return
+        sent = session_keys(request, name)
         session = self.SessionStore(sent[0] if sent else None)
-        session.offer_keys(sent[1:])
+        if len(sent) > 1:
+            session.offer_keys(sent[1:])
         request.session = session
 
     def __call__(self, request: HttpRequest) -> Any:
@@ -127,21 +135,21 @@ class SessionMiddleware(DjangoSessionMiddleware):
         return unavailable() if isinstance(exception, StoreUnavailable) else None
 
 
-def session_keys(request: HttpRequest) -> list[str]:
-    """Return what the client sent as session keys, in its order.
+def session_keys(request: HttpRequest, name: str) -> list[str]:
+    """Return what the client sent as session keys in cookies called *name*, in its order.
 
     A browser sends every cookie of one name, the one with the longest path first; Django keeps the
     last. And Django strips Unicode white space from names, so that a cookie which any subdomain
     can set is taken for one named ``__Host-…`` (RFC 6265bis, section 4.1.3), which none can.
     """
-    name = config().cookie.name
-    value = request.COOKIES.get(name)
-    if value is None:
-        return []
+    value = request.COOKIES[name]
     if isinstance(request, WSGIRequest):
         header = get_str_from_wsgi(request.environ, "HTTP_COOKIE", "")
     else:
         header = request.META.get("HTTP_COOKIE", "")
+    if not header or (header.startswith(f"{name}={value}") and header.count(name) == 1):
+        # One cookie of the name, in the form in which browsers send it back; or the test's own.
+        return [value]
     if parse_cookie(header).get(name) != value:
         # Code of this site put it there.
         return [value]
@@ -168,20 +176,29 @@ def finished(
     if session.is_unreachable:
         patch_cache_control(response, private=True, no_store=True)
     sets_cookie = True
-    if answer is CookieAnswer.SET:
-        is_browser_length = session.get_expire_at_browser_close()
+    if answer is CookieAnswer.KEEP:
+        sets_cookie = False
+    elif answer is CookieAnswer.SET:
+        age = session.cookie_age()
         # Neither an age below zero nor one beyond the calendar, by set_expiry(), is a cookie's.
-        age = None if is_browser_length else min(max(0, session.get_expiry_age()), LONGEST_COOKIE)
-        set_cookie(response, session.session_key or "", age)
-    elif answer is CookieAnswer.REMOVE and config().cookie.name in request.COOKIES:
+        bounded = None if age is None else min(max(0, age), LONGEST_COOKIE)
+        set_cookie(response, session.session_key or "", bounded)
+    elif config().cookie.name in request.COOKIES:
         set_cookie(response, "", 0)
     else:
         sets_cookie = False
     if sets_cookie:
         # A shared cache that kept it would give one user's session to another (RFC 9111, 7.3).
-        patch_cache_control(response, private=True, no_store=True)
+        if "Cache-Control" in response.headers:
+            patch_cache_control(response, private=True, no_store=True)
+        else:
+            response.headers["Cache-Control"] = "private, no-store"
     if sets_cookie or was_accessed:
-        patch_vary_headers(response, ("Cookie",))
+        # Most responses have none yet.
+        if "Vary" in response.headers:
+            patch_vary_headers(response, ("Cookie",))
+        else:
+            response.headers["Vary"] = "Cookie"
     return response
 
 
@@ -195,13 +212,22 @@ def set_cookie(response: HttpResponseBase, value: str, max_age: int | None) -> N
         cookie.name,
         value,
         max_age=max_age,
-        expires=LONG_AGO if max_age == 0 else None,
+        expires=LONG_AGO if max_age == 0 else None if max_age is None else _date_in(max_age),
         path=cookie.path,
         domain=cookie.domain,
         secure=cookie.is_secure,
         httponly=cookie.is_http_only,
         samesite=cookie.same_site,  # type: ignore[arg-type]  # a check sees to it
     )
+
+
+def _date_in(seconds: int) -> str:
+    """Return the date in so many *seconds*."""
+    return _date_at(int(time.time()) + seconds)
+
+
+#: Responses of one second share it: making it is a tenth of what a change costs.
+_date_at = functools.lru_cache(maxsize=8)(http_date)
 
 
 def discard(response: HttpResponseBase) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from datetime import datetime
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
 from django_multisession.core.records import SAVED, Answer, Record, Stored, Tombstone
-from django_multisession.drivers.base import Driver
+from django_multisession.drivers.base import Driver, Steps
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
 from django_multisession.session.respond import CookieAnswer
@@ -72,8 +71,8 @@ class OutlivesLogout(SessionStore):
 class _ForgetfulDriver(MemoryDriver):
     """Does not remember which sessions were ended or moved."""
 
-    def get(self, key: str) -> Stored:
-        stored = super().get(key)
+    def get(self, key: str) -> Steps[Stored]:
+        stored = yield from super().get(key)
         return None if isinstance(stored, Tombstone) else stored
 
 
@@ -87,9 +86,9 @@ class _CopyingDriver(MemoryDriver):
         record: Record,
         base: Record | Tombstone,
         left: Tombstone,
-        now: datetime,
-    ) -> Answer:
-        self.add(new_key, record)
+        now: int,
+    ) -> Steps[Answer]:
+        yield from self.add(new_key, record)
         return SAVED
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.management import call_command
 
+from django_multisession.drivers import base
 from django_multisession.drivers.base import Driver
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.management.commands import clearsessions
@@ -60,7 +61,7 @@ def put(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Put:
         monkeypatch.setattr(sys.modules[__name__], "driver", driver)
         for index in range(expired):
             # Over in any year to come.
-            driver.add(f"key-{index}", record())
+            base.run(driver.add(f"key-{index}", record()))
         return driver
 
     return put

@@ -1,110 +1,89 @@
 """A process of its own that runs a command as ``manage.py`` does, and the sessions that it finds.
 
-``python -m tests.clearsessions_process clearsessions …`` takes the settings as JSON from its
-environment. Where it is told to, it says that it is ready and waits for a line before it begins:
-processes that are to run at once begin at once.
+``python -m tests.clearsessions_process clearsessions …`` takes from its environment what its store
+holds (`Kept`): the engine in memory, as no server leaves anything to the command.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+import time
 from pathlib import Path
-from typing import Any
 
-import pymongo
-
-from django_multisession.drivers import mongodb_documents
-from django_multisession.drivers.mongodb_connection import INDEXES
+from django_multisession.drivers import base
+from django_multisession.drivers.base import Steps
+from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.testing.driver_fixtures import make_record
 
-SETTINGS = "CLEARSESSIONS_SETTINGS"
-WAITS = "CLEARSESSIONS_WAITS"
-READY = "ready"
+KEPT = "CLEARSESSIONS_KEPT"
 PATIENCE_SECONDS = 120
 
-Document = dict[str, Any]
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What the store of the process holds, and how it answers.
+
+    Attributes:
+        expired: How many sessions that have expired.
+        seconds: How long a batch takes.
+        begun: A file that is there once a batch is over.
+        is_down: Does the store not answer?
+    """
+
+    expired: int = 0
+    seconds: float = 0.0
+    begun: str = ""
+    is_down: bool = False
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, KEPT: json.dumps(dataclasses.asdict(self))}
 
 
-def start(settings: Mapping[str, Any], *options: str, waits: bool = False) -> subprocess.Popen[str]:
-    """Start ``clearsessions`` with *options*; if it *waits*, return when it does."""
-    process = subprocess.Popen(
+class KeptDriver(MemoryDriver):
+    """The driver of the process."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__(max_records=kept.expired + 1)
+        self._kept = kept
+        for index in range(kept.expired):
+            # Over in any year to come.
+            base.run(self.add(f"key-{index}", make_record()))
+
+    def purge_expired(self, now: int, limit: int) -> Steps[int]:
+        if self._kept.is_down:
+            raise StoreUnavailable("The server did not answer (ConnectionLost).")
+        removed = yield from super().purge_expired(now, limit)
+        if self._kept.begun:
+            Path(self._kept.begun).touch()
+        time.sleep(self._kept.seconds)
+        return removed
+
+
+def start(kept: Kept, *options: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """Start ``clearsessions`` with *options* on what is *kept*."""
+    return subprocess.Popen(
         [sys.executable, "-m", "tests.clearsessions_process", "clearsessions", *options],
         cwd=Path(__file__).parents[1],
-        env={**os.environ, SETTINGS: json.dumps(settings), WAITS: "yes" if waits else ""},
-        stdin=subprocess.PIPE,
+        # tqdm draws ten times a second otherwise, and a fast machine is done by then.
+        env={**kept.environment(), "TQDM_MININTERVAL": "0"},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
-    if waits:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == READY, process.communicate()
-    return process
 
 
 def end(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-    """Let *process* begin if it waits; return what it printed, and its code, when it has ended."""
+    """Return what *process* printed, and its code, when it has ended."""
     try:
-        out, err = process.communicate("\n", timeout=PATIENCE_SECONDS)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
     return out, err, process.returncode
-
-
-def fill(
-    sessions: pymongo.collection.Collection[Document], *, expired: int = 0, live: int = 0
-) -> list[str]:
-    """Put documents into a collection that is not there yet, as the driver stores them.
-
-    Returns:
-        The storage keys of the live ones.
-    """
-    now = datetime.now(UTC)
-    # The server multiplies them: sent one by one, 200,000 would take four times as long.
-    seeds = min(expired, 1000)
-    if seeds:
-        seed = sessions.database[f"{sessions.name}_seeds"]
-        seed.insert_many(_documents("expired", seeds, now - timedelta(days=1)))
-        multiplied: list[Document] = [
-            {"$set": {"copy": {"$range": [0, -(-expired // seeds)]}}},
-            {"$unwind": "$copy"},
-            {"$set": {"_id": {"$concat": [{"$toString": "$copy"}, "-", "$_id"]}}},
-            {"$unset": "copy"},
-            {"$limit": expired},
-            {"$out": sessions.name},
-        ]
-        seed.aggregate(multiplied)
-        seed.drop()
-    documents = list(_documents("live", live, now))
-    if documents:
-        sessions.insert_many(documents)
-    # Now, and not when the command asks for them: building them takes as long as there are documents.
-    sessions.create_indexes([pymongo.IndexModel(name, **how) for name, how in INDEXES.items()])
-    return [document["_id"] for document in documents]
-
-
-def _documents(name: str, number: int, used_at: datetime) -> Iterator[Document]:
-    for index in range(number):
-        touched_at = used_at - timedelta(seconds=index)
-        record = make_record(
-            payload=b"\x01" + b"signed" * 30,
-            created_at=touched_at,
-            began_at=touched_at,
-            touched_at=touched_at,
-            # Long enough for the last of the live ones, too short for the first of the others.
-            idle_age=12 * 3600,
-            hard_deadline_at=touched_at + timedelta(days=30),
-            user_id=str(index),
-        )
-        # Beyond the test: the server's own TTL monitor would take what the command is to count.
-        collect_at = used_at + timedelta(days=2)
-        fields = mongodb_documents.fields(record)
-        yield {"_id": f"{name}-{index:056d}", **fields, "collect_at": collect_at}
 
 
 if __name__ == "__main__":
@@ -116,10 +95,10 @@ if __name__ == "__main__":
         SECRET_KEY="only-for-tests-" + "x" * 50,
         INSTALLED_APPS=["django_multisession", "django.contrib.sessions"],
         USE_TZ=True,
-        **json.loads(os.environ[SETTINGS]),
+        SESSION_ENGINE="tests.clearsessions_calls",
     )
     django.setup()
-    if os.environ[WAITS]:
-        print(READY, flush=True)  # noqa: T201  (read by start())
-        sys.stdin.readline()
+    from tests import clearsessions_calls
+
+    clearsessions_calls.driver = KeptDriver(Kept(**json.loads(os.environ[KEPT])))
     execute_from_command_line(sys.argv)

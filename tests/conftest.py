@@ -23,7 +23,8 @@ from django.utils import timezone
 from server_binaries import MissingServer
 from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
 
-from django_multisession.session import store
+from django_multisession.session.events import OutageWatch
+from django_multisession.store import DriverSessionStore
 from tests.engine_fixtures import engine, engine_of_each_kind, network_engine
 
 __all__ = ["engine", "engine_of_each_kind", "network_engine"]
@@ -173,10 +174,17 @@ class Clock:
         return self.now
 
 
+def _subclasses(of: type[DriverSessionStore]) -> Iterator[type[DriverSessionStore]]:
+    for each in of.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
 @pytest.fixture(autouse=True)
 def no_outage() -> None:
     """Forget the outage that another test left this process in."""
-    store._watches.clear()
+    for each in _subclasses(DriverSessionStore):
+        each.outage_watch = OutageWatch()
 
 
 @pytest.fixture

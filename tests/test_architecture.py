@@ -12,16 +12,16 @@ import importlib
 import inspect
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 import pytest
 from django.contrib.sessions.backends.base import SessionBase
 
 import django_multisession
-from django_multisession.drivers.base import Driver
+from django_multisession.drivers.base import Ask, Driver, Indexed, Purging, Server, Steps
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.store import DriverSessionStore
 
@@ -39,9 +39,11 @@ DRIVERS = ("memory.MemoryDriver", "redis.RedisDriver", "mongodb.MongoDBDriver")
 #: They do no I/O, so they block no event loop.
 VERBS_WITHOUT_IO = {
     "clear",
+    "cookie_age",
     "decode",
     "encode",
     "get_driver",
+    "get_namespace",
     "get_session_cookie_age",
     "is_empty",
     # Called by the runner of the steps, in both worlds.
@@ -52,7 +54,7 @@ VERBS_WITHOUT_IO = {
 IRREGULAR_TWINS = {"__setitem__": "aset"}
 #: Not twins: one closes every loop's client, the other that of the running loop; one waits for
 #: threads, the other for tasks.
-UNLIKE_TWINS = {"ClientPerLoop.aclose", "Connection.aclose", "Turn.aenter"}
+UNLIKE_TWINS = {"ClientPerLoop.aclose", "MongoDBServer.aclose", "Turn.aenter"}
 
 
 def public(owner: type) -> dict[str, Callable[..., Any]]:
@@ -131,25 +133,59 @@ def test_a_verb_of_the_store_takes_what_djangos_takes(verb: str) -> None:
     assert shape_of(getattr(DriverSessionStore, verb)) == shape_of(getattr(SessionBase, verb))
 
 
-def test_every_verb_of_a_driver_has_a_twin() -> None:
-    assert sync_verbs(Driver) == twins(Driver).keys() | {"check"}
+def steps_of(owner: type) -> set[str]:
+    """Return the verbs of *owner* that are written once, for both ends of a server."""
+    return {
+        name
+        for name, verb in public(owner).items()
+        if get_origin(signature_of(verb).return_annotation) is Generator
+    }
 
 
-@pytest.mark.parametrize(("verb", "twin"), sorted(twins(Driver).items()))
-def test_a_verb_of_a_driver_and_its_twin_are_alike(verb: str, twin: str) -> None:
-    assert inspect.iscoroutinefunction(getattr(Driver, twin))
-    assert signature_of(getattr(Driver, verb)) == signature_of(getattr(Driver, twin))
+def test_every_verb_of_a_driver_is_written_once() -> None:
+    assert public(Driver).keys() - steps_of(Driver) == {"aclose", "check", "close"}
+    assert public(Purging).keys() == steps_of(Purging) == {"purge_expired", "count_expired"}
+    assert public(Indexed).keys() == steps_of(Indexed) == {"of_user"}
+
+
+def test_a_server_has_a_sync_end_and_an_async_one() -> None:
+    assert twins(Server) == {"send": "asend", "close": "aclose"}
+    assert public(Server).keys() == {"send", "asend", "close", "aclose"}
+
+
+@pytest.mark.parametrize(("verb", "twin"), [("send", "asend"), ("close", "aclose")])
+def test_the_two_ends_of_a_server_are_alike(verb: str, twin: str) -> None:
+    assert inspect.iscoroutinefunction(getattr(Server, twin))
+    assert signature_of(getattr(Server, verb)) == signature_of(getattr(Server, twin))
 
 
 @pytest.mark.parametrize("path", DRIVERS)
 @pytest.mark.parametrize("verb", sorted(public(Driver)))
 def test_a_driver_has_the_verbs_of_the_contract(path: str, verb: str) -> None:
-    module, _, name = path.partition(".")
-    driver = getattr(importlib.import_module(f"django_multisession.drivers.{module}"), name)
-    of_contract, of_driver = getattr(Driver, verb), getattr(driver, verb)
+    of_contract, of_driver = getattr(Driver, verb), getattr(driver_at(path), verb)
     assert inspect.iscoroutinefunction(of_driver) is inspect.iscoroutinefunction(of_contract)
-    assert signature_of(of_driver) == signature_of(of_contract)
-    assert isinstance(driver.has_native_expiry, bool)
+    assert positions_of(of_driver) == positions_of(of_contract)
+    assert signature_of(of_driver).return_annotation == signature_of(of_contract).return_annotation
+
+
+@pytest.mark.parametrize("path", DRIVERS)
+@pytest.mark.parametrize("protocol", [Purging, Indexed])
+def test_a_driver_that_can_do_more_does_it_as_the_contract_says(path: str, protocol: type) -> None:
+    driver = driver_at(path)
+    for verb in public(protocol).keys() & public(driver).keys():
+        assert positions_of(getattr(driver, verb)) == positions_of(getattr(protocol, verb))
+
+
+def driver_at(path: str) -> type:
+    module, _, name = path.partition(".")
+    found: type = getattr(importlib.import_module(f"django_multisession.drivers.{module}"), name)
+    return found
+
+
+def positions_of(verb: Callable[..., Any]) -> list[tuple[str, Any]]:
+    """Return name and type of every parameter: the contract's are positional."""
+    parameters = signature_of(verb).parameters.values()
+    return [(parameter.name, parameter.annotation) for parameter in parameters]
 
 
 def twins_with_docstrings() -> Iterator[tuple[str, str, str]]:
@@ -183,19 +219,58 @@ class WrongWay(BaseException):
     """A sync verb awaited, or an a-verb blocked. No Exception: nothing handles it."""
 
 
-class OneWayDriver:
-    """Answers either the sync verbs or the a-verbs of a driver; the other ones are poison."""
+class OneWayServer:
+    """Answers by one of a server's two ends; the other one is poison."""
 
-    def __init__(self, driver: Driver, *, is_async: bool) -> None:
-        self._driver = driver
+    def __init__(self, server: Server, *, is_async: bool) -> None:
+        self._server = server
         self._is_async = is_async
+
+    def send(self, command: Any, /) -> Any:
+        if self._is_async:
+            raise WrongWay("send")
+        return self._server.send(command)
+
+    async def asend(self, command: Any, /) -> Any:
+        if not self._is_async:
+            raise WrongWay("asend")
+        return await self._server.asend(command)
+
+    def close(self) -> None:
+        self._server.close()
+
+    async def aclose(self) -> None:
+        await self._server.aclose()
+
+
+class OneWayDriver:
+    """A driver in memory whose server is a `OneWayServer`; notes what it is asked."""
+
+    def __init__(self, driver: MemoryDriver, *, is_async: bool) -> None:
+        self._driver = driver
+        self._server = OneWayServer(driver.server, is_async=is_async)
+        # Of the class, so that it can purge.
         self.asked: set[str] = set()
 
+    def purge_expired(self, now: int, limit: int) -> Steps[int]:
+        return self._sent("purge_expired", self._driver.purge_expired(now, limit))
+
+    def count_expired(self, now: int) -> Steps[int]:
+        return self._sent("count_expired", self._driver.count_expired(now))
+
     def __getattr__(self, verb: str) -> Any:
-        if (verb in twins(Driver).values()) is not self._is_async:
-            raise WrongWay(verb)
+        method = getattr(self._driver, verb)
+        return lambda *arguments: self._sent(verb, method(*arguments))
+
+    def _sent(self, verb: str, steps: Steps[Any]) -> Steps[Any]:
         self.asked.add(verb)
-        return getattr(self._driver, verb)
+        command = next(steps).command
+        while True:
+            reply = yield Ask(self._server, verb, command)
+            try:
+                command = steps.send(reply).command
+            except StopIteration as stop:
+                return stop.value
 
 
 def store_over(driver: Any) -> type[DriverSessionStore]:
@@ -229,7 +304,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("verb", sorted(twins(DriverSessionStore)))
-def test_a_verb_of_the_store_asks_no_a_verb_of_the_driver(verb: str, settings: Settings) -> None:
+def test_a_verb_of_the_store_awaits_no_answer_of_a_server(verb: str, settings: Settings) -> None:
     settings.SESSION_SAVE_EVERY_REQUEST = True  # so that respond() has something to ask
     memory = MemoryDriver()
     session_key = stored_session(memory)
@@ -240,7 +315,7 @@ def test_a_verb_of_the_store_asks_no_a_verb_of_the_driver(verb: str, settings: S
 
 
 @pytest.mark.parametrize(("verb", "twin"), sorted(twins(DriverSessionStore).items()))
-def test_an_a_verb_of_the_store_asks_no_sync_verb_of_the_driver(
+def test_an_a_verb_of_the_store_waits_for_no_answer_of_a_server(
     verb: str, twin: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.SESSION_SAVE_EVERY_REQUEST = True  # as above
@@ -258,7 +333,7 @@ def test_an_a_verb_of_the_store_asks_no_sync_verb_of_the_driver(
 LIFE = {"add", "get", "replace", "move", "touch", "delete", "purge_expired"}
 
 
-def test_a_whole_life_of_a_session_asks_no_a_verb(clock: Clock) -> None:
+def test_a_whole_life_of_a_session_is_sent_by_the_sync_end(clock: Clock) -> None:
     driver = OneWayDriver(MemoryDriver(), is_async=False)
     store = store_over(driver)
     session = store()
@@ -277,7 +352,7 @@ def test_a_whole_life_of_a_session_asks_no_a_verb(clock: Clock) -> None:
     assert driver.asked == LIFE
 
 
-def test_a_whole_life_of_a_session_awaits_no_sync_verb(
+def test_a_whole_life_of_a_session_is_sent_by_the_async_end(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
@@ -300,7 +375,7 @@ def test_a_whole_life_of_a_session_awaits_no_sync_verb(
         await store.aclear_expired()
 
     asyncio.run(live())
-    assert driver.asked == {f"a{verb}" for verb in LIFE}
+    assert driver.asked == LIFE
 
 
 # Engines

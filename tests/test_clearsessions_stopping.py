@@ -6,26 +6,20 @@ import io
 import json
 import signal
 import threading
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from servers import MongoServer, free_port
 
+from django_multisession.drivers.base import Steps
 from django_multisession.drivers.memory import MemoryDriver
-from django_multisession.engines._drivers import close_drivers
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management.commands import clearsessions
 from tests.clearsessions_calls import Put, Terminal, clear, clear_json, put
-from tests.engine_fixtures import use_engine
-from tests.proxy import TCPProxy
 
 if TYPE_CHECKING:
-    from pytest_django import Settings
-
-    from tests.conftest import Clock, Running
+    pass
 
 __all__ = ["put"]
 
@@ -46,7 +40,7 @@ def test_a_terminal_gets_a_bar_that_knows_how_many_there_are(put: Put) -> None:
 class Uncountable(MemoryDriver):
     """A collection so big that its server gives up counting."""
 
-    def count_expired(self, now: datetime) -> int:
+    def count_expired(self, now: int) -> Steps[int]:
         raise StoreUnavailable("MongoDB did not answer (NetworkTimeout).")
 
 
@@ -110,7 +104,7 @@ class Interrupted(MemoryDriver):
         self._numbers = numbers
         self.batches = 0
 
-    def purge_expired(self, now: datetime, limit: int) -> int:
+    def purge_expired(self, now: int, limit: int) -> Steps[int]:
         self.batches += 1
         if self.batches == 2:
             for number in self._numbers:
@@ -167,58 +161,50 @@ def test_any_thread_may_run_it(put: Put) -> None:
 # Outages
 
 
-def test_an_outage_tells_what_was_removed_until_then(
-    settings: Settings,
-    running_servers: Running,
-    mongodb_standalone: MongoServer,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(clearsessions, "LINE_SECONDS", 0)
-    with TCPProxy(mongodb_standalone.host, mongodb_standalone.port) as proxy:
-        url = f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true"
-        engine = use_engine("mongodb-standalone", settings, running_servers, url=url)
-        for _ in range(5):
-            engine.SessionStore().save()
-        # Longer than any session lives by default.
-        clock.advance(timedelta(days=60))
+class Failing(MemoryDriver):
+    """Answers so many times, and then no more."""
 
-        class Log(io.StringIO):
-            """The connection is lost when the first batch is told of."""
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.answers = answers
 
-            def write(self, text: str) -> int:
-                proxy.refuse()
-                return super().write(text)
+    def purge_expired(self, now: int, limit: int) -> Steps[int]:
+        self._answer()
+        return super().purge_expired(now, limit)
 
-        with pytest.raises(CommandError) as caught:
-            clear("--batch-size=2", stderr=Log())
-        assert str(caught.value).startswith("MongoDB did not answer (")
-        assert str(caught.value).endswith(
-            "). Removed at least 2 expired sessions until then; run the command again."
-        )
-        assert caught.value.returncode == 1
-        proxy.accept()
-        assert clear_json()["removed"] == 3
-        close_drivers()
+    def count_expired(self, now: int) -> Steps[int]:
+        self._answer()
+        return super().count_expired(now)
+
+    def _answer(self) -> None:
+        self.answers -= 1
+        if self.answers < 0:
+            raise StoreUnavailable("The server did not answer (ConnectionLost).")
+
+
+def test_an_outage_tells_what_was_removed_until_then(put: Put) -> None:
+    driver = Failing(1)
+    put(driver, expired=5)
+    with pytest.raises(CommandError) as caught:
+        clear("--batch-size=2")
+    assert str(caught.value) == (
+        "The server did not answer (ConnectionLost). "
+        "Removed at least 2 expired sessions until then; run the command again."
+    )
+    assert caught.value.returncode == 1
+    driver.answers = 9
+    assert clear_json()["removed"] == 3
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
-def test_an_outage_before_anything_is_told_too(
-    settings: Settings, options: tuple[str, ...]
-) -> None:
-    settings.MULTISESSION_MONGODB = {
-        "URI": f"mongodb://ada:secret@127.0.0.1:{free_port()}",
-        "timeoutMS": 100,
-        "serverSelectionTimeoutMS": 100,
-    }
-    settings.SESSION_ENGINE = "django_multisession.engines.mongodb"
-    close_drivers()
+def test_an_outage_before_anything_is_told_too(put: Put, options: tuple[str, ...]) -> None:
+    put(Failing(0))
     for stderr in (io.StringIO(), Terminal()):
         stdout = io.StringIO()
         with pytest.raises(CommandError) as caught:
             call_command(clearsessions.Command(), *options, "--json", stdout=stdout, stderr=stderr)
         assert str(caught.value) == (
-            "MongoDB did not answer (ServerSelectionTimeoutError). "
+            "The server did not answer (ConnectionLost). "
             f"{'Nothing was counted' if options else 'Removed nothing until then'}; "
             "run the command again."
         )
@@ -226,4 +212,3 @@ def test_an_outage_before_anything_is_told_too(
         assert (told["complete"], told["stopped_by"]) == (None if options else False, "outage")
         assert told["dry_run"] is bool(options)
         assert told["expired"] is None
-    close_drivers()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from django.test import override_settings
@@ -14,26 +13,36 @@ from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
 from django_multisession import conf
-from django_multisession.core.records import Answer, Record, Stored, Tombstone, new_revision
+from django_multisession.core import signing
+from django_multisession.core.records import Answer, Record
 from django_multisession.drivers.base import Driver
-from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.drivers.memory import (
+    DEFAULT_MAX_RECORDS,
+    Command,
+    MemoryDriver,
+    MemoryServer,
+)
 from django_multisession.engines.memory import SessionStore
 from django_multisession.exceptions import (
     EntryNotSerializable,
+    OutageKind,
     SessionConflict,
     StoreUnavailable,
 )
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.session.save import LONGEST_PAUSE, SAVE_PATIENCE
 from django_multisession.session.site import Site
-from django_multisession.session.state import OUTAGE_PATIENCE
+from django_multisession.session.state import OUTAGE_PATIENCE_MS
 from django_multisession.store import DriverSessionStore
+from django_multisession.testing.stored_records import facts_of
 from tests.engine_fixtures import Engine
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
     from tests.conftest import Clock
+
+Kind = TypeVar("Kind", bound=MemoryServer)
 
 #: Made here, because an error page shows the lines of this file.
 PRECIOUS = "-".join(["4111"] * 4)
@@ -148,47 +157,64 @@ def test_an_empty_fallback_signs_nothing(settings: Settings) -> None:
     assert len(conf.config().signing_keys) == len(conf.config().record_keys) == 1
 
 
-class Busy(MemoryDriver):
+class Busy(MemoryServer):
     """Another request saves the session just before each save."""
 
-    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: int) -> Answer:
         stored = self.get(key)
         assert isinstance(stored, Record)
-        theirs = dataclasses.replace(stored, revisions=new_revision(stored.revisions))
+        theirs = signing.sign(
+            facts_of(stored),
+            stored.payload,
+            key,
+            signing.binding(conf.config().namespace),
+            conf.config().record_keys,
+            stored,
+        )
         super().replace(key, theirs, stored, now)
         return super().replace(key, record, base, now)
 
 
-class Full(MemoryDriver):
+class Full(MemoryServer):
     """Says of every key that it is taken."""
 
     def add(self, key: str, record: Record) -> bool:
         return False
 
 
-class Down(MemoryDriver):
+class Down(MemoryServer):
     """Answers no read and no end while it is down."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_down = False
-        self.asked = 0
+    is_down = False
+    asked = 0
 
-    def get(self, key: str) -> Stored:
-        self._answer()
-        return super().get(key)
-
-    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
-        self._answer()
-        return super().delete(key, left)
-
-    def _answer(self) -> None:
-        self.asked += 1
-        if self.is_down:
-            raise StoreUnavailable
+    def send(self, command: Command, /) -> Any:
+        if command.verb in ("get", "delete"):
+            self.asked += 1
+            if self.is_down:
+                raise StoreUnavailable
+        return super().send(command)
 
 
-def store_over(driver: MemoryDriver) -> type[DriverSessionStore]:
+class Newer(MemoryServer):
+    """Holds what a newer release wrote."""
+
+    def add(self, key: str, record: Record) -> bool:
+        is_added = super().add(key, record)
+        slot = self.slots[key]
+        self.slots[key] = slot._replace(raw=slot.raw[:1] + b"\x02" + slot.raw[2:])
+        return is_added
+
+
+def a(kind: type[Kind]) -> Kind:
+    """Return an empty server of *kind*."""
+    return kind(DEFAULT_MAX_RECORDS, time.monotonic)
+
+
+def store_over(server: MemoryServer) -> type[DriverSessionStore]:
+    driver = MemoryDriver()
+    driver.server = server
+
     class Store(DriverSessionStore):
         @classmethod
         def get_driver(cls) -> Driver:
@@ -202,7 +228,7 @@ def test_a_save_that_always_meets_another_one_gives_up(monkeypatch: pytest.Monke
     # Time passes in pauses alone.
     monkeypatch.setattr(time, "sleep", paused.append)
     monkeypatch.setattr(Site, "monotonic", lambda _site: sum(paused))
-    store = store_over(Busy())
+    store = store_over(a(Busy))
     session = store()
     session["a"] = 1
     session.save()
@@ -218,11 +244,11 @@ def test_a_save_that_always_meets_another_one_gives_up(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("first", ["read", "flush"])
 def test_a_request_waits_once_for_a_server_that_is_down(clock: Clock, first: str) -> None:
-    driver = Down()
-    store = store_over(driver)
+    server = a(Down)
+    store = store_over(server)
     key = stored_in(store, a=1)
     session = store(key)
-    driver.is_down, driver.asked = True, 0
+    server.is_down, server.asked = True, 0
     with pytest.raises(StoreUnavailable):
         session.flush() if first == "flush" else session.get("a")
     for _ in range(3):
@@ -233,18 +259,18 @@ def test_a_request_waits_once_for_a_server_that_is_down(clock: Clock, first: str
             session.respond()
     else:
         assert session.respond() is CookieAnswer.KEEP
-    assert driver.asked == 1
+    assert server.asked == 1
 
 
 def test_a_session_that_outlives_an_outage_is_read_again(clock: Clock) -> None:
-    driver = Down()
-    store = store_over(driver)
+    server = a(Down)
+    store = store_over(server)
     session = store(stored_in(store, a=1))
-    driver.is_down = True
+    server.is_down = True
     with pytest.raises(StoreUnavailable):
         session.get("a")
-    driver.is_down = False
-    clock.advance(seconds=OUTAGE_PATIENCE.total_seconds())
+    server.is_down = False
+    clock.advance(seconds=OUTAGE_PATIENCE_MS / 1000)
     assert session["a"] == 1
 
 
@@ -252,19 +278,19 @@ def test_a_logout_does_not_wait_for_a_server_that_a_read_waited_for(
     clock: Clock, settings: Settings
 ) -> None:
     settings.MULTISESSION_ON_OUTAGE = "anonymous"
-    driver = Down()
-    session = store_over(driver)(stored_in(store_over(driver), a=1))
-    driver.is_down, driver.asked = True, 0
+    server = a(Down)
+    session = store_over(server)(stored_in(store_over(server), a=1))
+    server.is_down, server.asked = True, 0
     assert session.get("a") is None
     for _ in range(2):
-        clock.advance(seconds=OUTAGE_PATIENCE.total_seconds() / 2 - 1)
+        clock.advance(seconds=OUTAGE_PATIENCE_MS / 1000 / 2 - 1)
         with pytest.raises(StoreUnavailable):
             session.flush()
-    assert driver.asked == 1
-    driver.is_down = False
+    assert server.asked == 1
+    server.is_down = False
     clock.advance(seconds=2)
     session.flush()
-    assert driver.asked == 2
+    assert server.asked == 2
 
 
 def stored_in(store: type[DriverSessionStore], **entries: object) -> str | None:
@@ -275,8 +301,62 @@ def stored_in(store: type[DriverSessionStore], **entries: object) -> str | None:
 
 
 def test_a_server_that_takes_no_new_key_is_given_up_on() -> None:
-    session = store_over(Full())()
+    session = store_over(a(Full))()
     session["a"] = 1
     with pytest.raises(StoreUnavailable, match="3 new session keys"):
         session.save()
     assert session.session_key is None
+
+
+# What a process can't read yet
+
+
+def test_a_record_of_a_newer_release_is_an_outage_of_its_kind(clock: Clock) -> None:
+    store = store_over(a(Newer))
+    key = stored_in(store, a=1)
+    with pytest.raises(StoreUnavailable, match="version 2") as caught:
+        store(key).load()
+    assert caught.value.kind is OutageKind.UNKNOWN_FORMAT
+
+
+def test_a_record_of_a_newer_release_begins_no_outage_of_the_server(
+    clock: Clock, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    # It is one session's; the server answers.
+    settings.MULTISESSION_ON_OUTAGE = "anonymous"
+    store = store_over(a(Newer))
+    session = store(stored_in(store, a=1))
+    assert session.get("a") is None
+    assert not any("does not answer" in message for message in caplog.messages)
+    # And it keeps its cookie: a part of the site that is newer reads it.
+    assert session.respond() is CookieAnswer.KEEP
+
+
+def test_a_record_of_a_key_that_is_not_known_yet_is_an_outage_of_its_kind(
+    settings: Settings,
+) -> None:
+    server = a(MemoryServer)
+    store = store_over(server)
+    settings.SECRET_KEY = "before"
+    key = stored_in(store, a=1)
+    # Written by the part of a deployment that has the new secret already.
+    with override_settings(SECRET_KEY="after", SECRET_KEY_FALLBACKS=["before"]):
+        newer = store(key)
+        newer["a"] = 2
+        newer.save()
+    with pytest.raises(StoreUnavailable, match="SECRET_KEY_FALLBACKS") as caught:
+        store(key).load()
+    assert caught.value.kind is OutageKind.UNKNOWN_FORMAT
+    with override_settings(SECRET_KEY_FALLBACKS=["after"]):
+        assert store(key)["a"] == 2
+
+
+def test_a_session_of_another_namespace_is_none(settings: Settings) -> None:
+    server = a(MemoryServer)
+    store = store_over(server)
+    settings.MULTISESSION_NAMESPACE = "shop"
+    key = stored_in(store, a=1)
+    assert store(key)["a"] == 1
+    with override_settings(MULTISESSION_NAMESPACE="blog"):
+        assert store(key).get("a") is None
+    assert store(key)["a"] == 1

@@ -65,12 +65,11 @@ class Entries(dict[str, Any]):
     @property
     def is_surely_changed(self) -> bool:
         """Was a plain value replaced by another one? False means that a closer look is needed."""
-        return any(
-            type(now := super(Entries, self).get(name, ABSENT)) in _SURE_TYPES
-            and not is_same(before, now)
-            for name, before in self.replaced.items()
-            if type(name) is str
-        )
+        for name, before in self.replaced.items():
+            now = super().get(name, ABSENT)
+            if type(now) in _SURE_TYPES and type(name) is str and not is_same(before, now):
+                return True
+        return False
 
     def has_nested_change(self, stored: Mapping[str, Any]) -> bool:
         """Did a value change in place since it was *stored*?"""
@@ -184,8 +183,10 @@ class Entries(dict[str, Any]):
 
     def update(self, *others: Any, **more: Any) -> None:
         """See dict.update()."""
-        for name, value in dict(*others, **more).items():
-            self[name] = value
+        given = dict(*others, **more)
+        for name in given:
+            self._note_write(name)
+        super().update(given)
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # dict's own overloads
         self.update(other)

@@ -1,41 +1,45 @@
 """Session keys: the secret in the cookie, signed so that a made-up one costs no I/O.
 
 A key is 22 random characters (132 bits; OWASP ASVS 7.2.3 asks for 128) and 18 characters of an
-HMAC-SHA256 tag (108 bits) over them. 40 characters, because that is the width of the column in
-which Django and third-party apps keep session keys. The tag depends on the random part alone:
-Django compares keys for equality.
+HMAC-SHA256 tag (108 bits) over them and the site's namespace. 40 characters, because that is the
+width of the column in which Django and third-party apps keep session keys. The tag depends on nothing
+else: Django compares keys for equality.
 """
 
 from __future__ import annotations
 
-import base64
+import binascii
 import dataclasses
 import hashlib
 import hmac
-import re
-import secrets
 from collections.abc import Sequence
+from os import urandom
 
-from django_multisession.core.secret import SecretBytes
+from django_multisession.core.secret import MacKey
 
-_RANDOM_LENGTH = 22
+#: Characters of six bits each, and the bytes that they are made of.
+_RANDOM_LENGTH, _RANDOM_BYTES = 22, 17
 _TAG_LENGTH = 18
 #: Length of a session key.
 LENGTH = _RANDOM_LENGTH + _TAG_LENGTH
+#: Characters of a storage key: 128 bits in hex.
+STORAGE_KEY_LENGTH = 32
 
-_SHAPE = re.compile(rf"[A-Za-z0-9_-]{{{LENGTH}}}", re.ASCII)
 _PURPOSE = b"django_multisession.session_key.1"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verified:
     """A session key that was signed by one of our secrets.
 
+    Not a tuple: an error reporter walks through those, and would show the key.
+
     Attributes:
         session_key: The key, signed by the current secret.
-        storage_key: What drivers are given: SHA-256 of the random part, in hex. Not a secret: a
-            dump of the store holds no usable cookie, and an index look-up cannot be timed
-            (CVE-2019-16782).
+        storage_key: What drivers are given: 128 bits of the SHA-256 of the random part, in hex. Not
+            a secret: a dump of the store holds no usable cookie, and an index look-up cannot be
+            timed (CVE-2019-16782).
         by_fallback: Was the tag made with another secret than the current one?
     """
 
@@ -44,48 +48,53 @@ class Verified:
     by_fallback: bool = False
 
 
-def derive(secret: bytes) -> SecretBytes:
+def derive(secret: bytes) -> MacKey:
     """Derive from *secret* (``SECRET_KEY``) the key that signs session keys and nothing else."""
-    return SecretBytes(hmac.digest(secret, _PURPOSE, "sha256"))
+    return MacKey(hmac.digest(secret, _PURPOSE, "sha256"))
 
 
-def make(signing_keys: Sequence[bytes]) -> Verified:
-    """Make a new session key, signed with the first of *signing_keys*."""
-    return sign(secrets.token_urlsafe(_RANDOM_LENGTH)[:_RANDOM_LENGTH], signing_keys)
+def make(signing_keys: Sequence[MacKey], namespace: bytes = b"") -> Verified:
+    """Make a new session key for *namespace*, signed with the first of *signing_keys*."""
+    encoded = binascii.b2a_base64(urandom(_RANDOM_BYTES), newline=False)
+    random_part = encoded.translate(_URL_SAFE)[:_RANDOM_LENGTH]
+    return _signed(random_part, signing_keys[0], namespace)
 
 
-def verify(session_key: object, signing_keys: Sequence[bytes]) -> Verified | None:
+def verify(
+    session_key: object, signing_keys: Sequence[MacKey], namespace: bytes = b""
+) -> Verified | None:
     """Return what *session_key* stands for, or None if none of *signing_keys* signed it.
 
     Args:
         session_key: What a client or a caller sent, of any type, any length and with any characters.
         signing_keys: From `derive`, the current one first, then the fallbacks.
+        namespace: Of the site or tenant.
     """
-    # Code may look for what it was sent as JSON: a number, for example.
-    if not (isinstance(session_key, str) and _SHAPE.fullmatch(session_key)):
+    # Code may look for what it was sent as JSON: a number, for example. Of the characters only that
+    # they are ASCII is asked: what has our tag is made of ours.
+    if not (isinstance(session_key, str) and len(session_key) == LENGTH and session_key.isascii()):
         return None
-    random_part, tag = session_key[:_RANDOM_LENGTH], session_key[_RANDOM_LENGTH:]
-    for index, signing_key in enumerate(signing_keys):
-        if hmac.compare_digest(tag, _tag(random_part, signing_key)):
-            if index == 0:
+    sent = session_key.encode()
+    random_part, tag = sent[:_RANDOM_LENGTH], sent[_RANDOM_LENGTH:]
+    for signing_key in signing_keys:
+        if hmac.compare_digest(tag, _tag(random_part, signing_key, namespace)):
+            if signing_key is signing_keys[0]:
                 return Verified(session_key, _storage_key(random_part))
-            return sign(random_part, signing_keys, by_fallback=True)
+            return _signed(random_part, signing_keys[0], namespace, by_fallback=True)
     return None
 
 
-def sign(random_part: str, signing_keys: Sequence[bytes], *, by_fallback: bool = False) -> Verified:
-    """Return the session key of *random_part*, signed with the first of *signing_keys*."""
-    return Verified(
-        session_key=random_part + _tag(random_part, signing_keys[0]),
-        storage_key=_storage_key(random_part),
-        by_fallback=by_fallback,
-    )
+def _signed(
+    random_part: bytes, signing_key: MacKey, namespace: bytes, *, by_fallback: bool = False
+) -> Verified:
+    session_key = random_part + _tag(random_part, signing_key, namespace)
+    return Verified(session_key.decode(), _storage_key(random_part), by_fallback)
 
 
-def _storage_key(random_part: str) -> str:
-    return hashlib.sha256(random_part.encode()).hexdigest()
+def _storage_key(random_part: bytes) -> str:
+    return hashlib.sha256(random_part).hexdigest()[:STORAGE_KEY_LENGTH]
 
 
-def _tag(random_part: str, signing_key: bytes) -> str:
-    digest = hmac.digest(signing_key, random_part.encode(), "sha256")
-    return base64.urlsafe_b64encode(digest)[:_TAG_LENGTH].decode()
+def _tag(random_part: bytes, signing_key: MacKey, namespace: bytes) -> bytes:
+    digest = signing_key.digest(random_part + namespace)
+    return binascii.b2a_base64(digest, newline=False).translate(_URL_SAFE)[:_TAG_LENGTH]

@@ -19,14 +19,17 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django_multisession.core.records import (
-    BEGINNING,
+    BEGINNING_MS,
+    END_MS,
     LONGEST_AGE,
+    NEVER,
     Record,
-    add_age,
-    earliest,
-    truncate,
+    end_of,
+    to_datetime,
+    to_milliseconds,
 )
 
 #: What ``set_expiry()`` left: nothing, seconds of inactivity (0: until the browser closes), a date.
@@ -62,75 +65,114 @@ class Policy:
     anonymous_timeout: timedelta | None = None
     touch_interval: timedelta | None = None
     idle_is_configured: bool = True
+    #: The same in milliseconds, for requests.
+    idle_ms: int = dataclasses.field(init=False, repr=False)
+    absolute_ms: int = dataclasses.field(init=False, repr=False)
+    anonymous_ms: int = dataclasses.field(init=False, repr=False)
+    touch_ms: int | None = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        idle, anonymous = self.idle_timeout, self.anonymous_timeout
+        touch = self.touch_interval
+        for name, value in {
+            "idle_ms": _whole_seconds(idle),
+            "absolute_ms": _whole_seconds(self.absolute_timeout),
+            "anonymous_ms": _whole_seconds(idle if anonymous is None else anonymous),
+            "touch_ms": None if touch is None else touch // _MILLISECOND,
+        }.items():
+            object.__setattr__(self, name, value)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+class Life(NamedTuple):
     """How long a session may live: what a record says of it.
 
     Attributes:
-        idle_age: Seconds without use, or None for any number.
-        hard_deadline_at: When it ends whatever happens, or None for never.
+        idle_ms: How long without use; `NEVER` for any time.
+        deadline_ms: When it ends whatever happens; `NEVER` for never.
     """
 
-    idle_age: int | None
-    hard_deadline_at: datetime | None
+    idle_ms: int
+    deadline_ms: int
 
-    @classmethod
-    def of(cls, record: Record) -> Life:
-        """Return the life that *record* was stored with."""
-        return cls(idle_age=record.idle_age, hard_deadline_at=record.hard_deadline_at)
-
-    def as_stored(self) -> Life:
-        """Return the life that a record can hold: in UTC and whole milliseconds."""
-        hard_deadline_at = self.hard_deadline_at
-        if hard_deadline_at is not None:
-            try:
-                hard_deadline_at = truncate(hard_deadline_at)
-            except OverflowError:
-                # In its own time zone it is in the calendar, in UTC it is not.
-                is_past = hard_deadline_at.year == BEGINNING.year
-                hard_deadline_at = BEGINNING if is_past else None
-        return Life(idle_age=self.idle_age, hard_deadline_at=hard_deadline_at)
-
-    def ends_at(self, touched_at: datetime) -> datetime | None:
-        """Return when a session last used at *touched_at* ends, or None for never."""
-        return earliest(add_age(touched_at, self.idle_age), self.hard_deadline_at)
+    def ends_ms(self, touched_ms: int) -> int:
+        """Return when a session last used at *touched_ms* ends."""
+        return end_of(touched_ms, self.idle_ms, self.deadline_ms)
 
 
-def life(policy: Policy, custom: Custom, *, began_at: datetime, is_anonymous: bool) -> Life:
+def life(policy: Policy, custom: Custom, *, began_ms: int, is_anonymous: bool) -> Life:
     """Return how long a session may live.
 
     Args:
         policy: The site's timeouts.
         custom: What ``set_expiry()`` left in the session.
-        began_at: Login or creation, whichever came last.
+        began_ms: Login or creation, whichever came last.
         is_anonymous: Has the session no user?
     """
-    idle_timeout = policy.idle_timeout
-    if is_anonymous and policy.anonymous_timeout is not None:
-        idle_timeout = policy.anonymous_timeout
-    idle_age = None if idle_timeout is None else _clamped(int(idle_timeout.total_seconds()))
-    absolute_age = (
-        None if policy.absolute_timeout is None else int(policy.absolute_timeout.total_seconds())
-    )
-    hard_deadline_at = add_age(began_at, absolute_age)
+    idle = policy.anonymous_ms if is_anonymous else policy.idle_ms
+    deadline = began_ms + policy.absolute_ms
+    if deadline > END_MS:
+        deadline = NEVER
     if not custom:
-        return Life(idle_age=idle_age, hard_deadline_at=hard_deadline_at)
-    cap = hard_deadline_at if policy.absolute_is_configured else None
+        return Life(idle, deadline)
+    cap = deadline if policy.absolute_is_configured else NEVER
     if isinstance(custom, datetime):
-        return Life(idle_age=None, hard_deadline_at=earliest(custom, cap))
-    return Life(idle_age=_clamped(custom), hard_deadline_at=cap)
+        return Life(NEVER, min(_within_calendar(custom), cap))
+    return Life(_clamped(custom) * 1000, cap)
 
 
-def is_touch_due(policy: Policy, record: Record, now: datetime) -> bool:
-    """Is the last touch of *record* long enough ago for another one to be worth a write?
+def planned_end(
+    planned: Life, custom: Custom, *, used_at: datetime, began_at: datetime
+) -> datetime | None:
+    """Return when a session of the life *planned* ends, to the microsecond; None for never.
+
+    Args:
+        planned: See `life`.
+        custom: See `life`.
+        used_at: Its last use.
+        began_at: See `life`.
+    """
+    ends: list[datetime | None] = []
+    if planned.idle_ms < NEVER:
+        ends.append(_later(used_at, planned.idle_ms))
+    if planned.deadline_ms < NEVER:
+        if isinstance(custom, datetime) and _within_calendar(custom) == planned.deadline_ms:
+            ends.append(custom)
+        else:
+            ends.append(_later(began_at, planned.deadline_ms - to_milliseconds(began_at)))
+    return min((end for end in ends if end is not None), default=None)
+
+
+def is_touch_due(policy: Policy, record: Record, now: int) -> bool:
+    """Is the last touch of *record* long enough ago for another one to be worth a write?"""
+    return now >= touch_due_ms(policy, record)
+
+
+def touch_due_ms(policy: Policy, record: Record) -> int:
+    """Return when the next touch of *record* is worth a write.
 
     A session that only a date ends has no deadline that a touch could move.
     """
-    if record.idle_age is None and record.hard_deadline_at is not None:
-        return False
-    return now - record.touched_at >= _touch_interval(policy, record.idle_age)
+    if record.idle_ms >= NEVER and record.deadline_ms < NEVER:
+        return NEVER
+    return record.touched_ms + _touch_interval(policy, record.idle_ms)
+
+
+def _touch_interval(policy: Policy, idle_ms: int) -> int:
+    if idle_ms >= NEVER:
+        return policy.touch_ms or _LONGEST_TOUCH_MS
+    if policy.touch_ms is None:
+        return min(_LONGEST_TOUCH_MS, idle_ms // TOUCH_FRACTION)
+    # A session with a short life of its own must not end between two touches.
+    return min(policy.touch_ms, idle_ms // 2)
+
+
+_MILLISECOND = timedelta(milliseconds=1)
+_LONGEST_TOUCH_MS = LONGEST_TOUCH_INTERVAL // _MILLISECOND
+
+
+def _whole_seconds(timeout: timedelta | None) -> int:
+    """Return *timeout* in milliseconds; what no record can hold means the same: never."""
+    return NEVER if timeout is None else _clamped(int(timeout.total_seconds())) * 1000
 
 
 def _clamped(age: int) -> int:
@@ -138,11 +180,15 @@ def _clamped(age: int) -> int:
     return max(-LONGEST_AGE, min(age, LONGEST_AGE))
 
 
-def _touch_interval(policy: Policy, idle_age: int | None) -> timedelta:
-    if idle_age is None:
-        return policy.touch_interval or LONGEST_TOUCH_INTERVAL
-    idle = timedelta(seconds=idle_age)
-    if policy.touch_interval is None:
-        return min(LONGEST_TOUCH_INTERVAL, idle / TOUCH_FRACTION)
-    # A session with a short life of its own must not end between two touches.
-    return min(policy.touch_interval, idle / 2)
+def _within_calendar(moment: datetime) -> int:
+    """Return *moment* in milliseconds; what is in no calendar of UTC is over, or never comes."""
+    # In its own time zone it is in the calendar.
+    found = to_milliseconds(moment)
+    return NEVER if found > END_MS else max(found, BEGINNING_MS)
+
+
+def _later(moment: datetime, milliseconds: int) -> datetime | None:
+    try:
+        return moment + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None if milliseconds > 0 else to_datetime(BEGINNING_MS)

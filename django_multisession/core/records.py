@@ -1,25 +1,52 @@
-"""What a driver stores, and what it answers: values without behaviour that needs a server."""
+"""What a driver stores, as bytes and as values: the one place that writes and reads a record.
+
+======  ======  ==========================================================
+offset  bytes   what
+======  ======  ==========================================================
+0       3       mark and version; kind: a record or a tombstone
+3       8       when it ends; 0 for a tombstone
+11      8       last use
+19      32      signature of what follows (see `signing`)
+51      8       revision: random token of the last write
+59      24      the revisions before, newest first: with it, the *lineage*
+83      …       header, user, payload
+======  ======  ==========================================================
+
+Numbers are big-endian, times milliseconds since 1970. A server compares and moves what lies at
+fixed offsets, and computes no deadline; the rest is opaque to it. A touch rewrites the end and the
+last use, which therefore aren't signed: a reader computes the end again.
+
+Milliseconds end in ``_ms``; `NEVER` stands for no end. Datetimes live at the edges.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-import secrets
+import struct
 from datetime import UTC, datetime, timedelta
+from os import urandom
+from typing import NamedTuple
+
+from django_multisession.core.secret import SecretBytes
+from django_multisession.exceptions import OutageKind, StoreUnavailable
+
+#: A moment that does not come, and an age that nothing reaches. Lua's numbers hold it exactly.
+NEVER = 1 << 53
 
 #: How long a tombstone is kept: longer than a request takes.
-TOMBSTONE_TIMEOUT = timedelta(seconds=60)
+TOMBSTONE_MS = 60_000
+TOMBSTONE_TIMEOUT = timedelta(milliseconds=TOMBSTONE_MS)
 
 #: How much longer a server keeps a record than the record lives. The store's comparison with its
 #: own clock decides; the server may only collect what every clock within a minute calls expired.
-EXPIRY_SLACK = timedelta(seconds=60)
+SLACK_MS = 60_000
+EXPIRY_SLACK = timedelta(milliseconds=SLACK_MS)
 
 #: How many revisions a record remembers: its last writes, newest first.
 REVISIONS_KEPT = 4
 
 #: Seconds. From any moment that a clock shows, a longer age ends past Python's calendar: it means
-#: the same as this one, so no record is written with it, and none is read (a date that a server's
-#: clients add it to overflows).
+#: the same as this one.
 LONGEST_AGE = 10**12
 
 #: Of Python's calendar.
@@ -27,55 +54,131 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 END = datetime.max.replace(tzinfo=UTC, microsecond=999_000)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+BEGINNING_MS = (BEGINNING - _EPOCH) // _MILLISECOND
+END_MS = (END - _EPOCH) // _MILLISECOND
+
+_MARK = b"\xd5"
+_VERSION = 1
+#: What a record and a tombstone begin with.
+RECORD_HEAD = _MARK + bytes((_VERSION, 1))
+TOMBSTONE_HEAD = _MARK + bytes((_VERSION, 2))
+#: Where a server finds the end, the last use and the revision.
+ENDS_AT, USED_AT, REVISION_AT = 3, 11, 51
+#: Bytes of a revision, and of a series.
+REVISION_LENGTH, SERIES_LENGTH = 8, 12
+
+_PREFIX = struct.Struct(">3sqq32s")
+_TIMES = struct.Struct(">qq")
+_HEADER = struct.Struct(">8s24s4sqqqqq12sI")
+_RECORD = struct.Struct(">3sqq32s8s24s4sqqqqq12sI")
+_TOMBSTONE = struct.Struct(">3sqq32s8sB")
+#: From here on it is signed.
+SIGNED_FROM = _PREFIX.size
+_NO_SIGNATURE = bytes(32)
+_NO_EARLIER = bytes((REVISIONS_KEPT - 1) * REVISION_LENGTH)
+#: Length of the user that stands for none.
+_NO_USER = 0xFFFF_FFFF
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Unreadable(ValueError):  # noqa: N818  (it names what the bytes are)
+    """Bytes that are no record; says what is wrong with them."""
+
+
+class Record(NamedTuple):
     """One stored session.
 
     Attributes:
-        payload: The signed entries; opaque to drivers.
-        revisions: Random tokens of the last writes, newest first, at most `REVISIONS_KEPT`.
-        created_at: When the session was first stored.
-        began_at: Login or creation, whichever came last; the absolute timeout counts from here.
-        touched_at: Last use.
-        idle_age: Seconds without use after which the session ends, or None for never.
-        hard_deadline_at: When the session ends whatever happens, or None for never.
-        user_id: What Django put into ``_auth_user_id``, or None.
-
-    All times are aware, in UTC, and whole milliseconds: what BSON dates and Redis numbers can hold.
+        head: `RECORD_HEAD`.
+        ends_ms: When it ends: the idle or the absolute deadline, whichever comes first.
+        touched_ms: Last use.
+        signature: See `signing`.
+        revision: Random token of the last write; what a conditional save compares.
+        earlier: The three revisions before, newest first.
+        key_id: Which key signed it.
+        created_ms: When the session was first stored.
+        began_ms: Login or creation, whichever came last; the absolute timeout counts from here.
+        deadline_ms: When the session ends whatever happens.
+        idle_ms: How long it lives without use.
+        authenticated_ms: When its user last logged in; `NEVER` without one.
+        series: Public id of the login's session: kept by new keys, new at login.
+        user_length: Bytes of the user.
+        user: What Django put into ``_auth_user_id``, encoded, or None.
+        payload: The serialized entries, perhaps compressed; opaque to drivers.
+        raw: All of it, as it is stored.
     """
 
-    payload: bytes = dataclasses.field(repr=False)
-    revisions: tuple[str, ...]
-    created_at: datetime
-    began_at: datetime
-    touched_at: datetime
-    idle_age: int | None
-    hard_deadline_at: datetime | None
-    user_id: str | None = None
+    head: bytes
+    ends_ms: int
+    touched_ms: int
+    signature: bytes
+    revision: bytes
+    earlier: bytes
+    key_id: bytes
+    created_ms: int
+    began_ms: int
+    deadline_ms: int
+    idle_ms: int
+    authenticated_ms: int
+    series: bytes
+    user_length: int
+    user: bytes | None
+    payload: SecretBytes
+    raw: SecretBytes
 
-    @property
-    def revision(self) -> str:
-        """Token of the last write; what a conditional save compares."""
-        return self.revisions[0]
+    def __repr__(self) -> str:
+        return f"<record of revision {self.revision.hex()}>"
 
-    @property
-    def expires_at(self) -> datetime | None:
-        """The earlier of the idle and the hard deadline, or None where neither is set.
-
-        Computed and not a field: a longer life written into the store has nothing to lengthen
-        but `touched_at`, which ends at the signed hard deadline.
-        """
-        return earliest(add_age(self.touched_at, self.idle_age), self.hard_deadline_at)
-
-    def is_live(self, now: datetime) -> bool:
+    def is_live(self, now: int) -> bool:
         """Has neither deadline come?"""
-        return self.expires_at is None or now < self.expires_at
+        return now < self.ends_ms
 
     def holds(self, written: Record) -> bool:
         """Is *written* this record, or one of those this was written over?"""
-        return written.revision in self.revisions
+        return written.revision == self.revision or written.revision in self.revisions
+
+    @property
+    def revisions(self) -> tuple[bytes, ...]:
+        """Return the lineage: the last writes, newest first."""
+        earlier, step = self.earlier, REVISION_LENGTH
+        found = (earlier[at : at + step] for at in range(0, len(earlier), step))
+        return (self.revision, *(each for each in found if any(each)))
+
+    @property
+    def user_id(self) -> str | None:
+        """What Django put into ``_auth_user_id``, or None."""
+        return None if self.user is None else self.user.decode("utf-8", "surrogatepass")
+
+    # For people, and for pages that show a time.
+
+    @property
+    def created_at(self) -> datetime:
+        """When the session was first stored."""
+        return to_datetime(self.created_ms)
+
+    @property
+    def began_at(self) -> datetime:
+        """Login or creation, whichever came last."""
+        return to_datetime(self.began_ms)
+
+    @property
+    def touched_at(self) -> datetime:
+        """Last use."""
+        return to_datetime(self.touched_ms)
+
+    @property
+    def hard_deadline_at(self) -> datetime | None:
+        """When the session ends whatever happens, or None for never."""
+        return None if self.deadline_ms >= NEVER else to_datetime(self.deadline_ms)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The earlier of the idle and the absolute deadline, or None where neither is set."""
+        return None if self.ends_ms >= NEVER else to_datetime(self.ends_ms)
+
+    @property
+    def idle_age(self) -> int | None:
+        """Seconds without use after which the session ends, or None for never."""
+        return None if self.idle_ms >= NEVER else self.idle_ms // 1000
 
 
 class Reason(enum.StrEnum):
@@ -91,8 +194,10 @@ class Reason(enum.StrEnum):
     ENDED = "ended"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tombstone:
+_REASONS = tuple(Reason)
+
+
+class Tombstone(NamedTuple):
     """What is left for `TOMBSTONE_TIMEOUT` of a session that was ended or moved: the fact.
 
     Attributes:
@@ -103,9 +208,16 @@ class Tombstone:
         successor: Storage key of what took its place, if anything did; not a secret.
     """
 
-    revision: str
+    revision: bytes
     reason: Reason
     successor: str = ""
+
+    @property
+    def raw(self) -> bytes:
+        """Return it as it is stored."""
+        reason = _REASONS.index(self.reason)
+        head = _TOMBSTONE.pack(TOMBSTONE_HEAD, 0, 0, _NO_SIGNATURE, self.revision, reason)
+        return head + self.successor.encode()
 
 
 #: What is stored under a key.
@@ -120,9 +232,8 @@ class Outcome(enum.Enum):
     CONFLICT = "conflict"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """What `replace`, `move` and `touch` answer.
+class Answer(NamedTuple):
+    """What conditional writes answer.
 
     Attributes:
         outcome: Saved, missing (absent, expired, unreadable or a tombstone) or conflict.
@@ -138,21 +249,195 @@ SAVED = Answer(Outcome.SAVED)
 MISSING = Answer(Outcome.MISSING)
 
 
-def answer_to_replace(stored: Stored, record: Record, base: Record, now: datetime) -> Answer | None:
+# Bytes
+
+
+def decode(raw: bytes) -> Record | Tombstone:
+    """Return what *raw* is.
+
+    Raises:
+        Unreadable: It is neither a record nor a tombstone.
+        StoreUnavailable: It is of a version that this process doesn't know.
+    """
+    head = raw[:3]
+    if head == RECORD_HEAD:
+        try:
+            return _decode_record(raw)
+        except struct.error:
+            raise Unreadable("it is cut short") from None
+    if head == TOMBSTONE_HEAD:
+        return _decode_tombstone(raw)
+    if len(head) == len(RECORD_HEAD) and head[:1] == _MARK and head[1] > _VERSION:
+        # A newer release wrote it: to call it no session would log its client out.
+        raise StoreUnavailable(
+            f"A session record is of version {head[1]}, which this release can't read "
+            f"(it reads version {_VERSION}).",
+            OutageKind.UNKNOWN_FORMAT,
+        )
+    raise Unreadable("it is no record")
+
+
+def is_tombstone(raw: bytes) -> bool:
+    """Is *raw* a tombstone, of whatever version?"""
+    return raw[:1] == _MARK and raw[2:3] == TOMBSTONE_HEAD[2:]
+
+
+def _decode_record(raw: bytes) -> Record:
+    record = _fields_of(raw)
+    if record.ends_ms != end_of(record.touched_ms, record.idle_ms, record.deadline_ms):
+        raise Unreadable("its end doesn't follow from its times")
+    return record
+
+
+def _fields_of(raw: bytes) -> Record:
+    fields = _RECORD.unpack_from(raw)
+    at = _RECORD.size
+    length = fields[13]
+    user = None
+    if length != _NO_USER:
+        user = raw[at : at + length]
+        at += length
+        if len(user) < length:
+            raise Unreadable("it is cut short")
+    kept = raw if type(raw) is SecretBytes else SecretBytes(raw)
+    return _make((*fields, user, SecretBytes(raw[at:]), kept))
+
+
+_make = Record._make
+
+
+def _decode_tombstone(raw: bytes) -> Tombstone:
+    try:
+        *_, revision, reason = _TOMBSTONE.unpack_from(raw)
+        return Tombstone(revision, _REASONS[reason], raw[_TOMBSTONE.size :].decode("ascii"))
+    except (struct.error, UnicodeDecodeError):
+        raise Unreadable("it is cut short") from None
+    except IndexError:
+        raise Unreadable("its reason is unknown") from None
+
+
+class Facts(NamedTuple):
+    """What a record says beside its revision, its payload and its signature; see `Record`."""
+
+    created_ms: int
+    began_ms: int
+    touched_ms: int
+    idle_ms: int
+    deadline_ms: int
+    user: bytes | None = None
+    authenticated_ms: int = NEVER
+    series: bytes = bytes(SERIES_LENGTH)
+
+
+def encode_signed(
+    facts: Facts, payload: bytes, key_id: bytes, before: Record | None = None
+) -> bytes:
+    """Return the part of a new record that is signed: a write of *payload* over *before*."""
+    user = facts.user
+    earlier = _NO_EARLIER if before is None else (before.revision + before.earlier)[:24]
+    header = _HEADER.pack(
+        # Random and no counter: after a failover to an older copy that would be issued twice.
+        urandom(REVISION_LENGTH),
+        earlier,
+        key_id,
+        facts.created_ms,
+        facts.began_ms,
+        facts.deadline_ms,
+        facts.idle_ms,
+        facts.authenticated_ms,
+        facts.series,
+        _NO_USER if user is None else len(user),
+    )
+    return header + (user or b"") + payload
+
+
+def assemble(facts: Facts, signature: bytes, signed: bytes) -> Record:
+    """Return the record of *facts* whose *signed* part has that *signature*."""
+    ends = end_of(facts.touched_ms, facts.idle_ms, facts.deadline_ms)
+    return _fields_of(_PREFIX.pack(RECORD_HEAD, ends, facts.touched_ms, signature) + signed)
+
+
+def touched(record: Record, touched_ms: int) -> Record:
+    """Return *record* with another last use, and the end that follows from it."""
+    ends = end_of(touched_ms, record.idle_ms, record.deadline_ms)
+    raw = record.raw[:ENDS_AT] + _TIMES.pack(ends, touched_ms) + record.raw[19:]
+    return record._replace(ends_ms=ends, touched_ms=touched_ms, raw=SecretBytes(raw))
+
+
+def times_of(record: Record) -> bytes:
+    """Return the end and the last use as they are stored, next to each other."""
+    return record.raw[ENDS_AT:19]
+
+
+def new_revision() -> bytes:
+    """Return a new random token."""
+    return urandom(REVISION_LENGTH)
+
+
+def new_series() -> bytes:
+    """Return a new random id for a login's session."""
+    return urandom(SERIES_LENGTH)
+
+
+# Times
+
+
+def end_of(touched_ms: int, idle_ms: int, deadline_ms: int) -> int:
+    """Return when a session ends that was last used at *touched_ms*; past the calendar is `NEVER`."""
+    ends = touched_ms + idle_ms
+    if deadline_ms < ends:  # noqa: PLR1730  (every request asks; min() takes twice as long)
+        ends = deadline_ms
+    return ends if ends <= END_MS else NEVER
+
+
+def server_life(record: Record, now: int) -> int:
+    """Return for how many milliseconds from *now* a server keeps *record*; `NEVER`: without end.
+
+    Never less than `SLACK_MS`: a record that ends in the past (``set_expiry()`` with a past date)
+    is stored and expires by comparison.
+    """
+    if record.ends_ms >= NEVER:
+        return NEVER
+    return max(record.ends_ms - now, 0) + SLACK_MS
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Return whole milliseconds since 1970."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def to_datetime(milliseconds: int) -> datetime:
+    """Return the moment that many *milliseconds* after 1970, or the calendar's first or last one."""
+    return _EPOCH + max(BEGINNING_MS, min(milliseconds, END_MS)) * _MILLISECOND
+
+
+# What a write finds
+
+
+def answer_to_add(stored: Stored, record: Record) -> bool:
+    """Return the answer to an `add` that found *stored*: is it what an earlier attempt stored?"""
+    return isinstance(stored, Record) and stored.holds(record)
+
+
+def answer_to_replace(stored: Stored, record: Record, base: Record, now: int) -> Answer | None:
     """Return the answer to a `replace` that finds *stored*; None means that it is carried out."""
     if isinstance(stored, Record) and stored.holds(record):
         return SAVED
-    return _answer_over_record(stored, base, now, record.touched_at)
+    return _answer_over_record(stored, base, now, record.touched_ms)
 
 
-def answer_to_move(
-    stored: Stored, record: Record, base: Record | Tombstone, left: Tombstone, now: datetime
+def answer_to_retire(
+    stored: Stored,
+    base: Record | Tombstone,
+    left: Tombstone,
+    now: int,
+    latest_use: int = NEVER,
 ) -> Answer | None:
-    """Return the answer to a `move` that finds *stored* under its old key; None as above."""
+    """Return the answer to a `retire`, or a `move`, that finds *stored* in its place; None as above."""
     if isinstance(stored, Tombstone) and stored.revision == left.revision:
         return SAVED
     if isinstance(base, Record):
-        return _answer_over_record(stored, base, now, record.touched_at)
+        return _answer_over_record(stored, base, now, latest_use)
     if isinstance(stored, Tombstone):
         return None if stored.revision == base.revision else Answer(Outcome.CONFLICT, stored)
     if stored is None or not stored.is_live(now):
@@ -160,12 +445,10 @@ def answer_to_move(
     return Answer(Outcome.CONFLICT, stored)
 
 
-def answer_to_touch(
-    stored: Stored, base: Record, touched_at: datetime, now: datetime
-) -> Answer | None:
+def answer_to_touch(stored: Stored, base: Record, touched_ms: int, now: int) -> Answer | None:
     """Return the answer to a `touch` that finds *stored*; None as above."""
-    answer = _answer_over_record(stored, base, now)
-    if answer is None and isinstance(stored, Record) and stored.touched_at >= truncate(touched_at):
+    answer = _answer_over_record(stored, base, now, NEVER)
+    if answer is None and isinstance(stored, Record) and stored.touched_ms >= touched_ms:
         return SAVED
     return answer
 
@@ -177,92 +460,11 @@ def answer_to_delete(stored: Stored, left: Tombstone) -> bool | Tombstone:
     return stored.revision == left.revision or stored
 
 
-def _answer_over_record(
-    stored: Stored, base: Record, now: datetime, latest_use: datetime = END
-) -> Answer | None:
+def _answer_over_record(stored: Stored, base: Record, now: int, latest_use: int) -> Answer | None:
     if isinstance(stored, Tombstone):
         return Answer(Outcome.MISSING, stored)
     if stored is None or not stored.is_live(now):
         return MISSING
     # A later last use is another request's: a save must not take it back.
-    is_base = stored.revision == base.revision and stored.touched_at <= latest_use
+    is_base = stored.revision == base.revision and stored.touched_ms <= latest_use
     return None if is_base else Answer(Outcome.CONFLICT, stored)
-
-
-def new_revision(earlier: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Put a new random token before *earlier*, keeping the last `REVISIONS_KEPT`.
-
-    Random and not a counter: after a fail-over to an older copy a counter would be issued twice.
-    """
-    return (secrets.token_hex(8), *earlier)[:REVISIONS_KEPT]
-
-
-def earliest(*moments: datetime | None) -> datetime | None:
-    """Return the earliest of *moments*; None means never."""
-    return min((moment for moment in moments if moment is not None), default=None)
-
-
-def is_readable_age(age: int | None) -> bool:
-    """Can a stored idle age be read: is it None, or no longer than `LONGEST_AGE`?"""
-    return age is None or abs(age) <= LONGEST_AGE
-
-
-def add_age(moment: datetime, age: int | None) -> datetime | None:
-    """Return *moment* plus *age* seconds; None where *age* is None or past the end of the calendar.
-
-    What lies before the calendar's beginning is its beginning: over already, and not endless.
-    """
-    if age is None:
-        return None
-    try:
-        return moment + timedelta(seconds=age)
-    except OverflowError:
-        return None if age > 0 else BEGINNING
-
-
-def to_milliseconds(moment: datetime) -> int:
-    """Return whole milliseconds since 1970."""
-    return (moment - _EPOCH) // _MILLISECOND
-
-
-def from_milliseconds(milliseconds: int) -> datetime:
-    """Return the moment that many *milliseconds* after 1970.
-
-    Raises:
-        OverflowError: The moment is not in the calendar.
-    """
-    return _EPOCH + milliseconds * _MILLISECOND
-
-
-def truncate(moment: datetime) -> datetime:
-    """Return *moment* in UTC and cut to whole milliseconds, as every time in a record is."""
-    if moment.tzinfo is UTC:
-        # What Django's clock returns: every request asks it several times.
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    return from_milliseconds(to_milliseconds(moment))
-
-
-def server_life(record: Record, now: datetime) -> timedelta | None:
-    """Return how long from *now* a server keeps *record*; None means without end.
-
-    Never less than `EXPIRY_SLACK`: a record that ends in the past (``set_expiry()`` with a past
-    date) is stored and expires by comparison.
-    """
-    expires_at = record.expires_at
-    if expires_at is None:
-        return None
-    return max(expires_at - now, timedelta(0)) + EXPIRY_SLACK
-
-
-def last_idle_moment(record: Record, now: datetime) -> int:
-    """Return the milliseconds since 1970 after which *record* must have been used to be live at *now*.
-
-    For servers, whose stored last use may be later than the one of *record*: they compare it with
-    this and compute no deadline. It is in the calendar, or just before it where any use is enough.
-    """
-    before_all, last = to_milliseconds(BEGINNING) - 1, to_milliseconds(END)
-    if record.hard_deadline_at is not None and record.hard_deadline_at <= now:
-        return last
-    if record.idle_age is None:
-        return before_all
-    return max(before_all, min(to_milliseconds(now) - record.idle_age * 1000, last))

@@ -1,98 +1,95 @@
-"""Sign payloads: whoever can write to the store cannot make, move or lengthen a session.
+"""Sign records: whoever can write to the store cannot make, move or lengthen a session.
 
-A signed payload is one byte of envelope version, a 32-byte HMAC-SHA256 tag and the body. The tag
-covers the version, the body and the `Binding`: a record copied under another key, or given another
-start, deadline, idle age or owner in the store, doesn't open (CVE-2011-4136: session data in a
-shared cache). An older copy put back under its own key does open; nothing in the record can tell.
+The tag (HMAC-SHA256) covers the storage key, the namespace and the record from its revision on: a
+record copied under another key or to another site, or given another start, deadline, idle age, owner
+or lineage in the store, doesn't open (CVE-2011-4136: session data in a shared cache). Not covered are
+the last use and the end that follows from it, which a touch moves. An older copy put back under its
+own key does open; nothing in the record can tell.
 
-Other versions (encryption) get other numbers; a failure is terminal and never falls back to a
-weaker form (CVE-2026-39324).
+A failure is terminal and never falls back to a weaker form (CVE-2026-39324).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hmac
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping
 
-from django_multisession.core.records import Record, to_milliseconds
-from django_multisession.core.secret import SecretBytes
-from django_multisession.exceptions import BadPayload
+from django_multisession.core.records import (
+    RECORD_HEAD,
+    SIGNED_FROM,
+    Facts,
+    Record,
+    assemble,
+    encode_signed,
+)
+from django_multisession.core.secret import MacKey, SecretBytes
+from django_multisession.exceptions import BadPayload, OutageKind, StoreUnavailable
 
-_SIGNED = b"\x01"
-_TAG_LENGTH = 32
-_PURPOSE = b"django_multisession.seal.1"
+_PURPOSE = b"django_multisession.record.1"
+_ID_LENGTH = 4
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """What a payload is signed for: facts that stand beside it in the store, in clear."""
-
-    storage_key: str
-    created_at: datetime
-    began_at: datetime
-    idle_age: int | None
-    hard_deadline_at: datetime | None
-    user_id: str | None
-
-    @classmethod
-    def of(cls, storage_key: str, record: Record) -> Binding:
-        """Return what the payload of *record* must be signed for, if it belongs under *storage_key*."""
-        return cls(
-            storage_key=storage_key,
-            created_at=record.created_at,
-            began_at=record.began_at,
-            idle_age=record.idle_age,
-            hard_deadline_at=record.hard_deadline_at,
-            user_id=record.user_id,
-        )
-
-    def to_bytes(self) -> bytes:
-        """Return the facts as bytes, each behind its length: two bindings never read the same."""
-        facts = (
-            self.storage_key,
-            str(to_milliseconds(self.created_at)),
-            str(to_milliseconds(self.began_at)),
-            None if self.idle_age is None else str(self.idle_age),
-            None if self.hard_deadline_at is None else str(to_milliseconds(self.hard_deadline_at)),
-            self.user_id,
-        )
-        return b"".join(map(_length_prefixed, facts))
+#: Key by its id, the current one first, then the fallbacks.
+RecordKeys = Mapping[bytes, MacKey]
 
 
-def derive(secret: bytes) -> SecretBytes:
-    """Derive from *secret* (``SECRET_KEY``) the key that signs payloads and nothing else."""
-    return SecretBytes(hmac.digest(secret, _PURPOSE, "sha256"))
+def derive(secret: bytes) -> MacKey:
+    """Derive from *secret* (``SECRET_KEY``) the key that signs records and nothing else."""
+    return MacKey(hmac.digest(secret, _PURPOSE, "sha256"))
 
 
-def sign(body: bytes, binding: Binding, record_keys: Sequence[bytes]) -> bytes:
-    """Return *body* signed for *binding* with the first of *record_keys*."""
-    return _SIGNED + _tag(body, binding, record_keys[0]) + body
+def by_id(record_keys: tuple[MacKey, ...]) -> RecordKeys:
+    """Return each of *record_keys* under its id, which tells nothing of it."""
+    return {key.digest(b"id")[:_ID_LENGTH]: key for key in record_keys}
 
 
-def verify(payload: bytes, binding: Binding, record_keys: Sequence[bytes]) -> tuple[bytes, bool]:
-    """Return the body of *payload*, and whether a fallback and not the current key had signed it.
+def binding(namespace: str) -> bytes:
+    """Return what is signed of *namespace* and of the record's kind and version."""
+    encoded = namespace.encode("utf-8", "surrogatepass")
+    return b"%d:%b%b" % (len(encoded), encoded, RECORD_HEAD)
+
+
+def sign(
+    facts: Facts,
+    payload: bytes,
+    storage_key: str,
+    binding: bytes,
+    record_keys: RecordKeys,
+    before: Record | None = None,
+) -> Record:
+    """Return the record of *facts* and *payload* under *storage_key*, written over *before*."""
+    for key_id, record_key in record_keys.items():
+        # An error page shows what frames hold.
+        signed = SecretBytes(encode_signed(facts, payload, key_id, before))
+        return assemble(facts, _tag(record_key, storage_key, binding, signed), signed)
+    raise ValueError("there is no key to sign a record with")
+
+
+def verify(record: Record, storage_key: str, binding: bytes, record_keys: RecordKeys) -> MacKey:
+    """Return the key that signed *record* for *storage_key*.
 
     Raises:
-        BadPayload: *payload* is cut short, of an unknown version, or not signed for *binding* by
-            any of *record_keys*.
+        BadPayload: None did, or not for this place.
+        StoreUnavailable: A key that this process doesn't know did: a deployment changes
+            ``SECRET_KEY``, and its new part writes what its old part can't read.
     """
-    version, tag, body = payload[:1], payload[1 : 1 + _TAG_LENGTH], payload[1 + _TAG_LENGTH :]
-    if version != _SIGNED:
-        raise BadPayload("unknown envelope version")
-    for index, record_key in enumerate(record_keys):
-        if hmac.compare_digest(tag, _tag(body, binding, record_key)):
-            return body, index > 0
-    raise BadPayload("the signature doesn't fit the record")
+    record_key = record_keys.get(record.key_id)
+    if record_key is None:
+        raise StoreUnavailable(
+            "A session record was signed by a key that this process doesn't know. Is a new "
+            "SECRET_KEY deployed that is not in SECRET_KEY_FALLBACKS everywhere yet?",
+            OutageKind.UNKNOWN_FORMAT,
+        )
+    if not hmac.compare_digest(
+        record.signature, _tag(record_key, storage_key, binding, record.raw[SIGNED_FROM:])
+    ):
+        raise BadPayload("the signature doesn't fit the record")
+    return record_key
 
 
-def _tag(body: bytes, binding: Binding, record_key: bytes) -> bytes:
-    return hmac.digest(record_key, _SIGNED + binding.to_bytes() + body, "sha256")
+def _tag(record_key: MacKey, storage_key: str, binding: bytes, signed: bytes) -> bytes:
+    return record_key.digest(storage_key.encode() + binding + signed)
 
 
-def _length_prefixed(fact: str | None) -> bytes:
-    if fact is None:
-        return b"-"
-    encoded = fact.encode("utf-8", "surrogatepass")
-    return b"%d:%b" % (len(encoded), encoded)
+def is_current(record: Record, record_keys: RecordKeys) -> bool:
+    """Was *record* signed by the current key, and not by a fallback?"""
+    return next(iter(record_keys), b"") == record.key_id

@@ -1,21 +1,75 @@
-"""The contract of a driver: bytes and times in, typed answers out.
+"""The contract of a driver: records and times in, typed answers out; every verb written once.
 
-A driver reads no settings and no clock and decides nothing. Absent, expired, malformed and
-tombstone are answers; a server that cannot answer is `StoreUnavailable`. Every verb has an a-twin
-that does its I/O natively, and is one round trip where the server can.
+A verb is a generator: it yields what is to be sent to a server (`Ask`), is sent the reply, and
+returns a typed answer. So it is neither sync nor async: `run` and `arun` choose the end of the server
+that carries it. A driver reads no settings and no clock and decides nothing. Absent, expired,
+malformed and tombstone are answers; a server that can't answer is `StoreUnavailable`.
+
+Times are milliseconds since 1970.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Generator
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from django.core.checks import CheckMessage
 
-from django_multisession.core.records import Answer, Record, Stored, Tombstone
+from django_multisession.core.records import (
+    MISSING,
+    Answer,
+    Outcome,
+    Record,
+    Stored,
+    Tombstone,
+    Unreadable,
+    decode,
+)
+from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 security_logger = logging.getLogger("django.security.SuspiciousSession")
+
+Result = TypeVar("Result")
+
+
+class Server(Protocol):
+    """One server, and the clients that speak to it: sync ones, and one per event loop."""
+
+    def send(self, command: Any, /) -> Any:
+        """Return the reply to *command*, within the time that one may take.
+
+        A write whose answer was lost is sent once more.
+
+        Raises:
+            StoreUnavailable: There is none; says of which kind that is.
+        """
+
+    async def asend(self, command: Any, /) -> Any:
+        """See send()."""
+
+    def close(self) -> None:
+        """Release every client, also those of running event loops. The server stays usable."""
+
+    async def aclose(self) -> None:
+        """See close(); awaits the release of the running event loop's client."""
+
+
+class Ask(NamedTuple):
+    """What a verb yields.
+
+    Attributes:
+        server: Whom to ask.
+        verb: Of which verb it is a part.
+        command: What to send.
+    """
+
+    server: Server
+    verb: str
+    command: Any
+
+
+Steps = Generator[Ask, Any, Result]
 
 
 class Driver(Protocol):
@@ -23,38 +77,37 @@ class Driver(Protocol):
 
     `django_multisession.testing.DriverContract` holds the laws below; whoever writes a driver runs it.
 
-    *base* is the record that a write goes over, as it was read or written; its revision is compared.
+    *base* is the record, or the tombstone, that a write goes over, as it was read or written; its
+    revision is compared.
 
-    **Lost acknowledgements.** A write whose answer was lost is sent once more. A verb that finds
-    the revision it is writing among the stored ones answers as if it had just stored it.
+    **Lost acknowledgements.** A verb that finds the revision it is writing in the stored lineage
+    answers as if it had just stored it.
     """
 
-    #: Does the server remove expired records by itself?
-    has_native_expiry: bool
+    @property
+    def server(self) -> Server:
+        """Where most of its commands go."""
 
-    def add(self, key: str, record: Record) -> bool:
+    def add(self, key: str, record: Record, /) -> Steps[bool]:
         """Store *record* under *key* only if nothing is there, not even a tombstone; atomic.
 
-        The server keeps it for `server_life(record, record.touched_at)`: the record's own times
+        The server keeps it for `server_life(record, record.touched_ms)`: the record's own times
         count, never the server's idea of now.
 
         Returns:
             True if stored (now, or by an attempt whose answer was lost), False if *key* is taken.
         """
 
-    async def aadd(self, key: str, record: Record) -> bool:
-        """See add()."""
-
-    def get(self, key: str) -> Stored:
+    def get(self, key: str, /) -> Steps[Stored]:
         """Return what is stored under *key*; it may have expired.
 
         Bytes that are no record are None, with one line on `security_logger`; nothing is deleted.
+
+        Raises:
+            StoreUnavailable: Of the kind ``UNKNOWN_FORMAT``: a newer release wrote it.
         """
 
-    async def aget(self, key: str) -> Stored:
-        """See get()."""
-
-    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: int, /) -> Steps[Answer]:
         """Store *record* only over *base*, while that is live at *now*. Atomic; never creates.
 
         An absent, expired or unreadable record is *missing*, and so is a tombstone, which is in the
@@ -63,9 +116,6 @@ class Driver(Protocol):
         not take another request's use back.
         """
 
-    async def areplace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
-        """See replace()."""
-
     def move(
         self,
         old_key: str,
@@ -73,8 +123,9 @@ class Driver(Protocol):
         record: Record,
         base: Record | Tombstone,
         left: Tombstone,
-        now: datetime,
-    ) -> Answer:
+        now: int,
+        /,
+    ) -> Steps[Answer]:
         """Do as `replace` under *old_key*, but store *record* under *new_key* and leave *left* there.
 
         *left* has *record*'s revision and is kept for `TOMBSTONE_TIMEOUT`. A move whose *new_key*
@@ -84,34 +135,35 @@ class Driver(Protocol):
         wins. Another tombstone, or a live record, under *old_key* is then a conflict, which brings
         it; nothing there is *missing*.
 
-        Atomic where the server can change two records at a time. Where it cannot: add the new
-        record, leave the tombstone on the same conditions, and delete the new record if they do
-        not hold; its key has not been sent to any client.
+        Atomic where the server can change two records at a time; elsewhere `move_in_steps`.
         """
 
-    async def amove(
-        self,
-        old_key: str,
-        new_key: str,
-        record: Record,
-        base: Record | Tombstone,
-        left: Tombstone,
-        now: datetime,
-    ) -> Answer:
-        """See move()."""
-
-    def touch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
-        """Move the last use of *base* forward to *touched_at*, and the server-side life with it.
+    def touch(self, key: str, base: Record, touched_ms: int, now: int, /) -> Steps[Answer]:
+        """Move the last use of *base* forward to *touched_ms*, and the server-side life with it.
 
         A compare-and-set, as `replace` in what it answers; payload and revisions stay as they are.
         An equal or later last use already stored is *saved*, and nothing is written. Never creates,
         never shortens.
         """
 
-    async def atouch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
-        """See touch()."""
+    def retire(
+        self,
+        key: str,
+        base: Record | Tombstone,
+        left: Tombstone,
+        now: int,
+        latest_use: int,
+        /,
+    ) -> Steps[Answer]:
+        """Leave *left* in the place of *base* for `TOMBSTONE_TIMEOUT`, on the conditions of `move`.
 
-    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
+        A stored last use later than *latest_use* is a conflict.
+        """
+
+    def withdraw(self, key: str, record: Record, /) -> Steps[None]:
+        """Undo an `add` of *record* that no one was told of, unless someone saved over it."""
+
+    def delete(self, key: str, left: Tombstone, /) -> Steps[bool | Tombstone]:
         """End what is stored under *key*, leaving *left* for `TOMBSTONE_TIMEOUT`.
 
         One round trip. Leaves nothing where nothing was: otherwise a client with correctly signed
@@ -123,31 +175,6 @@ class Driver(Protocol):
             as it is. False if nothing was there, which is not an error.
         """
 
-    async def adelete(self, key: str, left: Tombstone) -> bool | Tombstone:
-        """See delete()."""
-
-    def purge_expired(self, now: datetime, limit: int) -> int:
-        """Remove at most *limit* records that expired more than `EXPIRY_SLACK` before *now*.
-
-        Each is compared again as it is deleted, so that a touch in between saves it.
-
-        Returns:
-            How many went: fewer than *limit* only if none is left. 0 where nothing is left to a
-            purge, because the server expires every record by itself.
-        """
-
-    async def apurge_expired(self, now: datetime, limit: int) -> int:
-        """See purge_expired()."""
-
-    def count_expired(self, now: datetime) -> int:
-        """Return how many records `purge_expired` would remove at *now*; removes none.
-
-        Not for requests: it may take a server as long as there are records to count.
-        """
-
-    async def acount_expired(self, now: datetime) -> int:
-        """See count_expired()."""
-
     def check(self) -> list[CheckMessage]:
         """Return what is wrong with the server or its configuration. Asks the server."""
 
@@ -156,6 +183,116 @@ class Driver(Protocol):
 
     async def aclose(self) -> None:
         """See close(); awaits the release of the running event loop's client."""
+
+
+@runtime_checkable
+class Purging(Protocol):
+    """A driver whose server leaves expired records to a purge."""
+
+    def purge_expired(self, now: int, limit: int, /) -> Steps[int]:
+        """Remove at most *limit* records that expired more than `EXPIRY_SLACK` before *now*.
+
+        Each is compared again as it is deleted, so that a touch in between saves it.
+
+        Returns:
+            How many went: fewer than *limit* only if none is left.
+        """
+
+    def count_expired(self, now: int, /) -> Steps[int]:
+        """Return how many records `purge_expired` would remove at *now*; removes none.
+
+        Not for requests: it may take a server as long as there are records to count.
+        """
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """A driver that finds the sessions of one user."""
+
+    def of_user(
+        self, user_id: str, now: int, /, *, after: str = "", limit: int = 100
+    ) -> Steps[list[tuple[str, Record]]]:
+        """Return at most *limit* live records of *user_id*, by storage key, behind the key *after*.
+
+        A hint: the caller checks each record's signature, and with it the user.
+        """
+
+
+def run(steps: Steps[Result]) -> Result:
+    """Carry out a verb by the sync ends of its servers."""
+    replies: list[Any] = []  # no name: error pages show what frames hold
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                replies.append(ask.server.send(ask.command))
+            except BaseException as error:  # noqa: BLE001  (raised in the verb)
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(replies.pop())
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
+
+
+async def arun(steps: Steps[Result]) -> Result:
+    """See run(); by the async ends."""
+    replies: list[Any] = []  # no name: error pages show what frames hold
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                replies.append(await ask.server.asend(ask.command))
+            except BaseException as error:  # noqa: BLE001  (raised in the verb)
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(replies.pop())
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # as above
+
+
+def move_in_steps(
+    driver: Driver,
+    old_key: str,
+    new_key: str,
+    record: Record,
+    base: Record | Tombstone,
+    left: Tombstone,
+    now: int,
+) -> Steps[Answer]:
+    """Do as `Driver.move` for a server that changes one record at a time.
+
+    A client that got neither key loses nothing if the server stops in between.
+    """
+    is_added = yield from driver.add(new_key, record)
+    if not is_added:
+        stored = yield from driver.get(old_key)
+        is_done = isinstance(stored, Tombstone) and stored.revision == left.revision
+        return Answer(Outcome.SAVED) if is_done else MISSING
+    try:
+        answer = yield from driver.retire(old_key, base, left, now, record.touched_ms)
+    except StoreUnavailable as error:
+        # A lost answer leaves the new record where it is: the client may get its key yet.
+        if error.kind is OutageKind.UNKNOWN_FORMAT:
+            yield from driver.withdraw(new_key, record)
+        raise
+    if answer.outcome is not Outcome.SAVED:
+        yield from driver.withdraw(new_key, record)
+    return answer
+
+
+def read(key: str, raw: bytes | None) -> Stored:
+    """Return what *raw*, found under *key*, is; None, with one line in the log, where it is neither.
+
+    Raises:
+        StoreUnavailable: See `records.decode`.
+    """
+    if raw is None:
+        return None
+    try:
+        return decode(raw)
+    except Unreadable as problem:
+        log_unreadable(key, problem)
+        return None
 
 
 def log_unreadable(key: str, problem: object) -> None:

@@ -3,87 +3,105 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.core.checks import CheckMessage
 
 from django_multisession.core.records import (
-    EXPIRY_SLACK,
     MISSING,
+    NEVER,
+    RECORD_HEAD,
     SAVED,
-    TOMBSTONE_TIMEOUT,
+    SLACK_MS,
+    TOMBSTONE_MS,
     Answer,
     Record,
     Stored,
     Tombstone,
+    answer_to_add,
     answer_to_delete,
-    answer_to_move,
     answer_to_replace,
+    answer_to_retire,
     answer_to_touch,
-    is_readable_age,
+    is_tombstone,
     server_life,
-    truncate,
+    touched,
 )
-from django_multisession.drivers.base import log_unreadable
+from django_multisession.drivers.base import Ask, Steps, read
 
 DEFAULT_MAX_RECORDS = 10_000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Slot:
-    stored: Record | Tombstone
+class Slot(NamedTuple):
+    """What is kept under a key.
+
+    Attributes:
+        raw: The bytes of a record or a tombstone.
+        gone_at: Until when, by the server's clock.
+    """
+
+    raw: bytes
     gone_at: float
 
 
-class MemoryDriver:
+class Command(NamedTuple):
+    """A verb and its arguments."""
+
+    verb: str
+    arguments: tuple[Any, ...]
+
+
+class MemoryServer:
     """Keeps at most *max_records* records; the least recently used go first.
 
-    Nothing is shared with callers: records are frozen and hold bytes. The clock is that of a
-    server: it measures how long records are kept, never whether they are expired.
+    Args:
+        max_records: How many.
+        clock: Measures in seconds how long records are kept, never whether they are expired.
     """
 
-    # Expired ones are dropped when they are next read, and until then they are kept.
-    has_native_expiry = False
-
-    def __init__(
-        self,
-        max_records: int = DEFAULT_MAX_RECORDS,
-        server_clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, max_records: int, clock: Callable[[], float]) -> None:
         self._max_records = max_records
-        self._server_clock = server_clock
+        self._clock = clock
         self._lock = threading.Lock()
-        self._slots: collections.OrderedDict[str, _Slot] = collections.OrderedDict()
+        self.slots: collections.OrderedDict[str, Slot] = collections.OrderedDict()
 
-    def __len__(self) -> int:
-        """Return how many records are kept, tombstones included."""
-        return len(self._slots)
+    def send(self, command: Command, /) -> Any:
+        """See Server.send(). One command is carried out at a time."""
+        with self._lock:
+            return getattr(self, command.verb)(*command.arguments)
+
+    async def asend(self, command: Command, /) -> Any:
+        """See send(). There is nothing to wait for."""
+        return self.send(command)
+
+    def close(self) -> None:
+        """See Server.close(). There is no client; the records stay."""
+
+    async def aclose(self) -> None:
+        """See close()."""
+
+    # Commands
 
     def add(self, key: str, record: Record) -> bool:
         """See Driver.add()."""
-        with self._lock:
-            stored = self._find(key)
-            if stored is None:
-                self._keep(key, record, server_life(record, record.touched_at))
-                return True
-            return isinstance(stored, Record) and stored.holds(record)
+        if self._find(key) is None:
+            self._keep(key, record, server_life(record, record.touched_ms))
+            return True
+        return answer_to_add(self.get(key), record)
 
     def get(self, key: str) -> Stored:
         """See Driver.get()."""
-        with self._lock:
-            return self._read(key)
+        return read(key, self._find(key))
 
-    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: int) -> Answer:
         """See Driver.replace()."""
-        with self._lock:
-            answer = answer_to_replace(self._read(key), record, base, now)
-            if answer is None:
-                self._keep(key, record, server_life(record, now))
-            return answer or SAVED
+        answer = answer_to_replace(self.get(key), record, base, now)
+        if answer is None:
+            self._keep(key, record, server_life(record, now))
+        return answer or SAVED
 
     def move(
         self,
@@ -92,130 +110,175 @@ class MemoryDriver:
         record: Record,
         base: Record | Tombstone,
         left: Tombstone,
-        now: datetime,
+        now: int,
     ) -> Answer:
         """See Driver.move()."""
-        with self._lock:
-            answer = answer_to_move(self._read(old_key), record, base, left, now)
-            if answer is None:
-                if self._find(new_key) is not None:
-                    return MISSING
-                self._keep(new_key, record, server_life(record, now))
-                self._keep(old_key, left, TOMBSTONE_TIMEOUT)
-            return answer or SAVED
+        answer = answer_to_retire(self.get(old_key), base, left, now, record.touched_ms)
+        if answer is None:
+            if self._find(new_key) is not None:
+                return MISSING
+            self._keep(new_key, record, server_life(record, now))
+            self._keep(old_key, left, TOMBSTONE_MS)
+        return answer or SAVED
 
-    def touch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
+    def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Answer:
         """See Driver.touch()."""
-        with self._lock:
-            stored = self._read(key)
-            answer = answer_to_touch(stored, base, touched_at, now)
-            if answer is None and isinstance(stored, Record):
-                touched = dataclasses.replace(stored, touched_at=truncate(touched_at))
-                self._keep(key, touched, server_life(touched, now))
-            return answer or SAVED
+        stored = self.get(key)
+        answer = answer_to_touch(stored, base, touched_ms, now)
+        if answer is None and isinstance(stored, Record):
+            used = touched(stored, touched_ms)
+            self._keep(key, used, server_life(used, now))
+        return answer or SAVED
+
+    def retire(
+        self, key: str, base: Record | Tombstone, left: Tombstone, now: int, latest_use: int
+    ) -> Answer:
+        """See Driver.retire()."""
+        answer = answer_to_retire(self.get(key), base, left, now, latest_use)
+        if answer is None:
+            self._keep(key, left, TOMBSTONE_MS)
+        return answer or SAVED
+
+    def withdraw(self, key: str, record: Record) -> None:
+        """See Driver.withdraw()."""
+        stored = self.get(key)
+        if isinstance(stored, Record) and stored.revision == record.revision:
+            del self.slots[key]
 
     def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
         """See Driver.delete()."""
-        with self._lock:
-            if isinstance(self._find(key), Record):
-                self._keep(key, left, TOMBSTONE_TIMEOUT)
-            return answer_to_delete(self._find(key), left)
+        raw = self._find(key)
+        if raw is None:
+            return False
+        if is_tombstone(raw):
+            return answer_to_delete(read(key, raw), left)
+        self._keep(key, left, TOMBSTONE_MS)
+        return True
 
-    def purge_expired(self, now: datetime, limit: int) -> int:
-        """See Driver.purge_expired()."""
-        with self._lock:
-            expired = self._expired(now)[:limit]
-            for key in expired:
-                del self._slots[key]
-            return len(expired)
+    def purge_expired(self, now: int, limit: int) -> int:
+        """See Purging.purge_expired()."""
+        expired = self._expired(now)[:limit]
+        for key in expired:
+            del self.slots[key]
+        return len(expired)
 
-    def count_expired(self, now: datetime) -> int:
-        """See Driver.count_expired()."""
-        with self._lock:
-            return len(self._expired(now))
+    def count_expired(self, now: int) -> int:
+        """See Purging.count_expired()."""
+        return len(self._expired(now))
 
-    def check(self) -> list[CheckMessage]:
-        """See Driver.check()."""
-        return []
+    def _find(self, key: str) -> bytes | None:
+        slot = self.slots.get(key)
+        if slot is None:
+            return None
+        if slot.gone_at <= self._clock():
+            del self.slots[key]
+            return None
+        self.slots.move_to_end(key)
+        return slot.raw
 
-    def close(self) -> None:
-        """See Driver.close(). There is no client; the records stay."""
+    def _expired(self, now: int) -> list[str]:
+        # What a newer release wrote is not ours to judge.
+        found = (
+            (key, read(key, slot.raw))
+            for key, slot in self.slots.items()
+            if slot.raw.startswith(RECORD_HEAD)
+        )
+        return [
+            key
+            for key, stored in found
+            if isinstance(stored, Record) and stored.ends_ms < now - SLACK_MS
+        ]
 
-    # The a-twins do no I/O, so they have nothing to await.
+    def _keep(self, key: str, stored: Record | Tombstone, life: int) -> None:
+        gone_at = float("inf") if life >= NEVER else self._clock() + life / 1000
+        self.slots[key] = Slot(stored.raw, gone_at)
+        self.slots.move_to_end(key)
+        while len(self.slots) > self._max_records:
+            self.slots.popitem(last=False)
 
-    async def aadd(self, key: str, record: Record) -> bool:
-        """See add()."""
-        return self.add(key, record)
 
-    async def aget(self, key: str) -> Stored:
-        """See get()."""
-        return self.get(key)
+class MemoryDriver:
+    """Keeps at most *max_records* records; see `MemoryServer`.
 
-    async def areplace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
-        """See replace()."""
-        return self.replace(key, record, base, now)
+    Nothing is shared with callers: what is kept are bytes. Expired records are kept until they are
+    purged or crowded out.
+    """
 
-    async def amove(
+    def __init__(
+        self,
+        max_records: int = DEFAULT_MAX_RECORDS,
+        server_clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.server = MemoryServer(max_records, server_clock)
+
+    def __len__(self) -> int:
+        """Return how many records are kept, tombstones included."""
+        return len(self.server.slots)
+
+    def add(self, key: str, record: Record) -> Steps[bool]:
+        """See Driver.add()."""
+        return self._ask("add", key, record)
+
+    def get(self, key: str) -> Steps[Stored]:
+        """See Driver.get()."""
+        return self._ask("get", key)
+
+    def replace(self, key: str, record: Record, base: Record, now: int) -> Steps[Answer]:
+        """See Driver.replace()."""
+        return self._ask("replace", key, record, base, now)
+
+    def move(
         self,
         old_key: str,
         new_key: str,
         record: Record,
         base: Record | Tombstone,
         left: Tombstone,
-        now: datetime,
-    ) -> Answer:
-        """See move()."""
-        return self.move(old_key, new_key, record, base, left, now)
+        now: int,
+    ) -> Steps[Answer]:
+        """See Driver.move()."""
+        return self._ask("move", old_key, new_key, record, base, left, now)
 
-    async def atouch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
-        """See touch()."""
-        return self.touch(key, base, touched_at, now)
+    def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
+        """See Driver.touch()."""
+        return self._ask("touch", key, base, touched_ms, now)
 
-    async def adelete(self, key: str, left: Tombstone) -> bool | Tombstone:
-        """See delete()."""
-        return self.delete(key, left)
+    def retire(
+        self,
+        key: str,
+        base: Record | Tombstone,
+        left: Tombstone,
+        now: int,
+        latest_use: int,
+    ) -> Steps[Answer]:
+        """See Driver.retire()."""
+        return self._ask("retire", key, base, left, now, latest_use)
 
-    async def apurge_expired(self, now: datetime, limit: int) -> int:
-        """See purge_expired()."""
-        return self.purge_expired(now, limit)
+    def withdraw(self, key: str, record: Record) -> Steps[None]:
+        """See Driver.withdraw()."""
+        return self._ask("withdraw", key, record)
 
-    async def acount_expired(self, now: datetime) -> int:
-        """See count_expired()."""
-        return self.count_expired(now)
+    def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
+        """See Driver.delete()."""
+        return self._ask("delete", key, left)
+
+    def purge_expired(self, now: int, limit: int) -> Steps[int]:
+        """See Purging.purge_expired()."""
+        return self._ask("purge_expired", now, limit)
+
+    def count_expired(self, now: int) -> Steps[int]:
+        """See Purging.count_expired()."""
+        return self._ask("count_expired", now)
+
+    def check(self) -> list[CheckMessage]:
+        """See Driver.check()."""
+        return []
+
+    def close(self) -> None:
+        """See Driver.close()."""
 
     async def aclose(self) -> None:
         """See close()."""
 
-    def _read(self, key: str) -> Stored:
-        """Find what is stored under *key*; what no server could give back reads as nothing."""
-        stored = self._find(key)
-        if isinstance(stored, Record) and not is_readable_age(stored.idle_age):
-            log_unreadable(key, "its idle_age is beyond the calendar")
-            return None
-        return stored
-
-    def _find(self, key: str) -> Stored:
-        slot = self._slots.get(key)
-        if slot is None:
-            return None
-        if slot.gone_at <= self._server_clock():
-            del self._slots[key]
-            return None
-        self._slots.move_to_end(key)
-        return slot.stored
-
-    def _expired(self, now: datetime) -> list[str]:
-        return [
-            key
-            for key, slot in self._slots.items()
-            if isinstance(slot.stored, Record)
-            and slot.stored.expires_at is not None
-            and slot.stored.expires_at < now - EXPIRY_SLACK
-        ]
-
-    def _keep(self, key: str, stored: Record | Tombstone, life: timedelta | None) -> None:
-        gone_at = float("inf") if life is None else self._server_clock() + life.total_seconds()
-        self._slots[key] = _Slot(stored, gone_at)
-        self._slots.move_to_end(key)
-        while len(self._slots) > self._max_records:
-            self._slots.popitem(last=False)
+    def _ask(self, verb: str, *arguments: Any) -> Steps[Any]:
+        return (yield Ask(self.server, verb, Command(verb, arguments)))

@@ -1,45 +1,43 @@
-"""Sessions in MongoDB: one document per record, every verb one command, no transactions.
+"""Sessions in MongoDB: one document per record, one command for each verb, no transactions.
 
 A standalone server has no transactions, and they cost round trips. What must be atomic is one
-document, changed by a pipeline that checks before it writes (`mongodb_documents`).
+document, and the condition of a write is its filter (`mongodb_documents`). A write that finds nothing
+to go over is followed by a read, which says why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from django.core.checks import CheckMessage
 
 from django_multisession.core.records import (
-    EXPIRY_SLACK,
     MISSING,
     SAVED,
     Answer,
+    Outcome,
     Record,
     Stored,
     Tombstone,
+    answer_to_add,
     answer_to_delete,
-    answer_to_move,
     answer_to_replace,
+    answer_to_retire,
     answer_to_touch,
+    server_life,
+    touched,
 )
 from django_multisession.drivers import mongodb_documents as documents
+from django_multisession.drivers.base import Ask, Steps, read
 from django_multisession.drivers.mongodb_checks import check
-from django_multisession.drivers.mongodb_connection import (
-    DEFAULT_COLLECTION,
+from django_multisession.drivers.mongodb_server import (
     Command,
-    Connection,
+    MongoDBServer,
     ReturnDocument,
     UpdateOne,
-    time_limit,
 )
-
-#: A command holds 16 MiB; so many keys are 80 kB, and gone well within the time limit.
-_PURGED_AT_ONCE = 1000
-#: No request waits for a count. MongoDB counts some million entries of an index in a second.
-_COUNTING_SECONDS = 60
+from django_multisession.exceptions import StoreUnavailable
 
 
 class MongoDBDriver:
@@ -50,37 +48,34 @@ class MongoDBDriver:
             ``COLLECTION`` ("sessions"); PyMongo's client options by their own names.
     """
 
-    has_native_expiry = True
-
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._collection_name = options.get("COLLECTION", DEFAULT_COLLECTION)
-        self._connection = Connection(options)
+        self.server = MongoDBServer(options)
 
-    def add(self, key: str, record: Record) -> bool:
-        """See Driver.add()."""
-        return self._connection.ask(_adding(key, record)) is not None
+    def add(self, key: str, record: Record) -> Steps[bool]:
+        """See Driver.add(). Only a key that is taken is looked at."""
+        selection = documents.written(key, record)
+        change = documents.added(record, server_life(record, record.touched_ms))
+        result = yield Ask(
+            self.server,
+            "add",
+            lambda sessions: sessions.update_one(selection, change, upsert=True),
+        )
+        if result is not None:
+            return True
+        return answer_to_add((yield from self._find("add", key)), record)
 
-    async def aadd(self, key: str, record: Record) -> bool:
-        """See add()."""
-        return await self._connection.aask(_adding(key, record)) is not None
-
-    def get(self, key: str) -> Stored:
+    def get(self, key: str) -> Steps[Stored]:
         """See Driver.get()."""
-        return documents.read(key, self._connection.ask(_getting(key)))
+        return self._find("get", key)
 
-    async def aget(self, key: str) -> Stored:
-        """See get()."""
-        return documents.read(key, await self._connection.aask(_getting(key)))
-
-    def replace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
+    def replace(self, key: str, record: Record, base: Record, now: int) -> Steps[Answer]:
         """See Driver.replace()."""
-        found = self._connection.ask(_replacing(key, record, base, now))
-        return answer_to_replace(documents.read(key, found), record, base, now) or MISSING
-
-    async def areplace(self, key: str, record: Record, base: Record, now: datetime) -> Answer:
-        """See replace()."""
-        found = await self._connection.aask(_replacing(key, record, base, now))
-        return answer_to_replace(documents.read(key, found), record, base, now) or MISSING
+        selection = documents.over(key, base, now, record.touched_ms)
+        change = documents.saved(record, server_life(record, now))
+        if (yield from self._change("replace", selection, change)):
+            return SAVED
+        stored = yield from self._find("replace", key)
+        return answer_to_replace(stored, record, base, now) or MISSING
 
     def move(
         self,
@@ -89,125 +84,104 @@ class MongoDBDriver:
         record: Record,
         base: Record | Tombstone,
         left: Tombstone,
-        now: datetime,
-    ) -> Answer:
+        now: int,
+    ) -> Steps[Answer]:
         """See Driver.move(); one command, and two more where it is refused."""
-        result = self._connection.ask(_moving(old_key, new_key, record, base, left, now))
-        if _has_moved(result):
+        result = yield Ask(self.server, "move", _moving(old_key, new_key, record, base, left, now))
+        if result is not None and result.upserted_count + result.matched_count == 2:  # noqa: PLR2004  (new and old)
             return SAVED
-        stored = self.get(old_key)
-        if _is_to_withdraw(result, stored, left):
-            self._connection.ask(_withdrawing(new_key, record))
+        document = documents.first_of((yield Ask(self.server, "move", _finding(old_key))))
+        # With nothing there, an earlier attempt may have been made, and its tombstone be gone.
+        is_to_withdraw = result is not None and (result.upserted_count or document is not None)
+        try:
+            stored = read(old_key, documents.bytes_of(document))
+        except StoreUnavailable:
+            if is_to_withdraw:
+                yield Ask(self.server, "move", _withdrawing(new_key, record))
+            raise
         # Where nothing speaks against it, the new key was taken.
-        return answer_to_move(stored, record, base, left, now) or MISSING
+        answer = answer_to_retire(stored, base, left, now, record.touched_ms) or MISSING
+        if is_to_withdraw and answer.outcome is not Outcome.SAVED:
+            yield Ask(self.server, "move", _withdrawing(new_key, record))
+        return answer
 
-    async def amove(
+    def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
+        """See Driver.touch()."""
+        used = touched(base, touched_ms)
+        selection = documents.over(key, base, now, touched_ms - 1)
+        change = documents.used(used, server_life(used, now))
+        if (yield from self._change("touch", selection, change)):
+            return SAVED
+        stored = yield from self._find("touch", key)
+        return answer_to_touch(stored, base, touched_ms, now) or MISSING
+
+    def retire(
         self,
-        old_key: str,
-        new_key: str,
-        record: Record,
+        key: str,
         base: Record | Tombstone,
         left: Tombstone,
-        now: datetime,
-    ) -> Answer:
-        """See move()."""
-        moving = _moving(old_key, new_key, record, base, left, now)
-        result = await self._connection.aask(moving)
-        if _has_moved(result):
+        now: int,
+        latest_use: int,
+    ) -> Steps[Answer]:
+        """See Driver.retire()."""
+        selection, change = documents.over(key, base, now, latest_use), documents.retired(left)
+        if (yield from self._change("retire", selection, change)):
             return SAVED
-        stored = await self.aget(old_key)
-        if _is_to_withdraw(result, stored, left):
-            await self._connection.aask(_withdrawing(new_key, record))
-        return answer_to_move(stored, record, base, left, now) or MISSING
+        stored = yield from self._find("retire", key)
+        return answer_to_retire(stored, base, left, now, latest_use) or MISSING
 
-    def touch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
-        """See Driver.touch()."""
-        found = self._connection.ask(_touching(key, base, touched_at, now))
-        return answer_to_touch(documents.read(key, found), base, touched_at, now) or MISSING
+    def withdraw(self, key: str, record: Record) -> Steps[None]:
+        """See Driver.withdraw()."""
+        yield Ask(self.server, "withdraw", _withdrawing(key, record))
 
-    async def atouch(self, key: str, base: Record, touched_at: datetime, now: datetime) -> Answer:
-        """See touch()."""
-        found = await self._connection.aask(_touching(key, base, touched_at, now))
-        return answer_to_touch(documents.read(key, found), base, touched_at, now) or MISSING
-
-    def delete(self, key: str, left: Tombstone) -> bool | Tombstone:
+    def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
         """See Driver.delete()."""
-        found = self._connection.ask(_deleting(key, left))
-        return answer_to_delete(documents.read(key, found), left)
-
-    async def adelete(self, key: str, left: Tombstone) -> bool | Tombstone:
-        """See delete()."""
-        found = await self._connection.aask(_deleting(key, left))
-        return answer_to_delete(documents.read(key, found), left)
-
-    def purge_expired(self, now: datetime, limit: int) -> int:
-        """See Driver.purge_expired(); removes what the TTL monitor has not come to yet."""
-        purged = 0
-        # Until none is found: others (another purge, the TTL monitor) may remove what this one found.
-        while purged < limit and (
-            found := self._connection.ask(_finding_expired(now, limit - purged))
-        ):
-            purged += self._connection.ask(_removing_expired(now, found)).deleted_count
-        return purged
-
-    async def apurge_expired(self, now: datetime, limit: int) -> int:
-        """See purge_expired()."""
-        purged = 0
-        while purged < limit and (
-            found := await self._connection.aask(_finding_expired(now, limit - purged))
-        ):
-            removed = await self._connection.aask(_removing_expired(now, found))
-            purged += removed.deleted_count
-        return purged
-
-    def count_expired(self, now: datetime) -> int:
-        """See Driver.count_expired(); tombstones that are over count too."""
-        self._connection.ask(_pinging)
-        with time_limit(_COUNTING_SECONDS):
-            return int(self._connection.ask(_counting_expired(now)))
-
-    async def acount_expired(self, now: datetime) -> int:
-        """See count_expired()."""
-        await self._connection.aask(_pinging)
-        with time_limit(_COUNTING_SECONDS):
-            return int(await self._connection.aask(_counting_expired(now)))
+        change = documents.ended(left)
+        document = yield Ask(
+            self.server,
+            "delete",
+            lambda sessions: sessions.find_one_and_update(
+                {"_id": key}, change, documents.BYTES, return_document=ReturnDocument.AFTER
+            ),
+        )
+        return answer_to_delete(read(key, documents.bytes_of(document)), left)
 
     def check(self) -> list[CheckMessage]:
         """See Driver.check()."""
-        return check(self._connection, self._collection_name)
+        return check(self.server)
 
     def close(self) -> None:
         """See Driver.close()."""
-        self._connection.close()
+        self.server.close()
 
     async def aclose(self) -> None:
         """See close()."""
-        await self._connection.aclose()
+        await self.server.aclose()
+
+    def _change(
+        self, verb: str, selection: documents.Expression, change: documents.Change
+    ) -> Steps[bool]:
+        """Change what *selection* finds; return whether there was anything."""
+        result = yield Ask(
+            self.server, verb, lambda sessions: sessions.update_one(selection, change)
+        )
+        return bool(result is not None and result.matched_count)
+
+    def _find(self, verb: str, key: str) -> Steps[Stored]:
+        raw = documents.bytes_of(documents.first_of((yield Ask(self.server, verb, _finding(key)))))
+        return read(key, raw)
 
 
-def _adding(key: str, record: Record) -> Command:
-    # Matches the record that an attempt with a lost answer stored; any other is in the way of the
-    # upsert, and MongoDB says that its key is taken.
-    selection = {"_id": key, "revisions": record.revision}
-    pipeline = documents.added(key, record)
-    return lambda sessions: sessions.update_one(selection, pipeline, upsert=True)
-
-
-def _getting(key: str) -> Command:
-    return lambda sessions: sessions.find_one({"_id": key})
-
-
-def _replacing(key: str, record: Record, base: Record, now: datetime) -> Command:
-    pipeline = documents.replaced(key, record, base, now)
-    return _changing(key, pipeline, documents.without_payload_of_own(record.revision))
-
-
-def _changing(
-    key: str, pipeline: list[dict[str, Any]], projection: dict[str, Any] | None = None
-) -> Command:
-    """Change a document, if the conditions in *pipeline* hold, and bring what it is after that."""
-    return lambda sessions: sessions.find_one_and_update(
-        {"_id": key}, pipeline, projection, return_document=ReturnDocument.AFTER
+def _finding(key: str) -> Command:
+    # No find_one(), whose cursor costs a tenth of a read.
+    return lambda sessions: sessions.database.command(
+        "find",
+        sessions.name,
+        filter={"_id": key},
+        projection=documents.BYTES,
+        limit=1,
+        singleBatch=True,
+        codec_options=sessions.codec_options,
     )
 
 
@@ -217,79 +191,19 @@ def _moving(
     record: Record,
     base: Record | Tombstone,
     left: Tombstone,
-    now: datetime,
+    now: int,
 ) -> Command:
     added = UpdateOne(
-        {"_id": new_key, "revisions": record.revision},
-        documents.added(new_key, record, now),
+        documents.written(new_key, record),
+        documents.added(record, server_life(record, now)),
         upsert=True,
     )
-    moved = UpdateOne(
-        {"_id": old_key, "$expr": documents.is_movable(record, base, left, now)},
-        documents.moved(left),
-    )
+    selection = documents.over(old_key, base, now, record.touched_ms)
+    retired = UpdateOne(selection, documents.retired(left))
     # In this order: a client that got neither key loses nothing if the server stops between them.
-    return lambda sessions: sessions.bulk_write([added, moved], ordered=True)
+    return lambda sessions: sessions.bulk_write([added, retired], ordered=True)
 
 
-def _has_moved(result: Any) -> bool:
-    """Were both records written, now or by an attempt whose answer was lost?"""
-    return result is not None and result.upserted_count + result.matched_count == 2  # noqa: PLR2004  (new and old)
-
-
-def _is_to_withdraw(result: Any, stored_at_old: Stored, left: Tombstone) -> bool:
-    """Is what lies under the new key this refused move's, and to be deleted?"""
-    if result is None:
-        # The new key was taken.
-        return False
-    if isinstance(stored_at_old, Tombstone) and stored_at_old.revision == left.revision:
-        return False
-    # An earlier attempt may have been made, and its tombstone be gone by now.
-    return stored_at_old is not None or result.upserted_count > 0
-
-
-def _withdrawing(new_key: str, record: Record) -> Command:
+def _withdrawing(key: str, record: Record) -> Command:
     # Not where somebody has saved over it.
-    return lambda sessions: sessions.delete_one({"_id": new_key, "revisions.0": record.revision})
-
-
-def _touching(key: str, base: Record, touched_at: datetime, now: datetime) -> Command:
-    pipeline = documents.touched(base, touched_at, now)
-    return _changing(key, pipeline, documents.without_payload_of_base(base))
-
-
-def _deleting(key: str, left: Tombstone) -> Command:
-    return _changing(key, documents.deleted(left))
-
-
-def _expired(now: datetime) -> dict[str, Any]:
-    return {"expires_at": {"$lt": now - EXPIRY_SLACK}}
-
-
-def _pinging(sessions: Any) -> Any:
-    """Wait for an answer no longer than usual: a server that is down must not be waited for longer."""
-    return sessions.database.command("ping")
-
-
-def _counting_expired(now: datetime) -> Command:
-    return lambda sessions: sessions.count_documents(_expired(now))
-
-
-def _finding_expired(now: datetime, limit: int) -> Command:
-    selection = _expired(now)
-    limit = min(limit, _PURGED_AT_ONCE)
-
-    def find(sessions: Any) -> Any:
-        return sessions.find(selection, {"_id": 1}, limit=limit, batch_size=limit).to_list()
-
-    return find
-
-
-def _removing_expired(now: datetime, found: list[dict[str, Any]]) -> Command:
-    selection = {
-        "_id": {"$in": [document["_id"] for document in found]},
-        # Once more: a touch in between saves a record.
-        **_expired(now),
-    }
-    # By the keys: MongoDB would rather walk through all that has expired, again for every batch.
-    return lambda sessions: sessions.delete_many(selection, hint="_id_")
+    return lambda sessions: sessions.delete_one(documents.written(key, record))

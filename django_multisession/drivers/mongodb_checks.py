@@ -7,22 +7,22 @@ from typing import Any
 
 from django.core import checks
 
-from django_multisession.drivers.mongodb_connection import INDEXES, Connection
+from django_multisession.drivers.mongodb_server import INDEXES, MongoDBServer
 from django_multisession.exceptions import StoreUnavailable
 
 OLDEST_VERSION = (5, 0)
 
 
-def check(connection: Connection, collection: str) -> list[checks.CheckMessage]:
-    """Return what is wrong with the server behind *connection*; creates nothing there."""
+def check(server: MongoDBServer) -> list[checks.CheckMessage]:
+    """Return what is wrong with *server*; creates nothing there."""
     try:
-        server = connection.send(lambda sessions: sessions.database.client.server_info())
-        if tuple(server["versionArray"]) < OLDEST_VERSION:
-            return [_too_old(server["version"])]
-        indexes = connection.send(lambda sessions: sessions.index_information())
+        facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
+        if tuple(facts["versionArray"]) < OLDEST_VERSION:
+            return [_too_old(facts["version"])]
+        indexes = server.send_alone(lambda sessions: sessions.index_information())
     except StoreUnavailable as failure:
         return [_unreachable(failure)]
-    return _wrong_indexes(indexes, collection)
+    return _wrong_indexes(indexes, server.collection)
 
 
 def _unreachable(failure: StoreUnavailable) -> checks.CheckMessage:

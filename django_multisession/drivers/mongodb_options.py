@@ -84,14 +84,14 @@ def complaint(options: Mapping[str, Any], error: Exception) -> str:
     return f"MULTISESSION_MONGODB must hold options that PyMongo takes (got {found})."
 
 
-def time_for_try(number: int, sessions: Any, began_at: float) -> AbstractContextManager[None]:
-    """Limit a further try of a command to what is left of its time limit.
+def time_left(sessions: Any, began_at: float) -> AbstractContextManager[None]:
+    """Limit a further try of a command that *began_at* to what is left of its time limit.
 
     A monitor that finds a server down hangs up on whoever waits for it, at any moment of their
     wait: tried again with a limit of its own, a command could wait twice as long as it may.
     """
     limit = sessions.database.client.options.timeout
-    if number == 1 or not limit:
+    if not limit:
         return nullcontext()
     # Zero would be no limit.
     return time_limit(max(began_at + limit - time.monotonic(), 1e-6))

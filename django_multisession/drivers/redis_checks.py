@@ -20,6 +20,14 @@ def unanswered(error: Exception) -> checks.CheckMessage:
     )
 
 
+def facts_of(told: bytes) -> dict[str, Any]:
+    """Return what the text of INFO says; whole numbers as such."""
+    lines = [line.partition(":") for line in told.decode(errors="replace").splitlines()]
+    return {
+        name: int(value) if value.isdecimal() else value for name, colon, value in lines if colon
+    }
+
+
 def judged(facts: Mapping[str, Any]) -> list[checks.CheckMessage]:
     """Report what is wrong with the server that told *facts*."""
     return [*_check_version(facts), *_check_eviction(facts), *_check_mode(facts)]

@@ -26,6 +26,9 @@ Command = Sequence[bytes | int | str]
 #: What a reader returns while the bytes that it was fed hold no whole reply.
 NO_REPLY: Final = object()
 
+#: Stands for a record under whose key another type lies: somebody else's, or a vandal's.
+NO_RECORD: Final = b""
+
 
 class Refused(Exception):  # noqa: N818  (Redis calls it an error; to the driver it is an answer)
     """An error that Redis replied with.
@@ -133,6 +136,63 @@ def code_of(refused: Refused) -> str:
 def is_no_master(refused: Refused) -> bool:
     """Does *refused* say that its server is the master no longer, or may not be?"""
     return code_of(refused) in _NO_MASTER
+
+
+class Attempt:
+    """One command on its way: what an error of it leads to, the same for threads and coroutines.
+
+    It is sent again by its text where the server doesn't know its script, and once where its
+    connection was lost or the master is another one by now. After a timeout nothing is sent again.
+
+    Args:
+        command: What is to be sent.
+        can_move: May there be another master?
+        texts: Digest → text of each script.
+
+    Attributes:
+        command: What is to be sent next.
+    """
+
+    #: What `after` returns where `command` is to be sent again.
+    AGAIN: Final = object()
+
+    __slots__ = ("_can_move", "_may_retry", "_texts", "command")
+
+    def __init__(self, command: Command, texts: Mapping[str, str], *, can_move: bool) -> None:
+        self.command = command
+        self._texts = texts
+        self._can_move = can_move
+        self._may_retry = True
+
+    def after(self, failure: Refused | OSError | StoreUnavailable, address: Address) -> Any:
+        """Return `AGAIN`, or what *failure* comes to: a reply, or the outage to raise."""
+        if isinstance(failure, Refused):
+            code = code_of(failure)
+            if code == "NOSCRIPT" and self._spell_out():
+                return self.AGAIN
+            if code == "WRONGTYPE":
+                return NO_RECORD
+        if self._may_retry and self._is_lost(failure):
+            self._may_retry = False
+            return self.AGAIN
+        if isinstance(failure, StoreUnavailable):
+            return failure
+        return outage_of(failure, address)
+
+    def _spell_out(self) -> bool:
+        name, digest, *arguments = self.command[0], str(self.command[1]), *self.command[2:]
+        if name != "EVALSHA" or digest not in self._texts:
+            return False
+        self.command = ("EVAL", self._texts[digest], *arguments)
+        return True
+
+    def _is_lost(self, failure: Refused | OSError | StoreUnavailable) -> bool:
+        if isinstance(failure, Refused):
+            return self._can_move and is_no_master(failure)
+        # Where no connection could be opened, another attempt would find none either.
+        return isinstance(failure, ConnectionError) and not isinstance(
+            failure, ConnectionRefusedError
+        )
 
 
 def outage_of(error: Refused | OSError, address: Address) -> StoreUnavailable:

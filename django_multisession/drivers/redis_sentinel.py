@@ -1,4 +1,4 @@
-"""Redis behind Sentinel: who knows where the master is, and pools of connections to it."""
+"""Redis behind Sentinel: who knows where the master is."""
 
 from __future__ import annotations
 
@@ -6,84 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
+import redis.asyncio.retry
 import redis.asyncio.sentinel
+import redis.backoff
+import redis.retry
 import redis.sentinel
 
-from django_multisession.drivers.redis_pools import AsyncPool, Pool
-
-#: Refusals of a server that is the master no longer, or that its replicas have left. Scripts of
-#: Redis 6.2 tell them in the middle of the text.
-_REFUSALS = ("READONLY", "NOREPLICAS")
-
-
-class _AsksSentinelAgain:
-    """A sync connection that is closed where the server refuses what a master takes.
-
-    Whoever connects next asks the Sentinels. redis-py does so for one of the refusals; by the other
-    a master tells that it was parted from its replicas, and there may be a new one by now.
-    """
-
-    # redis-py leaves a Sentinel's connection open, its answer unread, where a signal handler or a
-    # thread's end interrupts it: the next request would get that answer.
-    def read_response(self, *args: Any, disconnect_on_error: bool = True, **kwargs: Any) -> Any:
-        try:
-            ours: Any = super()
-            return ours.read_response(*args, disconnect_on_error=disconnect_on_error, **kwargs)
-        except redis.ResponseError as error:
-            if not _is_refusal(error):
-                raise
-        connection: Any = self
-        connection.disconnect()
-        raise redis.ConnectionError("The master is one no longer.")
-
-
-class _AsksSentinelAgainAsync:
-    """See _AsksSentinelAgain."""
-
-    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            ours: Any = super()
-            return await ours.read_response(*args, **kwargs)
-        except redis.ResponseError as error:
-            if not _is_refusal(error):
-                raise
-        connection: Any = self
-        await connection.disconnect()
-        raise redis.ConnectionError("The master is one no longer.")
-
-
-def _is_refusal(error: redis.ResponseError) -> bool:
-    """Does *error* say that its server is the master no longer, or may not be?"""
-    return any(refusal in str(error) for refusal in _REFUSALS)
-
-
-# redis-py has pools that know where the master is, and pools that wait for a free connection.
-class SentinelPool(redis.sentinel.SentinelConnectionPool, Pool):
-    """Bounded pool of connections to whatever Sentinel calls the master."""
-
-    def __init__(self, *args: Any, connection_class: type, **options: Any) -> None:
-        # Made here: it may be a site's own.
-        asking = type(connection_class.__name__, (_AsksSentinelAgain, connection_class), {})
-        super().__init__(*args, connection_class=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's
-
-    def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close all connections, or only those at rest: what Sentinel's pool asks for at a fail-over.
-
-        The waiting pool of redis-py 5 can only do the first.
-        """
-        connections = self._connections if inuse_connections else self.pool.queue
-        for connection in list(connections):
-            # The queue holds None for what was never opened.
-            if connection is not None:
-                connection.disconnect()
-
-
-class AsyncSentinelPool(redis.asyncio.sentinel.SentinelConnectionPool, AsyncPool):
-    """See SentinelPool."""
-
-    def __init__(self, *args: Any, connection_class: type, **options: Any) -> None:
-        asking = type(connection_class.__name__, (_AsksSentinelAgainAsync, connection_class), {})
-        super().__init__(*args, connection_class=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's
+from django_multisession.exceptions import StoreUnavailable
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +49,50 @@ class Service:
             quorum=manager.min_other_sentinels,
             options=options,
         )
+
+    def master(self) -> tuple[str, int]:
+        """Ask the Sentinels where the master is.
+
+        Over connections of this question's own. redis-py leaves one open, its answer unread, where
+        a signal handler or a thread's end interrupts it: the next question would get that answer.
+
+        Raises:
+            StoreUnavailable: None of them knows.
+        """
+        manager = self._manager(redis.sentinel.Sentinel, redis.retry.Retry)
+        try:
+            host, port = manager.discover_master(self.name)
+        except redis.RedisError as error:
+            problem = error
+        else:
+            return host, port
+        finally:
+            for sentinel in manager.sentinels:
+                sentinel.close()
+        raise self._unknown(problem)
+
+    async def amaster(self) -> tuple[str, int]:
+        """See master()."""
+        manager = self._manager(redis.asyncio.sentinel.Sentinel, redis.asyncio.retry.Retry)
+        try:
+            host, port = await manager.discover_master(self.name)
+        except redis.RedisError as error:
+            problem = error
+        else:
+            return host, port
+        finally:
+            for sentinel in manager.sentinels:
+                await sentinel.aclose()
+        raise self._unknown(problem)
+
+    def _manager(self, sentinel_class: Any, retry_class: Any) -> Any:
+        retry = retry_class(redis.backoff.NoBackoff(), 0)
+        return sentinel_class(
+            self.addresses,
+            min_other_sentinels=self.quorum,
+            sentinel_kwargs={**self.options, "retry": retry},
+        )
+
+    def _unknown(self, problem: Exception) -> StoreUnavailable:
+        name = type(problem).__name__
+        return StoreUnavailable(f"No Sentinel leads to the master of {self.name!r} ({name}).")

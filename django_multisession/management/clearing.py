@@ -136,8 +136,7 @@ def described(tally: Tally, *, expires_by_itself: bool) -> str:
     else:
         said = "There are no expired sessions to remove."
     if expires_by_itself:
-        said += " The session store removes them by itself"
-        said += "; it had not come to these yet." if tally.expired or tally.removed else "."
+        said += " The session store removes them by itself."
     return said
 
 

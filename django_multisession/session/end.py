@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 
 from django_multisession.conf import config
-from django_multisession.core import keys
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason
@@ -57,7 +55,7 @@ def delete_own(session: Session) -> Steps[None]:
     if isinstance(session.state, Ended):
         return
     if (ended := (yield from _end_own(session, DELETED))) is not None:
-        session.state = dataclasses.replace(ended, allows_write=False)
+        session.state = ended._replace(allows_write=False)
 
 
 def _end_own(session: Session, reason: str) -> Steps[Ended | None]:
@@ -77,7 +75,7 @@ def _end_own(session: Session, reason: str) -> Steps[Ended | None]:
             ends.append(ended)
         if isinstance(state, Stored) and all(each.tombstone is None for each in ends):
             # A failover may have brought back what lay under an earlier key.
-            for earlier in {each.key.storage_key for each in state.line[1:]}:
+            for earlier in {each.key.storage_key for each in state.earlier}:
                 yield from line.end(session, earlier, left, reason)
     except StoreUnavailable:
         session.state = Unreachable(own, session.site.now(), snapshot)
@@ -144,7 +142,7 @@ def delete(session: Session, key: Verified) -> Steps[None]:
 
 def _has_left(session: Session, state: Stored, key: Verified) -> bool:
     """Did the session lie under *key* in this request, and does it lie under another one now?"""
-    places = {snapshot.key.storage_key for snapshot in state.line}
+    places = {snapshot.key.storage_key for snapshot in state.earlier}
     now = state.snapshot.key.storage_key
     if state.has_written and now not in session.came_with:
         places |= session.came_with
@@ -172,7 +170,7 @@ def create(session: Session) -> Steps[None]:
             give_new_key(session)
             yield from update(session)
             return
-    yield from add(session, key=keys.make(config().signing_keys))
+    yield from add(session, key=session.site.make_key())
 
 
 def give_new_key(session: Session) -> None:
@@ -181,16 +179,16 @@ def give_new_key(session: Session) -> None:
     Raises:
         StoreUnavailable: The session could not be read.
     """
-    key = keys.make(config().signing_keys)
+    key = session.site.make_key()
     match session.state:
         case Unreachable():
             raise unread()
         case Ended() as ended:
             session.state = New(key, after=ended)
         case Stored() as stored:
-            session.state = dataclasses.replace(stored, key=key)
+            session.state = stored._replace(key=key)
         case New() as new:
-            session.state = dataclasses.replace(new, key=key)
+            session.state = new._replace(key=key)
         case Unread():
             session.state = New(key)
     note_moving(session)

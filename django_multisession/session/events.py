@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from django.dispatch import Signal
 
@@ -66,27 +66,26 @@ TELLINGS: Mapping[Signal, Telling] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened to a session, or to the server."""
 
     signal: Signal
-    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    arguments: Mapping[str, Any]
 
 
-def log(event: Event) -> None:
-    """Write the line that *event* gets."""
-    telling = TELLINGS[event.signal]
-    # logging takes an empty mapping for a positional argument.
-    arguments = [event.arguments] if event.arguments else []
-    telling.logger.log(telling.level, telling.line, *arguments)
+def log(signal: Signal, arguments: Mapping[str, Any]) -> None:
+    """Write the line that an event gets."""
+    telling = TELLINGS[signal]
+    if telling.logger.isEnabledFor(telling.level):
+        # logging takes an empty mapping for a positional argument.
+        telling.logger.log(telling.level, telling.line, *([arguments] if arguments else []))
 
 
 #: A server may refuse one kind of verb and answer the others: a replica reads, one whose memory is
 #: full reads and deletes. Its outage ends when it answers the kind again with which that began.
 _KINDS = {
     **dict.fromkeys(("get", "count_expired"), "read"),
-    **dict.fromkeys(("delete", "purge_expired"), "end"),
+    **dict.fromkeys(("delete", "retire", "withdraw", "purge_expired"), "end"),
     **dict.fromkeys(("add", "replace", "move", "touch"), "store"),
 }
 
@@ -96,25 +95,27 @@ class OutageWatch:
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
-        self._began: tuple[str, datetime] | None = None
+        self._began: tuple[str, int] | None = None
 
-    def note_failure(self, verb: str, now: datetime) -> bool:
+    @property
+    def is_on(self) -> bool:
+        """Did the server last not answer?"""
+        return self._began is not None
+
+    def note_failure(self, verb: str, now: int) -> bool:
         """Note that the server did not answer *verb*; is this where an outage begins?"""
         with self._lock:
             is_first = self._began is None
             if is_first:
-                self._began = (_KINDS[verb], now)
+                self._began = (_KINDS.get(verb, "store"), now)
             return is_first
 
-    def note_answer(self, verb: str, now: Callable[[], datetime]) -> timedelta | None:
+    def note_answer(self, verb: str, now: Callable[[], int]) -> timedelta | None:
         """Note that the server answered; return how long it had not, if this is where that ends."""
-        # Every call passes here: no lock, and no look at the clock, while all is well.
-        if self._began is None:
-            return None
-        began_at = self._take_beginning(_KINDS[verb])
-        return None if began_at is None else now() - began_at
+        began_at = self._take_beginning(_KINDS.get(verb, "store"))
+        return None if began_at is None else timedelta(milliseconds=now() - began_at)
 
-    def _take_beginning(self, kind: str) -> datetime | None:
+    def _take_beginning(self, kind: str) -> int | None:
         # Of several threads that come here at once, one has the outage end.
         with self._lock:
             if self._began is None or self._began[0] != kind:

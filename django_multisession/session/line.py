@@ -7,35 +7,35 @@ follow it: whoever has an old cookie doesn't learn the new one. An end does foll
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django_multisession import signals
-from django_multisession.conf import config
-from django_multisession.core import payloads, signing
 from django_multisession.core.keys import Verified
-from django_multisession.core.records import EXPIRY_SLACK, Reason, Record, Tombstone
-from django_multisession.core.secret import SecretBytes
-from django_multisession.drivers.base import Driver, log_unreadable
+from django_multisession.core.records import NEVER, SLACK_MS, Reason, Record, Tombstone
+from django_multisession.core.secret import SecretEntries
+from django_multisession.drivers.base import log_unreadable
 from django_multisession.exceptions import BadPayload
 from django_multisession.session.state import Session, Snapshot
-from django_multisession.session.steps import Steps, ask
+from django_multisession.session.steps import Steps
 
 #: How many keys an end follows at most.
 MOST_HOPS = 16
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Opened:
-    """A live record with its entries."""
+    """A live record with its entries.
+
+    Not a tuple: an error reporter walks through those, and would show the entries.
+    """
 
     snapshot: Snapshot
-    entries: dict[str, Any] = dataclasses.field(repr=False)
+    entries: SecretEntries = dataclasses.field(repr=False)
 
 
 def find(session: Session, key: Verified) -> Steps[Opened | Tombstone | None]:
     """Return what lies under *key*; what doesn't open is missing."""
-    stored = yield from ask(Driver.get, key.storage_key)
+    stored = yield from session.site.driver.get(key.storage_key)
     return open_record(session, key, stored) if isinstance(stored, Record) else stored
 
 
@@ -47,19 +47,15 @@ def open_record(session: Session, key: Verified, record: Record) -> Opened | Non
         log_unreadable(key.storage_key, "it was last used too far in the future")
         return None
     try:
-        binding = signing.Binding.of(key.storage_key, record)
-        compressed, by_fallback = signing.verify(record.payload, binding, config().record_keys)
-        body = SecretBytes(payloads.decompress(compressed))
+        body = site.open(record, key)
         entries = site.loads(body)
     except BadPayload as problem:
         log_unreadable(key.storage_key, problem)
         return None
     # A timeout that was shortened since the record was written holds immediately.
-    life = site.life(entries, record.began_at)
-    ends_at = life.ends_at(record.touched_at)
-    if (ends_at is not None and ends_at <= now) or not record.is_live(now):
-        deadlines = (life.hard_deadline_at, record.hard_deadline_at)
-        is_absolute = any(moment is not None and moment <= now for moment in deadlines)
+    life = site.life(entries, record.began_ms)
+    if min(life.ends_ms(record.touched_ms), record.ends_ms) <= now:
+        is_absolute = min(life.deadline_ms, record.deadline_ms) <= now
         session.note(
             signals.session_expired,
             storage_key=key.storage_key,
@@ -67,7 +63,8 @@ def open_record(session: Session, key: Verified, record: Record) -> Opened | Non
             reason="absolute" if is_absolute else "idle",
         )
         return None
-    return Opened(Snapshot(key, record, body, by_fallback), entries)
+    by_fallback = site.is_signed_by_fallback(record)
+    return Opened(Snapshot(key, record, body, site.touch_due_ms(record), by_fallback), entries)
 
 
 class End(NamedTuple):
@@ -84,9 +81,9 @@ class End(NamedTuple):
     is_made: bool = False
 
     @property
-    def revision(self) -> str:
+    def revision(self) -> bytes:
         """Token of the write that left the tombstone."""
-        return "" if self.tombstone is None else self.tombstone.revision
+        return b"" if self.tombstone is None else self.tombstone.revision
 
     @property
     def met_login(self) -> bool:
@@ -106,7 +103,7 @@ def end(session: Session, place: str, left: Tombstone, reason: str, spared: str 
             doesn't reach.
     """
     for _ in range(MOST_HOPS):
-        found = yield from ask(Driver.delete, place, left)
+        found = yield from session.site.driver.delete(place, left)
         if found is True:
             session.note(signals.session_ended, storage_key=place, reason=reason)
             return End(place, left, is_made=True)
@@ -120,16 +117,16 @@ def end(session: Session, place: str, left: Tombstone, reason: str, spared: str 
 
 def end_here(session: Session, place: str, left: Tombstone, reason: str) -> Steps[None]:
     """End what lies under the storage key *place*, and nothing that it became."""
-    if (yield from ask(Driver.delete, place, left)) is True:
+    if (yield from session.site.driver.delete(place, left)) is True:
         session.note(signals.session_ended, storage_key=place, reason=reason)
 
 
-def _is_used_in_the_future(record: Record, now: datetime) -> bool:
+def _is_used_in_the_future(record: Record, now: int) -> bool:
     """Was the last use, which isn't signed, written into the store to lengthen the session?
 
     A clock that was wrong and is set right leaves such times too, by up to an idle timeout. Where
     the signed start also lies ahead, the clock was set back and nothing was forged.
     """
-    if record.idle_age is None or record.began_at > now:
+    if record.touched_ms <= now or record.idle_ms >= NEVER or record.began_ms > now:
         return False
-    return record.touched_at - now > timedelta(seconds=record.idle_age) + EXPIRY_SLACK
+    return record.touched_ms - now > record.idle_ms + SLACK_MS

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from datetime import datetime
 
 from django_multisession.conf import config
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
-from django_multisession.core.records import SAVED, Answer, Outcome, Record, Tombstone
-from django_multisession.drivers.base import Driver
+from django_multisession.core.records import (
+    SAVED,
+    Answer,
+    Outcome,
+    Record,
+    Tombstone,
+    touched,
+)
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.context import note_read
 from django_multisession.session.line import Opened, find
 from django_multisession.session.state import (
-    RESPONSE_TIME,
+    RESPONSE_TIME_MS,
     Ended,
     New,
     Session,
@@ -25,7 +29,7 @@ from django_multisession.session.state import (
     Unread,
     ended_by,
 )
-from django_multisession.session.steps import Steps, ask, hook
+from django_multisession.session.steps import Steps, hook
 
 logger = logging.getLogger("django_multisession")
 
@@ -38,6 +42,11 @@ def read_entries(session: Session) -> Steps[Entries]:
         session.entries = Entries(dict(loaded))
     yield from read(session)
     return session.own_entries()
+
+
+def is_due(session: Session) -> bool:
+    """May `read_entries` have something to do, where no entries are held?"""
+    return "load" in session.site.hooks or not isinstance(session.state, New)
 
 
 def read(session: Session) -> Steps[None]:
@@ -61,10 +70,20 @@ def _look(session: Session, state: Unread | Unreachable) -> Steps[None]:
     """Look under one key after the other: the first that leads to a live session is taken."""
     ended: Ended | None = None
     for key in state.keys:
-        others = tuple(other for other in state.keys if other is not key)
-        found = yield from _find(session, state, key)
+        try:
+            found = yield from find(session, key)
+        except StoreUnavailable:
+            if session.state is state:
+                session.state = Unreachable(state.keys, session.site.now())
+            # Requests go on without their session only if they are to.
+            if config().on_outage != "anonymous":
+                raise
+            return
+        others = (
+            tuple(other for other in state.keys if other is not key) if len(state.keys) > 1 else ()
+        )
         if session.state is not state:
-            return  # an outage; or a thread or another coroutine of this request was faster
+            return  # a thread or another coroutine of this request was faster
         if isinstance(found, Opened):
             yield from _go_on_with(session, found, others)
             return
@@ -79,20 +98,6 @@ def _look(session: Session, state: Unread | Unreachable) -> Steps[None]:
     session.state = ended or New()
 
 
-def _find(
-    session: Session, state: Unread | Unreachable, key: Verified
-) -> Steps[Opened | Tombstone | None]:
-    """Look under *key*; where the server does not answer, requests go on only if they are to."""
-    try:
-        return (yield from find(session, key))
-    except StoreUnavailable:
-        if session.state is state:
-            session.state = Unreachable(state.keys, session.site.now())
-        if config().on_outage == "anonymous":
-            return None
-        raise
-
-
 def _leads_elsewhere(found: Tombstone, keys: tuple[Verified, ...]) -> bool:
     """Is the session under another key now, and not under one that the client sent as well?"""
     return bool(found.successor) and all(key.storage_key != found.successor for key in keys)
@@ -101,36 +106,36 @@ def _leads_elsewhere(found: Tombstone, keys: tuple[Verified, ...]) -> bool:
 def _go_on_with(session: Session, found: Opened, others: tuple[Verified, ...]) -> Steps[None]:
     snapshot = found.snapshot
     note_read(session)
-    stored = session.state = Stored((snapshot,), snapshot.key, others=others)
+    stored = session.state = Stored(snapshot, snapshot.key, others=others)
     if session.entries is None:
         session.entries = Entries(found.entries)
     # A browser-length cookie has nothing to renew at the response, so the use is noted here.
-    if session.is_touch_due(snapshot.record) and session.site.is_browser_length(found.entries):
+    if session.site.is_browser_length(found.entries) and session.is_touch_due(snapshot):
         now = session.site.now()
         yield from touch(session, stored, now, now)
 
 
-def touch(session: Session, stored: Stored, used_at: datetime, now: datetime) -> Steps[Answer]:
+def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Answer]:
     """Note a use of *stored*, which also confirms that the session is there."""
-    snapshot = stored.snapshot
+    snapshot, driver = stored.snapshot, session.site.driver
     key = snapshot.key.storage_key
     try:
-        answer = yield from ask(Driver.touch, key, snapshot.record, used_at, now)
+        answer = yield from driver.touch(key, snapshot.record, used_at, now)
         if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
             # Another request saved meanwhile: its record is used now too.
-            answer = yield from ask(Driver.touch, key, answer.stored, used_at, now)
+            answer = yield from driver.touch(key, answer.stored, used_at, now)
     except StoreUnavailable:
         # What was read is good; a use that can't be noted isn't worth an error page.
         logger.warning("The use of a session could not be noted: the server did not answer.")
         if session.state is stored:
             is_fresh = _is_fresh(stored, now)
-            session.state = stored if is_fresh else dataclasses.replace(stored, confirmed_at=None)
+            session.state = stored if is_fresh else stored._replace(confirmed_at=None)
         return SAVED
     if session.state is stored and answer.outcome is Outcome.SAVED:
-        touched_at = max(snapshot.record.touched_at, used_at)
-        record = dataclasses.replace(snapshot.record, touched_at=touched_at)
-        line = (dataclasses.replace(snapshot, record=record), *stored.line[1:])
-        session.state = dataclasses.replace(stored, line=line, confirmed_at=now)
+        record = touched(snapshot.record, max(snapshot.record.touched_ms, used_at))
+        due = session.site.touch_due_ms(record)
+        used = snapshot._replace(record=record, touch_due_ms=due)
+        session.state = stored._replace(snapshot=used, confirmed_at=now)
     return answer
 
 
@@ -139,9 +144,9 @@ def is_fresh(session: Session, stored: Stored) -> bool:
     return not stored.sent and _is_fresh(stored, session.site.now())
 
 
-def _is_fresh(stored: Stored, now: datetime) -> bool:
+def _is_fresh(stored: Stored, now: int) -> bool:
     at = stored.confirmed_at
-    return at is not None and abs(now - at) < RESPONSE_TIME
+    return at is not None and abs(now - at) < RESPONSE_TIME_MS
 
 
 def require_server(session: Session) -> None:
@@ -172,5 +177,5 @@ def load(session: Session, *, is_first: bool) -> Steps[Entries]:
     found = (yield from find(session, key)) if key else None
     if session.state is state and isinstance(state, Stored) and not isinstance(found, Opened):
         # It was ended: no cookie is set on credit any more.
-        session.state = dataclasses.replace(state, confirmed_at=None)
+        session.state = state._replace(confirmed_at=None)
     return Entries(found.entries if isinstance(found, Opened) else {})

@@ -9,13 +9,21 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django_multisession.conf import config
-from django_multisession.core.records import add_age
+from django_multisession.core.records import NEVER, end_of, to_datetime
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.interruption import SessionEnded
 from django_multisession.session.read import read_entries
-from django_multisession.session.save import interrupted
-from django_multisession.session.state import Ended, Session, Stored, Unreachable, Unread, unread
-from django_multisession.session.steps import Steps
+from django_multisession.session.save import interrupted, save
+from django_multisession.session.state import (
+    Ended,
+    New,
+    Session,
+    Stored,
+    Unreachable,
+    Unread,
+    unread,
+)
+from django_multisession.session.steps import Steps, hook
 
 
 class CookieAnswer(enum.Enum):
@@ -53,21 +61,41 @@ class Plan(NamedTuple):
         return isinstance(error, SessionEnded) and config().on_interrupted == "ignore"
 
 
-def is_settled(session: Session) -> bool:
-    """Return True if a response has nothing to save and keeps the cookie, by a short look.
+def settled(session: Session) -> CookieAnswer | None:  # noqa: PLR0911  (one return for each kind of state reads best)
+    """Return what a response does that has nothing to save, by a short look; None: look longer.
 
-    Whatever it says of, `plan` answers KEEP; most requests only read.
+    Whatever it says, `respond` would say too; most requests only read.
     """
     state, entries = session.state, session.entries
+    if isinstance(state, New):
+        return None if state.key or state.sent or entries else CookieAnswer.REMOVE
     if session.said is not None or config().save_every_request:
-        return False
+        return None
     if isinstance(state, Unread):
-        return entries is None
+        return None if entries is not None else CookieAnswer.KEEP
     if not isinstance(state, Stored) or entries is None or entries.has_writes:
-        return False
+        return None
     if state.sent or state.has_written or state.is_moving or entries.handed_out:
-        return False
-    return not (session.needs_signature() or session.is_touch_due(state.snapshot.record))
+        return None
+    if session.needs_signature() or session.is_touch_due(state.snapshot):
+        return None
+    return CookieAnswer.KEEP
+
+
+def respond(session: Session, *, may_save: bool) -> Steps[CookieAnswer]:
+    """End the request. See `DriverSessionStore.respond`."""
+    if isinstance(session.state, Unread):
+        yield from read_unread(session, may_save=may_save)
+    made = plan(session, may_save=may_save)
+    if made.answer is CookieAnswer.SET:
+        try:
+            yield from (hook("save") if "save" in session.site.hooks else save(session))
+        except (SessionEnded, StoreUnavailable) as error:
+            if not made.excuses(error):
+                raise
+            return CookieAnswer.KEEP
+    # A cookie that the server did not confirm is kept as it is.
+    return made.answer if session.is_confirmed() else CookieAnswer.KEEP
 
 
 def read_unread(session: Session, *, may_save: bool) -> Steps[None]:
@@ -104,16 +132,29 @@ def plan(session: Session, *, may_save: bool) -> Plan:
     return Plan(CookieAnswer.KEEP, is_changed)
 
 
-def answer_of(session: Session, made: Plan) -> CookieAnswer:
-    """Return what becomes of the cookie; one that the server did not confirm is kept as it is."""
-    return made.answer if session.is_confirmed() else CookieAnswer.KEEP
+def cookie_age(session: Session, now: int) -> int | None:
+    """Return for how many seconds the session's cookie is set; None: until the browser closes."""
+    site, entries = session.site, session.own_entries()
+    if site.is_browser_length(entries):
+        return None
+    state = session.state
+    if isinstance(state, Stored):
+        idle, deadline = state.snapshot.record.idle_ms, state.snapshot.record.deadline_ms
+    else:
+        idle, deadline = site.life(entries, now)
+    ends = end_of(now, idle, deadline)
+    return int(site.cookie_age()) if ends >= NEVER else (ends - now) // 1000
 
 
 def deadlines(session: Session) -> Deadlines:
     """Return when the stored session ends if it isn't used again after this request."""
     if not isinstance(session.state, Stored):
         return Deadlines(None, None)
-    record = session.state.snapshot.record
+    snapshot = session.state.snapshot
+    record = snapshot.record
     # A touch that is due is made by this very request.
-    used_at = session.site.now() if session.is_touch_due(record) else record.touched_at
-    return Deadlines(add_age(used_at, record.idle_age), record.hard_deadline_at)
+    used = session.site.now() if session.is_touch_due(snapshot) else record.touched_ms
+    idle_ends = end_of(used, record.idle_ms, NEVER)
+    return Deadlines(
+        None if idle_ends >= NEVER else to_datetime(idle_ends), record.hard_deadline_at
+    )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import secrets
-from datetime import datetime
 from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError
@@ -13,21 +11,22 @@ from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import signals
 from django_multisession.conf import config
-from django_multisession.core import keys, merging, payloads, signing
+from django_multisession.core import merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.lifetime import Life
 from django_multisession.core.merging import Merge
 from django_multisession.core.records import (
+    NEVER,
     Answer,
+    Facts,
     Outcome,
     Reason,
     Record,
     Tombstone,
-    new_revision,
+    new_series,
 )
 from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.core.values import ABSENT
-from django_multisession.drivers.base import Driver
 from django_multisession.exceptions import SessionConflict, StoreUnavailable
 from django_multisession.interruption import SessionEnded
 from django_multisession.session.context import note_moving
@@ -48,7 +47,7 @@ from django_multisession.session.state import (
     Unreachable,
     unread,
 )
-from django_multisession.session.steps import Steps, ask, pause, queue
+from django_multisession.session.steps import Steps, pause, queue
 
 #: A new key is never taken (132 random bits); a server that says so again and again is broken.
 CREATE_TRIES = 3
@@ -66,6 +65,9 @@ _random = secrets.SystemRandom()
 def save(session: Session, *, must_create: bool = False) -> Steps[None]:
     """Store what changed; touch the session if nothing did. See `DriverSessionStore.save`."""
     state = session.state
+    if isinstance(state, Stored) and session.entries is not None and not must_create:
+        yield from update(session)
+        return
     if isinstance(state, Ended) and not state.allows_write:
         require_login(session)
     if must_create and isinstance(state, Unreachable):
@@ -103,7 +105,7 @@ def add(session: Session, *, key: Verified | None = None, must_create: bool = Fa
             yield from save(session)
             return
         key = key or state.key or (state.sent[0].composed.key if state.sent else None)
-        if (yield from _add_under(session, state, key or keys.make(config().signing_keys))):
+        if (yield from _add_under(session, state, key or session.site.make_key())):
             return
         if must_create and key is not None:
             raise CreateError
@@ -114,26 +116,28 @@ def add(session: Session, *, key: Verified | None = None, must_create: bool = Fa
 def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
     now, clock = session.site.now(), session.own_entries().clock
     body = session.serialized()
-    composed = compose(session, key, None, body, now)
+    composed = compose(session, key, None, body, now, session.site.life(session.own_entries(), now))
     sent = Sent(composed, None, clock, session.is_login)
     # Before it is sent: a lost answer must not make a second session of it.
-    noted = session.state = dataclasses.replace(state, sent=(sent, *state.sent))
+    noted = session.state = state._replace(sent=(sent, *state.sent))
     is_made = yield from _place(session, state.after, sent, now)
     current = session.state
     if not isinstance(current, New):
         return True  # a thread or another coroutine of this request ended it
     if not is_made:
         # The key is taken: another one is made.
-        session.state = dataclasses.replace(state if current is noted else current, key=None)
+        session.state = (state if current is noted else current)._replace(key=None)
         return False
     _finish_add(session, current, sent, now)
     return True
 
 
-def _finish_add(session: Session, state: New, sent: Sent, now: datetime | None) -> None:
+def _finish_add(session: Session, state: New, sent: Sent, now: int | None) -> None:
     composed = sent.composed
     # A key that was given while the add was under way waits for the next save.
-    session.state = Stored((), state.key or composed.key).written(sent, now)
+    session.state = (
+        Stored(composed, state.key or composed.key).written(sent, now)._replace(earlier=())
+    )
     if state.after is not None:
         note_moving(session)
     session.note_saved(sent)
@@ -160,13 +164,13 @@ def _look_for_added(session: Session, state: New) -> Steps[bool]:
     return False
 
 
-def _place(session: Session, after: Ended | None, sent: Sent, now: datetime) -> Steps[bool]:
+def _place(session: Session, after: Ended | None, sent: Sent, now: int) -> Steps[bool]:
     """Store a new record; as the successor of an ended session it claims the tombstone, once.
 
     Without a claim, an anonymous session that a logout leaves behind would set its cookie over that
     of a login which came in between.
     """
-    composed = sent.composed
+    composed, driver = sent.composed, session.site.driver
     new, record = composed.key.storage_key, composed.record
     place = after.place if after else ""
     base: Record | Tombstone | None = after.tombstone if after else None
@@ -179,15 +183,15 @@ def _place(session: Session, after: Ended | None, sent: Sent, now: datetime) -> 
             if base.reason is not Reason.MOVED:
                 break  # two logins of one client both succeed
             place = base.successor
-            base = yield from ask(Driver.get, place)
+            base = yield from driver.get(place)
             continue
-        answer: Answer = yield from ask(Driver.move, place, new, record, base, sent.left, now)
+        answer = yield from driver.move(place, new, record, base, sent.left, now)
         if answer.outcome is Outcome.SAVED:
             if isinstance(base, Record) and sent.is_login:
                 session.note(signals.session_ended, storage_key=place, reason="login")
             return True
         base = answer.stored
-    return (yield from ask(Driver.add, new, record))
+    return (yield from driver.add(new, record))
 
 
 # Updating
@@ -196,7 +200,8 @@ def _place(session: Session, after: Ended | None, sent: Sent, now: datetime) -> 
 def update(session: Session) -> Steps[None]:
     """Write over the stored record what changed, move it to a new key, or touch it."""
     merges: list[Merge] = []
-    yield from _look_for_sent(session, merges)
+    if isinstance(session.state, Stored) and session.state.sent:
+        yield from _look_for_sent(session, session.state, merges)
     began_at = session.site.monotonic()
     is_queued = False
     for tries in itertools.count():
@@ -213,24 +218,27 @@ def update(session: Session) -> Steps[None]:
             yield from _let_others_go_first(session, merges, tries, began_at)
         if not isinstance(state := session.state, Stored):
             return
-        sent = _composed(session, state)
+        now = session.site.now()
+        sent = _composed(session, state, now)
         if sent is None:
             yield from confirm(session, state)
             return
-        if (yield from _write(session, state, sent, merges)):
+        if (yield from _write(session, state, sent, merges, now)):
             return
 
 
-def _composed(session: Session, state: Stored) -> Sent | None:
+def _composed(session: Session, state: Stored, now: int) -> Sent | None:
     """Make what is to be written over the record; None if nothing is."""
-    now, site, base = session.site.now(), session.site, state.snapshot
-    clock = session.own_entries().clock
+    site, base = session.site, state.snapshot
+    # The entries get no name here: an error page shows what frames hold.
+    is_login, clock = session.is_login, session.own_entries().clock
+    life = site.life(session.own_entries(), now if is_login else base.record.began_ms)
     is_due = (
         state.is_moving
         or bool(state.sent)  # one that was not carried out yet may still be
         or session.needs_signature()
-        or session.is_login
-        or site.life(session.own_entries(), base.record.began_at) != Life.of(base.record)
+        or is_login
+        or life != (base.record.idle_ms, base.record.deadline_ms)
     )
     if not (is_due or session.is_marked()):
         return None
@@ -238,15 +246,17 @@ def _composed(session: Session, state: Stored) -> Sent | None:
     is_sure = is_due or session.own_entries().is_surely_changed
     if not (is_sure or _changes(session, base, body)):
         return None
-    composed = compose(session, state.key, base, body, now)
-    return Sent(composed, base, clock, session.is_login)
+    composed = compose(session, state.key, base, body, now, life)
+    return Sent(composed, base, clock, is_login)
 
 
-def _write(session: Session, state: Stored, sent: Sent, merges: list[Merge]) -> Steps[bool]:
+def _write(
+    session: Session, state: Stored, sent: Sent, merges: list[Merge], now: int
+) -> Steps[bool]:
     """Send *sent*; False if another save was met, and the session goes on from that one now."""
-    base, now = state.snapshot, session.site.now()
+    base = state.snapshot
     session.state = state.sending(sent)
-    answer = yield from _send(sent, now)
+    answer = yield from _send(session, sent, now)
     if (current := session.stored_over(base)) is None:
         return False  # a thread or another coroutine of this request was faster
     if answer.outcome is Outcome.SAVED:
@@ -263,13 +273,13 @@ def _write(session: Session, state: Stored, sent: Sent, merges: list[Merge]) -> 
     return True
 
 
-def _send(sent: Sent, now: datetime) -> Steps[Answer]:
-    composed, base = sent.composed, sent.base
+def _send(session: Session, sent: Sent, now: int) -> Steps[Answer]:
+    composed, base, driver = sent.composed, sent.base, session.site.driver
     assert base is not None  # noqa: S101  (for mypy: what has none is added)
     old, new, record = base.key.storage_key, composed.key.storage_key, composed.record
     if old == new:
-        return (yield from ask(Driver.replace, old, record, base.record, now))
-    return (yield from ask(Driver.move, old, new, record, base.record, sent.left, now))
+        return (yield from driver.replace(old, record, base.record, now))
+    return (yield from driver.move(old, new, record, base.record, sent.left, now))
 
 
 def _finish_update(
@@ -296,11 +306,8 @@ def _finish_update(
     return written
 
 
-def _look_for_sent(session: Session, merges: list[Merge]) -> Steps[None]:
+def _look_for_sent(session: Session, state: Stored, merges: list[Merge]) -> Steps[None]:
     """Find out whether a save without an answer was carried out, before another one is sent."""
-    state = session.state
-    if not (isinstance(state, Stored) and state.sent):
-        return
     found = yield from read_where_moved(session, state.snapshot)
     if session.state is not state or not isinstance(found, Opened):
         return
@@ -401,7 +408,7 @@ def _merged(session: Session, ancestor: Snapshot, found: Opened) -> Merge:
 
 def _has_same_owner(session: Session, ancestor: Snapshot, found: Opened) -> bool:
     """Do both records belong to one login's session?"""
-    if ancestor.record.began_at != found.snapshot.record.began_at:
+    if ancestor.record.began_ms != found.snapshot.record.began_ms:
         return False
     mine = merging.auth_entries(session.site.loads(ancestor.body))
     return not merging.changed_names(mine, merging.auth_entries(found.entries))
@@ -441,9 +448,9 @@ def _own_value(own: SecretEntries, mine: SecretEntries, name: str) -> Any:
 def confirm(session: Session, state: Stored) -> Steps[None]:
     """See that an unchanged session is still there, before its cookie is set again."""
     base, now = state.snapshot, session.site.now()
-    if is_fresh(session, state) and not session.is_touch_due(base.record):
+    if is_fresh(session, state) and not session.is_touch_due(base):
         return
-    used_at = now if session.counts_as_use else base.record.touched_at
+    used_at = now if session.counts_as_use else base.record.touched_ms
     answer = yield from touch(session, state, used_at, now)
     if answer.outcome is Outcome.SAVED:
         return
@@ -456,7 +463,7 @@ def confirm(session: Session, state: Stored) -> Steps[None]:
         raise SessionEnded
     _take_over(session, found, [])
     if isinstance(session.state, Stored):
-        session.state = dataclasses.replace(session.state, confirmed_at=now)
+        session.state = session.state._replace(confirmed_at=now)
 
 
 def _meet_end(session: Session, state: Stored, tombstone: Tombstone | None) -> Steps[None]:
@@ -485,7 +492,12 @@ def _meet_end(session: Session, state: Stored, tombstone: Tombstone | None) -> S
 
 
 def compose(
-    session: Session, key: Verified, base: Snapshot | None, body: SecretBytes, now: datetime
+    session: Session,
+    key: Verified,
+    base: Snapshot | None,
+    body: SecretBytes,
+    now: int,
+    life: Life,
 ) -> Snapshot:
     """Make the record to store under *key*, over *base* or as a new one.
 
@@ -497,36 +509,33 @@ def compose(
     # Only what grew under it: a limit that was lowered leaves stored sessions in use.
     if base is None or len(body) > len(base.body):
         site.require_size(body, session.own_entries())
-    began_at = now if before is None or session.is_login else before.began_at
-    life = site.life(session.own_entries(), began_at)
-    user_id = merging.user_id(session.own_entries())
-    created_at = before.created_at if before else now
-    binding = signing.Binding(
-        storage_key=key.storage_key,
-        created_at=created_at,
-        began_at=began_at,
-        idle_age=life.idle_age,
-        hard_deadline_at=life.hard_deadline_at,
-        user_id=user_id,
+    is_login, user_id = session.is_login, merging.user_id(session.own_entries())
+    if before is None or is_login:
+        began, series = now, new_series()
+        authenticated = NEVER if user_id is None else now
+    else:
+        began, series = before.began_ms, before.series
+        authenticated = NEVER if user_id is None else before.authenticated_ms
+    # By position: this is made at every save.
+    facts = Facts(
+        now if before is None else before.created_ms,
+        began,
+        _touched_ms(before, now, is_use=session.counts_as_use),
+        life.idle_ms,
+        life.deadline_ms,
+        None if user_id is None else user_id.encode("utf-8", "surrogatepass"),
+        authenticated,
+        series,
     )
-    record = Record(
-        payload=signing.sign(payloads.compress(body), binding, config().record_keys),
-        revisions=new_revision(before.revisions if before else ()),
-        created_at=created_at,
-        began_at=began_at,
-        touched_at=_touched_at(before, now, is_use=session.counts_as_use),
-        idle_age=life.idle_age,
-        hard_deadline_at=life.hard_deadline_at,
-        user_id=user_id,
-    )
-    return Snapshot(key, record, body)
+    record = site.sign(facts, body, key, before)
+    return Snapshot(key, record, body, site.touch_due_ms(record))
 
 
-def _touched_at(base: Record | None, now: datetime, *, is_use: bool) -> datetime:
+def _touched_ms(base: Record | None, now: int, *, is_use: bool) -> int:
     """Return the last use to store; the clocks of two processes must not move it back."""
     if base is None:
         return now
-    return max(base.touched_at, now) if is_use else base.touched_at
+    return max(base.touched_ms, now) if is_use else base.touched_ms
 
 
 def require_login(session: Session) -> None:
@@ -552,7 +561,7 @@ def interrupted(session: Session, tombstone: Tombstone | None = None) -> Session
         case Stored() as stored:
             ended = _ended_over(stored, tombstone)
         case New(after=Ended() as after) | (Ended() as after):
-            ended = dataclasses.replace(after, tombstone=tombstone, allows_write=False)
+            ended = after._replace(tombstone=tombstone, allows_write=False)
         case _:
             return SessionEnded()
     session.state = ended

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
+import functools
 import time
 import weakref
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils import timezone
 
 from django_multisession.conf import config
-from django_multisession.core import lifetime, merging, payloads
-from django_multisession.core.records import Reason, Record, Tombstone, truncate
-from django_multisession.core.secret import SecretBytes, SecretEntries
+from django_multisession.core import keys, lifetime, merging, payloads, signing
+from django_multisession.core.keys import Verified
+from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
+from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 
+if TYPE_CHECKING:
+    from django_multisession.drivers.base import Driver
+
 #: Django's methods that a subclass may override, and that its engines would call.
-HOOKS = ("load", "aload", "delete", "adelete", "encode", "decode", "get_session_cookie_age")
+HOOKS = (
+    "load",
+    "aload",
+    "save",
+    "asave",
+    "delete",
+    "adelete",
+    "encode",
+    "decode",
+    "get_session_cookie_age",
+    "get_expiry_age",
+    "get_expiry_date",
+    "get_expire_at_browser_close",
+    "get_namespace",
+)
+
+
+#: Django's clock, unless something replaced it before this was imported.
+_DJANGOS_NOW = timezone.now if timezone.now.__module__ == timezone.__name__ else None
+_DATETIME = datetime
 
 
 class Site:
@@ -32,22 +55,36 @@ class Site:
         hooks: Names of Django's methods that the class overrides.
     """
 
-    __slots__ = ("_is_asking", "_serializer", "_store", "hooks", "sender")
+    __slots__ = ("_bound", "_is_asking", "_serializer_class", "_store", "hooks", "sender")
 
     def __init__(self, store: SessionBase, hooks: frozenset[str]) -> None:
-        self.sender = type(store)
+        self.sender: Any = type(store)
         self.hooks = hooks
         self._is_asking = False
-        self._serializer: payloads.Serializer = store.serializer()
+        self._bound: tuple[bytes, bytes] | None = None
+        self._serializer_class: Any = store.serializer
         # A session that was read is freed by reference counting: nothing in it leads back.
         self._store = weakref.ref(store) if self.hooks else None
 
     # Clock and tokens
 
-    def now(self) -> datetime:
-        """Return the time by Django's clock, in UTC and whole milliseconds."""
+    @property
+    def driver(self) -> Driver:
+        """The driver that keeps the engine's records."""
+        driver: Driver = self.sender.get_driver()
+        return driver
+
+    def now(self) -> int:
+        """Return the milliseconds since 1970 by Django's clock."""
+        if timezone.now is _DJANGOS_NOW and timezone.datetime is _DATETIME:  # type: ignore[attr-defined]  # for freezegun
+            # Nobody drives the clock: the same without a date, because every request asks it
+            # several times.
+            return time.time_ns() // 1_000_000
         moment = timezone.now()
-        return truncate(moment if moment.tzinfo is UTC else aware(moment))
+        # Half a microsecond, for what a float may be short of it.
+        return int(
+            (moment if moment.tzinfo is not None else aware(moment)).timestamp() * 1000 + 0.0005
+        )
 
     def monotonic(self) -> float:
         """Return seconds by a clock that is never set."""
@@ -55,7 +92,48 @@ class Site:
 
     def tombstone(self, reason: Reason) -> Tombstone:
         """Return a new tombstone that names no successor."""
-        return Tombstone(secrets.token_hex(8), reason)
+        return Tombstone(new_revision(), reason)
+
+    # Signatures
+
+    @property
+    def bound(self) -> tuple[bytes, bytes]:
+        """What is signed of the site or tenant, with a key and with a record; once for a request."""
+        if self._bound is None:
+            given = self._hook("get_namespace") if "get_namespace" in self.hooks else None
+            self._bound = _binding_to(config().namespace if given is None else str(given))
+        return self._bound
+
+    def key_signature(self) -> tuple[Sequence[MacKey], bytes]:
+        """Return what session keys are verified with: the secrets, and the namespace.
+
+        Asked for before any session key stands in a frame: wrong settings are an error, and its
+        mail shows what frames hold.
+        """
+        return config().signing_keys, self.bound[0]
+
+    def make_key(self) -> Verified:
+        """Return a new session key."""
+        return keys.make(config().signing_keys, self.bound[0])
+
+    def sign(self, facts: Facts, body: SecretBytes, key: Verified, before: Record | None) -> Record:
+        """Return the record of *facts* and *body* under *key*, written over *before*."""
+        payload, binding = SecretBytes(payloads.compress(body)), self.bound[1]
+        return signing.sign(facts, payload, key.storage_key, binding, config().record_keys, before)
+
+    def open(self, record: Record, key: Verified) -> SecretBytes:
+        """Return the serialized entries in *record*.
+
+        Raises:
+            BadPayload: It was not signed for this place and site, or is damaged.
+            StoreUnavailable: A key that this process doesn't know signed it.
+        """
+        signing.verify(record, key.storage_key, self.bound[1], config().record_keys)
+        return SecretBytes(payloads.decompress(record.payload))
+
+    def is_signed_by_fallback(self, record: Record) -> bool:
+        """Must *record* be signed again, before the secret that signed it is dropped?"""
+        return not signing.is_current(record, config().record_keys)
 
     # Serializer
 
@@ -68,7 +146,7 @@ class Site:
         try:
             if "encode" in self.hooks:
                 return SecretBytes(self._hook("encode", dict(entries)).encode())
-            return SecretBytes(payloads.serialize(entries, self._serializer))
+            return SecretBytes(payloads.serialize(entries, self._serializer_class()))
         finally:
             # An error reporter walks through the locals of every frame.
             del entries
@@ -80,7 +158,7 @@ class Site:
             BadPayload: The serializer can't read it.
         """
         if "encode" not in self.hooks:
-            return SecretEntries(payloads.deserialize(body, self._serializer))
+            return SecretEntries(payloads.deserialize(body, self._serializer_class()))
         entries = self._hook("decode", body.decode())
         if not isinstance(entries, dict):
             raise BadPayload(f"expected a dict of entries (got {type(entries).__name__})")
@@ -93,7 +171,7 @@ class Site:
             SessionTooLarge: They are; the message names the biggest.
         """
         try:
-            payloads.require_size(body, entries, self._serializer, config().max_size)
+            payloads.require_size(body, entries, self._serializer_class(), config().max_size)
         finally:
             del entries
 
@@ -116,26 +194,30 @@ class Site:
             absolute = max(absolute, idle)
         return dataclasses.replace(policy, idle_timeout=idle, absolute_timeout=absolute)
 
-    def planned_life(self, entries: Mapping[str, Any], began_at: datetime) -> lifetime.Life:
+    def life(self, entries: dict[str, Any], began_ms: int) -> lifetime.Life:
         """Return how long a session with *entries* may live."""
+        # Not by the entries' own get(), which notes what code was given.
+        custom = dict.get(entries, EXPIRY_ENTRY)
         return lifetime.life(
-            self.policy(),
-            custom_expiry(entries.get(EXPIRY_ENTRY)),
-            began_at=began_at,
-            is_anonymous=merging.user_id(entries) is None,
+            self.policy() if self.hooks else config().policy,
+            None if custom is None else custom_expiry(custom),
+            began_ms=began_ms,
+            is_anonymous=dict.get(entries, merging.USER_ID_ENTRY) is None,
         )
 
-    def life(self, entries: Mapping[str, Any], began_at: datetime) -> lifetime.Life:
-        """Return `planned_life` as a record can hold it."""
-        return self.planned_life(entries, began_at).as_stored()
+    def touch_due_ms(self, record: Record) -> int:
+        """Return when the next use of *record* is worth a write."""
+        return lifetime.touch_due_ms(self.policy() if self.hooks else config().policy, record)
 
-    def is_touch_due(self, record: Record, now: datetime) -> bool:
-        """Was the last use of *record* noted so long ago that a new one is worth a write?"""
-        return lifetime.is_touch_due(self.policy(), record, now)
+    def cookie_age(self) -> float:
+        """Return how many seconds a cookie is set for where the session does not say."""
+        if "get_session_cookie_age" in self.hooks:
+            return float(self._hook("get_session_cookie_age"))
+        return config().cookie_age
 
-    def is_browser_length(self, entries: Mapping[str, Any]) -> bool:
+    def is_browser_length(self, entries: dict[str, Any]) -> bool:
         """Does the cookie of a session with *entries* end with the browser?"""
-        custom = entries.get(EXPIRY_ENTRY)
+        custom = dict.get(entries, EXPIRY_ENTRY)
         return config().expire_at_browser_close if custom is None else bool(custom == 0)
 
     def _hook(self, name: str, *arguments: Any) -> Any:
@@ -144,9 +226,16 @@ class Site:
         return getattr(store, name)(*arguments)
 
 
+@functools.lru_cache(maxsize=1024)
+def _binding_to(namespace: str) -> tuple[bytes, bytes]:
+    return namespace.encode("utf-8", "surrogatepass"), signing.binding(namespace)
+
+
 def overridden(store: type[SessionBase], base: type[SessionBase]) -> frozenset[str]:
     """Return the `HOOKS` that *store* overrides; *base* is this package's own store class."""
     found = {name for name in HOOKS if getattr(store, name) is not getattr(base, name)}
+    # A hook is called by the name of its sync verb, by an async run too.
+    found |= {name[1:] for name in found if name[1:] in HOOKS}
     if found & {"encode", "decode"}:
         found |= {"encode", "decode"}
     return frozenset(found)

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
-from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.dispatch import Signal
 
@@ -28,7 +27,7 @@ from django_multisession.core.keys import Verified
 from django_multisession.core.merging import USER_ID_ENTRY, changed_names
 from django_multisession.core.records import (
     REVISIONS_KEPT,
-    TOMBSTONE_TIMEOUT,
+    TOMBSTONE_MS,
     Reason,
     Record,
     Tombstone,
@@ -42,31 +41,31 @@ from django_multisession.session.site import Site
 
 #: How long a server that did not answer is not asked again by the same session: a page that uses
 #: its session in ten places, and the error page behind it, wait once. A socket's session lives longer.
-OUTAGE_PATIENCE = timedelta(seconds=5)
+OUTAGE_PATIENCE_MS = 5_000
 #: How long a cookie is set on credit after the server last confirmed the session: a response is
 #: under way that long anyway.
-RESPONSE_TIME = timedelta(seconds=1)
+RESPONSE_TIME_MS = 1_000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A record as this request last read or wrote it.
 
     Attributes:
         key: The key it lies under.
         record: What the server holds.
         body: Its serialized entries.
+        touch_due_ms: When the next use is worth a write.
         by_fallback: Was it signed with another secret than the current one?
     """
 
     key: Verified
     record: Record
     body: SecretBytes
+    touch_due_ms: int
     by_fallback: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """A write that is under way, or whose answer did not arrive.
 
     Attributes:
@@ -93,15 +92,13 @@ class Sent:
         return Tombstone(self.composed.record.revision, reason, self.composed.key.storage_key)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(NamedTuple):
     """The keys that the client sent and this site signed, in the client's order."""
 
     keys: tuple[Verified, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The session was ended or moved. Its cookie is kept: a newer login's may be on its way.
 
     Attributes:
@@ -121,8 +118,7 @@ class Ended:
     others: tuple[Verified, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class New:
+class New(NamedTuple):
     """There is no record.
 
     Attributes:
@@ -136,30 +132,27 @@ class New:
     sent: tuple[Sent, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A record.
 
     Attributes:
-        line: What this request knows to have been stored, newest first: what a merge may begin from.
+        snapshot: What a save is written over.
         key: The session's key. While it differs from the record's, a move waits for the save.
+        earlier: What this request knows to have been stored before, newest first: what a merge may
+            begin from.
         sent: Writes whose answers did not arrive, newest first.
         confirmed_at: When the server last confirmed the session in this request.
         has_written: Did this request store it, so that its cookie is to be set?
         others: Further keys that the client sent.
     """
 
-    line: tuple[Snapshot, ...]
+    snapshot: Snapshot
     key: Verified
+    earlier: tuple[Snapshot, ...] = ()
     sent: tuple[Sent, ...] = ()
-    confirmed_at: datetime | None = None
+    confirmed_at: int | None = None
     has_written: bool = False
     others: tuple[Verified, ...] = ()
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """What a save is written over."""
-        return self.line[0]
 
     @property
     def is_moving(self) -> bool:
@@ -182,7 +175,7 @@ class Stored:
         It may be a write whose answer did not arrive. It may be older than the last acknowledged
         one: a failover to an older copy, or a transaction that was rolled back, took that away.
         """
-        known = (*(sent.composed for sent in self.sent), *self.line)
+        known = (*(sent.composed for sent in self.sent), self.snapshot, *self.earlier)
         return next((each for each in known if found.holds(each.record)), self.snapshot)
 
     def sent_in(self, found: Record) -> Sent | None:
@@ -193,31 +186,39 @@ class Stored:
         """Note *sent* before it is sent: a canceled coroutine learns nothing afterwards."""
         sent_so_far = (sent, *self.sent)[:REVISIONS_KEPT]
         return Stored(
-            self.line, self.key, sent_so_far, self.confirmed_at, self.has_written, self.others
+            self.snapshot,
+            self.key,
+            self.earlier,
+            sent_so_far,
+            self.confirmed_at,
+            self.has_written,
+            self.others,
         )
 
     def found(self, snapshot: Snapshot) -> Stored:
         """Go on from *snapshot*, which lies there instead."""
         key = self.key if self.is_moving else snapshot.key
-        line = (snapshot, *self.line)[:REVISIONS_KEPT]
-        return Stored(line, key, (), self.confirmed_at, self.has_written, self.others)
+        return self._replace(snapshot=snapshot, key=key, earlier=self._line_before(), sent=())
 
-    def written(self, sent: Sent, confirmed_at: datetime | None) -> Stored:
+    def written(self, sent: Sent, confirmed_at: int | None) -> Stored:
         """Go on from what was written; a key that was given since waits for the next save."""
         base = sent.base or sent.composed
         was_meant = self.key.storage_key in (base.key.storage_key, sent.composed.key.storage_key)
         return Stored(
-            (sent.composed, *self.line)[:REVISIONS_KEPT],
+            sent.composed,
             _signed_again(sent.composed.key if was_meant else self.key),
+            self._line_before(),
             (),
             confirmed_at,
             has_written=True,
             others=self.others,
         )
 
+    def _line_before(self) -> tuple[Snapshot, ...]:
+        return (self.snapshot, *self.earlier)[: REVISIONS_KEPT - 1]
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Unreachable:
+
+class Unreachable(NamedTuple):
     """The server did not answer, or an end was cut off: nothing is known of the session.
 
     Attributes:
@@ -227,12 +228,12 @@ class Unreachable:
     """
 
     keys: tuple[Verified, ...]
-    since: datetime
+    since: int
     snapshot: Snapshot | None = None
 
-    def is_recent(self, now: datetime) -> bool:
+    def is_recent(self, now: int) -> bool:
         """Did the server fail so lately that this session need not wait for it again?"""
-        return timedelta(0) <= now - self.since < OUTAGE_PATIENCE
+        return 0 <= now - self.since < OUTAGE_PATIENCE_MS
 
 
 State = Unread | New | Stored | Ended | Unreachable
@@ -308,7 +309,7 @@ class Session:
     @property
     def is_late(self) -> bool:
         """Is the request so old that it can't tell a session that was moved from none?"""
-        return self.site.now() - self.came_at >= TOMBSTONE_TIMEOUT
+        return self.site.now() - self.came_at >= TOMBSTONE_MS
 
     def stored_entries(self) -> dict[str, Any]:
         """Return the entries of the record, as it was last read or written."""
@@ -429,7 +430,7 @@ class Session:
             return False
         if state.has_written or self.needs_signature():
             return True
-        if self.is_touch_due(state.snapshot.record) and not self.site.is_browser_length(entries):
+        if self.is_touch_due(state.snapshot) and not self.site.is_browser_length(entries):
             return True
         return self.is_changed()
 
@@ -449,9 +450,9 @@ class Session:
         key = self.key
         return key is not None and key.by_fallback
 
-    def is_touch_due(self, record: Record) -> bool:
+    def is_touch_due(self, snapshot: Snapshot) -> bool:
         """Is this request a use, and the last one noted so long ago that it is worth a write?"""
-        return self.counts_as_use and self.site.is_touch_due(record, self.site.now())
+        return self.counts_as_use and self.site.now() >= snapshot.touch_due_ms
 
     def is_confirmed(self) -> bool:
         """May the cookie be set? Not on credit for longer than a response takes."""
@@ -464,10 +465,10 @@ class Session:
 
     def note(self, signal: Signal, **arguments: Any) -> None:
         """Note what happened: logged now, sent to receivers when the verb is over."""
-        event = Event(signal, arguments)
-        events.log(event)
-        if signal.has_listeners(self.site.sender):
-            self.events.append(event)
+        events.log(signal, arguments)
+        # The second question is the dearer one.
+        if signal.receivers and signal.has_listeners(self.site.sender):
+            self.events.append(Event(signal, arguments))
 
 
 def unread() -> StoreUnavailable:

@@ -11,23 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+from collections.abc import Generator
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.utils.asyncio import async_unsafe
 
-from django_multisession.drivers.base import Driver
+from django_multisession.drivers.base import Ask
 from django_multisession.session import queues
+from django_multisession.session.turns import running_loop
 
-P = ParamSpec("P")
 Result = TypeVar("Result")
-
-
-class Call(NamedTuple):
-    """A driver's verb and its arguments."""
-
-    verb: str
-    arguments: tuple[Any, ...]
 
 
 class Hook(NamedTuple):
@@ -55,26 +48,16 @@ class Queue(NamedTuple):
     seconds: float
 
 
-Step = Call | Hook | Pause | Queue
+#: Steps of a driver's verb are steps of the session's verb too.
+Step = Ask | Hook | Pause | Queue
 Steps = Generator[Step, Any, Result]
 
 
 class Performer(Protocol):
-    """What steps are taken with: a store object, with its hooks beside these methods."""
+    """What steps are taken with: a store object, with its hooks beside this method."""
 
-    def get_driver(self) -> Driver:
-        """Return the driver that carries out the calls."""
-
-    def note_answer(self, step: Step, error: BaseException | None, /) -> None:
-        """Note what became of *step*."""
-
-
-def ask(
-    verb: Callable[Concatenate[Driver, P], Result], *args: P.args, **kwargs: P.kwargs
-) -> Steps[Result]:
-    """Have the driver carry out *verb*, whose types hold for the arguments and the answer."""
-    answer: Result = yield Call(verb.__name__, (*args, *kwargs.values()))
-    return answer
+    def note_answer(self, ask: Ask, error: BaseException | None, /) -> None:
+        """Note that a server answered *ask*, or that *error* came instead."""
 
 
 def pause(seconds: float) -> Steps[None]:
@@ -94,19 +77,20 @@ def hook(name: str, *arguments: Any) -> Steps[Any]:
 
 
 def run(steps: Steps[Result], performer: Performer) -> Result:
-    """Take *steps* against the driver and the hooks of *performer*."""
+    """Take *steps* with the sync ends of servers and the hooks of *performer*."""
     held: queues.Locks = []
+    replies: list[Any] = []  # no name: error pages show what frames hold
     try:
         step = next(steps)
         while True:
             try:
-                answer = _do(step, performer, held)
+                replies.append(_do(step, performer, held))
             except BaseException as error:  # noqa: BLE001  (raised in the steps)
-                performer.note_answer(step, error)
+                if isinstance(step, Ask):
+                    performer.note_answer(step, error)
                 step = steps.throw(error)
             else:
-                performer.note_answer(step, None)
-                step = steps.send(answer)
+                step = steps.send(replies.pop())
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # typeshed has no generic StopIteration
     finally:
@@ -117,17 +101,18 @@ def run(steps: Steps[Result], performer: Performer) -> Result:
 async def arun(steps: Steps[Result], performer: Performer) -> Result:
     """See run()."""
     held: queues.Locks = []
+    replies: list[Any] = []  # no name: error pages show what frames hold
     try:
         step = next(steps)
         while True:
             try:
-                answer = await _ado(step, performer, held)
+                replies.append(await _ado(step, performer, held))
             except BaseException as error:  # noqa: BLE001  (raised in the steps)
-                performer.note_answer(step, error)
+                if isinstance(step, Ask):
+                    performer.note_answer(step, error)
                 step = steps.throw(error)
             else:
-                performer.note_answer(step, None)
-                step = steps.send(answer)
+                step = steps.send(replies.pop())
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # as above
     finally:
@@ -136,23 +121,30 @@ async def arun(steps: Steps[Result], performer: Performer) -> Result:
 
 
 def _do(step: Step, performer: Performer, held: queues.Locks) -> Any:
+    if isinstance(step, Ask):
+        if running_loop() is not None:
+            _require_no_loop()
+        answer = step.server.send(step.command)
+        performer.note_answer(step, None)
+        return answer
     if isinstance(step, Hook):
         return getattr(performer, step.name)(*step.arguments)
-    return _wait(step, performer, held)
-
-
-@async_unsafe("A session store cannot do I/O in an event loop; use its a-methods (aget, asave).")
-def _wait(step: Call | Pause | Queue, performer: Performer, held: queues.Locks) -> Any:
-    if isinstance(step, Call):
-        return getattr(performer.get_driver(), step.verb)(*step.arguments)
+    _require_no_loop()
     if isinstance(step, Pause):
         return time.sleep(step.seconds)
     return queues.enter(step.place, step.seconds, held)
 
 
+@async_unsafe("A session store cannot do I/O in an event loop; use its a-methods (aget, asave).")
+def _require_no_loop() -> None:
+    """Raise Django's error where an event loop runs in this thread, unless the site permits it."""
+
+
 async def _ado(step: Step, performer: Performer, held: queues.Locks) -> Any:
-    if isinstance(step, Call):
-        return await getattr(performer.get_driver(), f"a{step.verb}")(*step.arguments)
+    if isinstance(step, Ask):
+        answer = await step.server.asend(step.command)
+        performer.note_answer(step, None)
+        return answer
     if isinstance(step, Hook):
         return await getattr(performer, f"a{step.name}")(*step.arguments)
     if isinstance(step, Pause):

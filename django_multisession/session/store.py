@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -15,16 +14,17 @@ from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import signals
 from django_multisession.conf import config, serializer
-from django_multisession.core import keys
+from django_multisession.core import keys, lifetime
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
+from django_multisession.core.locks import ForkSafeLock
 from django_multisession.core.merging import USER_ID_ENTRY
-from django_multisession.core.records import BEGINNING, END
-from django_multisession.drivers.base import Driver
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.core.records import BEGINNING, END, to_milliseconds
+from django_multisession.core.secret import MacKey
+from django_multisession.drivers.base import Ask, Driver, Purging
+from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.session import end, line, read, respond, save
-from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware
+from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.session.events import Event, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
 from django_multisession.session.site import Site, overridden
@@ -35,7 +35,7 @@ from django_multisession.session.state import (
     Unreachable,
     Unread,
 )
-from django_multisession.session.steps import Call, Result, Step, Steps, arun, ask, run
+from django_multisession.session.steps import Result, Steps, arun, run
 from django_multisession.session.turns import Turn, running_loop
 
 #: Shorter values are no session keys to Django.
@@ -46,9 +46,9 @@ MOST_OTHER_KEYS = 4
 PURGE_BATCH = 1000
 
 _NOT_GIVEN = object()
-
-#: One for each engine of this process.
-_watches: weakref.WeakKeyDictionary[type, OutageWatch] = weakref.WeakKeyDictionary()
+#: Held for microseconds, once for each request that comes with a cookie.
+_recognizing = ForkSafeLock()
+_EXPIRY_HOOKS = frozenset({"get_expiry_age", "get_expiry_date", "get_expire_at_browser_close"})
 
 
 class DriverSessionStore(SessionBase):
@@ -60,14 +60,26 @@ class DriverSessionStore(SessionBase):
     #: Names of Django's methods that a subclass overrides, and that the steps of a verb must call.
     hooks: ClassVar[frozenset[str]] = frozenset()
 
+    #: Of this engine's server, in this process.
+    outage_watch: ClassVar[OutageWatch] = OutageWatch()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.hooks = overridden(cls, DriverSessionStore)
+        cls.outage_watch = OutageWatch()
 
     @classmethod
     def get_driver(cls) -> Driver:
         """Return the driver that keeps this engine's records."""
         raise NotImplementedError("subclasses of DriverSessionStore must provide get_driver()")
+
+    def get_namespace(self) -> str:
+        """Return the site or tenant that this session is signed for.
+
+        ``MULTISESSION_NAMESPACE`` by default; a subclass returns the current tenant's name. It is
+        asked once for each store object.
+        """
+        return config().namespace
 
     def __init__(self, session_key: str | None = None) -> None:
         # Not by SessionBase: it assigns what is derived here.
@@ -105,21 +117,42 @@ class DriverSessionStore(SessionBase):
     def _recognized(self) -> Session:
         """The session, once the keys that the client sent are verified: at their first use."""
         if self._presented:
-            presented, self._presented = self._presented, []
-            found = self._verify(presented)[: MOST_OTHER_KEYS + 1]
-            self._inner.state = Unread(found) if found else New()
-            self._inner.came_with |= {key.storage_key for key in found}
+            self._recognize()
         return self._inner
 
-    @sensitive_variables("presented")
-    def _verify(self, presented: Sequence[object]) -> tuple[Verified, ...]:
-        """Return those of *presented* that this site signed; one event if there are others."""
-        signing_keys = config().signing_keys
-        texts = presented if len(presented) == 1 else _distinct(presented)
-        verified = [keys.verify(text, signing_keys) for text in texts]
+    def _recognize(self) -> None:
+        session = self._inner
+        # A subclass may be asked for it, and a wrong setting is an error.
+        signature = session.site.key_signature()
+        is_forged = False
+        # Another thread must find the keys or the state that they lead to, and nothing in between.
+        with _recognizing:
+            if self._presented:
+                found, is_forged = self._verify(self._presented, signature)
+                found = found[: MOST_OTHER_KEYS + 1]
+                session.came_with |= {key.storage_key for key in found}
+                session.state = Unread(found) if found else New()
+                self._presented = []
+        # Told last: code that hears of it may use the session.
+        if is_forged:
+            session.note(signals.forged_key_refused)
+
+    def _verify(
+        self, presented: Sequence[object], signature: tuple[Sequence[MacKey], bytes]
+    ) -> tuple[tuple[Verified, ...], bool]:
+        """Return those of *presented* that this site signed, and whether there are others."""
+        if len(presented) == 1:
+            key = keys.verify(presented[0], *signature)
+            return ((), True) if key is None else ((key,), False)
+        verified = [keys.verify(text, *signature) for text in _distinct(presented)]
         found = tuple(key for key in verified if key is not None)
-        if len(found) < len(verified):
-            self._inner.note(signals.forged_key_refused)
+        return found, len(found) < len(verified)
+
+    def _verify_one(self, session_key: object) -> tuple[Verified, ...]:
+        session = self._recognized
+        found, is_forged = self._verify([session_key], session.site.key_signature())
+        if is_forged:
+            session.note(signals.forged_key_refused)
         return found
 
     def offer_keys(self, session_keys: Sequence[str]) -> None:
@@ -192,16 +225,22 @@ class DriverSessionStore(SessionBase):
         # Django assigns what load() returns, also where another coroutine loaded and changed the
         # session meanwhile.
         self.accessed = True
-        if self._inner.entries is None and not no_load:
-            self._run(read.read_entries(self._recognized))
-        return self._inner.own_entries()
+        session = self._inner
+        if session.entries is None and not no_load:
+            session = self._recognized
+            if read.is_due(session):
+                self._run(read.read_entries(session))
+        return session.own_entries()
 
     async def _aget_session(self, no_load: bool = False) -> Entries:
         """See _get_session()."""
         self.accessed = True
-        if self._inner.entries is None and not no_load:
-            await self._arun(read.read_entries(self._recognized))
-        return self._inner.own_entries()
+        session = self._inner
+        if session.entries is None and not no_load:
+            session = self._recognized
+            if read.is_due(session):
+                await self._arun(read.read_entries(session))
+        return session.own_entries()
 
     _session = property(_get_session)
 
@@ -281,7 +320,7 @@ class DriverSessionStore(SessionBase):
         if session_key is None:
             yield from end.delete_own(session)
             return
-        for key in self._verify([session_key]):
+        for key in self._verify_one(session_key):
             if session.key is not None and key.storage_key == session.key.storage_key:
                 yield from end.delete_own(session)
             else:
@@ -300,7 +339,7 @@ class DriverSessionStore(SessionBase):
     @sensitive_variables("session_key")
     def _exists(self, session_key: str | None) -> Steps[bool]:
         session = self._recognized
-        for key in self._verify([session_key]) if session_key else ():
+        for key in self._verify_one(session_key) if session_key else ():
             state = session.state
             # A key that waits for its save answers as if it were saved.
             if session.is_moving and session.key is not None:
@@ -344,44 +383,22 @@ class DriverSessionStore(SessionBase):
             SessionConflict, SessionTooLarge, EntryNotSerializable: See save().
         """
         session = self._recognized
-        if respond.is_settled(session):
-            self._send_signals()
-            return CookieAnswer.KEEP
-        if isinstance(session.state, Unread):
-            self._run(respond.read_unread(session, may_save=may_save))
-        try:
-            plan = respond.plan(session, may_save=may_save)
-        finally:
-            self._send_signals()
-        if plan.answer is CookieAnswer.SET:
-            try:
-                self.save()
-            except (SessionEnded, StoreUnavailable) as error:
-                if not plan.excuses(error):
-                    raise
-                return CookieAnswer.KEEP
-        return respond.answer_of(self._inner, plan)
+        if not session.events and (answer := respond.settled(session)) is not None:
+            return answer
+        return self._run(respond.respond(session, may_save=may_save))
 
     async def arespond(self, *, may_save: bool = True) -> CookieAnswer:
         """See respond()."""
         session = self._recognized
-        if respond.is_settled(session):
-            await self._asend_signals()
-            return CookieAnswer.KEEP
-        if isinstance(session.state, Unread):
-            await self._arun(respond.read_unread(session, may_save=may_save))
-        try:
-            plan = respond.plan(session, may_save=may_save)
-        finally:
-            await self._asend_signals()
-        if plan.answer is CookieAnswer.SET:
-            try:
-                await self.asave()
-            except (SessionEnded, StoreUnavailable) as error:
-                if not plan.excuses(error):
-                    raise
-                return CookieAnswer.KEEP
-        return respond.answer_of(self._inner, plan)
+        if not session.events and (answer := respond.settled(session)) is not None:
+            return answer
+        return await self._arun(respond.respond(session, may_save=may_save))
+
+    def cookie_age(self) -> int | None:
+        """Return for how many seconds the response sets the cookie; None: until the browser closes."""
+        if not _EXPIRY_HOOKS.isdisjoint(self.hooks):
+            return None if self.get_expire_at_browser_close() else self.get_expiry_age()
+        return respond.cookie_age(self._inner, self._inner.site.now())
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -396,8 +413,11 @@ class DriverSessionStore(SessionBase):
         await store._arun(store._purge())
 
     def _purge(self) -> Steps[None]:
-        now = self._inner.site.now()
-        while (yield from ask(Driver.purge_expired, now, PURGE_BATCH)) == PURGE_BATCH:
+        site = self._inner.site
+        driver, now = site.driver, site.now()
+        if not isinstance(driver, Purging):
+            return
+        while (yield from driver.purge_expired(now, PURGE_BATCH)) == PURGE_BATCH:
             pass
 
     # Entries. What is written is noted by `Entries`: `modified` is for code that assigns it.
@@ -408,17 +428,28 @@ class DriverSessionStore(SessionBase):
         self.accessed = True
 
     def __setitem__(self, key: str, value: Any) -> None:
+        entries = self._get_session()
         if key == USER_ID_ENTRY:
-            self._run(self._read_entries())
-            end.note_login(self._inner)
-        self._get_session()[key] = value
+            self._note_login()
+        entries[key] = value
 
     async def aset(self, key: str, value: Any) -> None:
         """See __setitem__()."""
+        entries = await self._aget_session()
         if key == USER_ID_ENTRY:
+            await self._anote_login()
+        entries[key] = value
+
+    def _note_login(self) -> None:
+        # Entries that were cleared are held unread.
+        if isinstance(self._recognized.state, Unread):
+            self._run(self._read_entries())
+        end.note_login(self._inner)
+
+    async def _anote_login(self) -> None:
+        if isinstance(self._recognized.state, Unread):
             await self._arun(self._read_entries())
-            end.note_login(self._inner)
-        (await self._aget_session())[key] = value
+        end.note_login(self._inner)
 
     def __delitem__(self, key: str) -> None:
         del self._get_session()[key]
@@ -435,13 +466,17 @@ class DriverSessionStore(SessionBase):
 
     def update(self, dict_: Any) -> None:  # type: ignore[override]  # Django's signature
         """Set every entry of *dict_*, as ``dict.update()`` does."""
-        for name, value in dict(dict_).items():
-            self[name] = value
+        entries, given = self._get_session(), dict(dict_)
+        if USER_ID_ENTRY in given:
+            self._note_login()
+        entries.update(given)
 
     async def aupdate(self, dict_: Any) -> None:
         """See update()."""
-        for name, value in dict(dict_).items():
-            await self.aset(name, value)
+        entries, given = await self._aget_session(), dict(dict_)
+        if USER_ID_ENTRY in given:
+            await self._anote_login()
+        entries.update(given)
 
     # Expiry
 
@@ -499,7 +534,10 @@ class DriverSessionStore(SessionBase):
         if isinstance(session.state, Stored) and not session.is_login:
             began_at = session.state.snapshot.record.began_at
         entries = {**(session.entries or {}), EXPIRY_ENTRY: expiry}
-        ends_at = session.site.planned_life(entries, began_at).ends_at(used_at)
+        planned = session.site.life(entries, to_milliseconds(began_at))
+        ends_at = lifetime.planned_end(
+            planned, custom_expiry(expiry), used_at=used_at, began_at=began_at
+        )
         if ends_at is None:
             # Both timeouts are off: the session lives on, and its cookie has to have some length.
             ends_at = used_at + timedelta(seconds=self.get_session_cookie_age())
@@ -511,7 +549,7 @@ class DriverSessionStore(SessionBase):
 
     def _get_new_session_key(self) -> str:
         # Django asks the store whether a key is taken; 132 random bits never are.
-        return keys.make(config().signing_keys).session_key
+        return self._inner.site.make_key().session_key
 
     async def _aget_new_session_key(self) -> str:
         return self._get_new_session_key()
@@ -519,44 +557,46 @@ class DriverSessionStore(SessionBase):
     # Running
 
     def _run(self, steps: Steps[Result]) -> Result:
-        held = self._turn.enter()
+        turn = self._turn
+        held = turn.enter()
         try:
             return run(steps, self)
         except StoreUnavailable:
             self.has_met_outage = True
             raise
         finally:
-            self._turn.leave(held)
-            if held is not None:
+            turn.leave(held)
+            if held is not None and self._inner.events:
                 self._send_signals()
 
     async def _arun(self, steps: Steps[Result]) -> Result:
-        held = await self._turn.aenter()
+        turn = self._turn
+        held = await turn.aenter()
         try:
             return await arun(steps, self)
         except StoreUnavailable:
             self.has_met_outage = True
             raise
         finally:
-            self._turn.aleave(held)
+            turn.aleave(held)
             if held is not None and self._inner.events:
                 await self._asend_signals()
 
-    def note_answer(self, step: Step, error: BaseException | None) -> None:
+    def note_answer(self, ask: Ask, error: BaseException | None) -> None:
         """Note what became of a call to the server: the first that fails begins an outage."""
-        if not isinstance(step, Call):
-            return
-        watch, site = self._watch(), self._inner.site
+        watch, site = self.outage_watch, self._inner.site
         if error is None:
-            duration = watch.note_answer(step.verb, site.now)
+            # Every answer passes here.
+            if not watch.is_on:
+                return
+            duration = watch.note_answer(ask.verb, site.now)
             if duration is not None:
                 self._inner.note(signals.outage_ended, duration=duration)
-        elif isinstance(error, StoreUnavailable) and watch.note_failure(step.verb, site.now()):
-            self._inner.note(signals.outage_began, reason=str(error))
-
-    def _watch(self) -> OutageWatch:
-        watch = _watches.get(type(self))
-        return watch if watch is not None else _watches.setdefault(type(self), OutageWatch())
+        elif isinstance(error, StoreUnavailable):
+            # A record that this process can't read yet is one session's outage: the server answered.
+            is_of_server = error.kind is not OutageKind.UNKNOWN_FORMAT
+            if is_of_server and watch.note_failure(ask.verb, site.now()):
+                self._inner.note(signals.outage_began, reason=str(error))
 
     def _take_events(self) -> list[Event]:
         happened, self._inner.events = self._inner.events, []

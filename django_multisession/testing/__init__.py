@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from django_multisession.testing.driver_contract import DriverContract
 from django_multisession.testing.driver_race_contract import DriverRaceContract
+from django_multisession.testing.driver_step_laws import DriverStepMoveContract
 from django_multisession.testing.engine_contract import EngineContract
 from django_multisession.testing.engine_expiry_contract import EngineExpiryContract
 from django_multisession.testing.interleaving_contract import InterleavingContract
@@ -29,6 +30,7 @@ __all__ = [
     "Clock",
     "DriverContract",
     "DriverRaceContract",
+    "DriverStepMoveContract",
     "DriverVerbs",
     "EngineContract",
     "EngineExpiryContract",

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from django_multisession.core.records import Reason, Record, Tombstone, new_revision
+from django_multisession.core.records import (
+    Facts,
+    Reason,
+    Record,
+    Tombstone,
+    assemble,
+    encode_signed,
+    new_revision,
+)
+from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import Driver
+from django_multisession.testing.stored_records import changed
 from django_multisession.testing.verbs import DriverVerbs, open_runner
 
-#: Long past, on purpose: no server may compare a record's times with its own clock.
-NOW = datetime(2020, 2, 29, 23, 59, 59, 123000, tzinfo=UTC)
-IDLE_AGE = 600
+SECOND = 1000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+#: 2020-02-29 23:59:59.123 UTC. Long past, on purpose: no server may compare a record's times with
+#: its own clock.
+NOW = 1_583_020_799_123
+IDLE_MS = 10 * MINUTE
+
+_KEY_ID = b"laws"
+#: Drivers verify nothing.
+_SIGNATURE = bytes(range(32))
+_FACTS = Facts(
+    created_ms=NOW - 3 * HOUR,
+    began_ms=NOW - 2 * HOUR,
+    touched_ms=NOW,
+    idle_ms=IDLE_MS,
+    deadline_ms=NOW + 30 * DAY,
+    user=b"7",
+)
 
 
 def make_key() -> str:
@@ -25,23 +51,14 @@ def make_key() -> str:
 
 
 def make_record(**changes: Any) -> Record:
-    """Return a record that is live at `NOW`, but for *changes*."""
-    record = Record(
-        payload=b"\x01payload",
-        revisions=new_revision(),
-        created_at=NOW - timedelta(hours=3),
-        began_at=NOW - timedelta(hours=2),
-        touched_at=NOW,
-        idle_age=IDLE_AGE,
-        hard_deadline_at=NOW + timedelta(days=30),
-        user_id="7",
-    )
-    return dataclasses.replace(record, **changes)
+    """Return a record that is live at `NOW`, but for *changes*; see `changed`."""
+    record = assemble(_FACTS, _SIGNATURE, encode_signed(_FACTS, b"\x01payload", _KEY_ID))
+    return changed(record, **changes)
 
 
-def next_write(record: Record, **changes: Any) -> Record:
-    """Return what a later save of *record* stores."""
-    return dataclasses.replace(record, revisions=new_revision(record.revisions), **changes)
+def with_bytes(record: Record, raw: bytes) -> Record:
+    """Return *record* such that a driver stores *raw* of it: what another program left there."""
+    return record._replace(raw=SecretBytes(raw))
 
 
 def left_by(moved: Record, new_key: str, reason: Reason = Reason.MOVED) -> Tombstone:
@@ -51,10 +68,10 @@ def left_by(moved: Record, new_key: str, reason: Reason = Reason.MOVED) -> Tombs
 
 def make_end(reason: Reason = Reason.ENDED) -> Tombstone:
     """Return what an end leaves."""
-    return Tombstone(new_revision()[0], reason)
+    return Tombstone(new_revision(), reason)
 
 
-EXPIRED = {"touched_at": NOW - timedelta(seconds=IDLE_AGE)}
+EXPIRED = {"touched_ms": NOW - IDLE_MS}
 
 
 class DriverFixtures:

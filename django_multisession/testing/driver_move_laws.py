@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from datetime import timedelta
-
 import pytest
 
 from django_multisession.core.records import (
@@ -19,13 +16,14 @@ from django_multisession.core.records import (
 from django_multisession.testing.driver_fixtures import (
     EXPIRED,
     NOW,
+    SECOND,
     DriverFixtures,
     left_by,
     make_end,
     make_key,
     make_record,
-    next_write,
 )
+from django_multisession.testing.stored_records import changed, next_write
 from django_multisession.testing.verbs import DriverVerbs
 
 
@@ -39,7 +37,7 @@ class DriverMoveLaws(DriverFixtures):
         self, verbs: DriverVerbs, reason: Reason
     ) -> None:
         old, new, record = make_key(), make_key(), make_record()
-        moved = next_write(record, payload=b"moved", user_id="8")
+        moved = next_write(record, payload=b"moved", user=b"8")
         verbs.add(old, record)
         left = Tombstone(moved.revision, reason, new)
         assert verbs.move(old, new, moved, record, left, NOW) == SAVED
@@ -64,7 +62,7 @@ class DriverMoveLaws(DriverFixtures):
     def test_move_of_what_has_expired_stores_nothing(self, verbs: DriverVerbs) -> None:
         old, new, record = make_key(), make_key(), make_record(**EXPIRED)
         verbs.add(old, record)
-        moved = next_write(record, touched_at=NOW)
+        moved = next_write(record, touched_ms=NOW)
         assert move(verbs, old, new, moved, record) == MISSING
         assert not isinstance(verbs.get(new), Record)
 
@@ -80,10 +78,10 @@ class DriverMoveLaws(DriverFixtures):
 
     def test_move_over_a_later_last_use_is_a_conflict(self, verbs: DriverVerbs) -> None:
         old, new, record = make_key(), make_key(), make_record()
-        later = NOW + timedelta(seconds=5)
+        later = NOW + 5 * SECOND
         verbs.add(old, record)
         verbs.touch(old, record, later, later)
-        used = dataclasses.replace(record, touched_at=later)
+        used = changed(record, touched_ms=later)
         answer = move(verbs, old, new, next_write(record), record)
         assert answer == Answer(Outcome.CONFLICT, used)
         assert verbs.get(old) == used

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
-from django_multisession.drivers.base import Driver
 from django_multisession.testing.engine_faults import EngineFaultFixtures, FaultyDriver
 from django_multisession.testing.engine_fixtures import USER_ID, Open, saved, storage_key, stored
-from django_multisession.testing.verbs import Clock
+from django_multisession.testing.stored_records import changed
+from django_multisession.testing.verbs import Clock, DriverVerbs
 
 MINUTE = 60
 IDLE = {"MULTISESSION_IDLE_TIMEOUT": 30 * MINUTE}
@@ -24,7 +23,7 @@ class EngineClockLaws(EngineFaultFixtures):
     # Requests that are not use
 
     def test_a_save_that_is_not_use_keeps_what_another_request_gained(
-        self, open_session: Open, clock: Clock, driver: Driver
+        self, open_session: Open, clock: Clock, driver: DriverVerbs
     ) -> None:
         with override_settings(**IDLE):
             session = saved(open_session, a=1)
@@ -111,12 +110,12 @@ class EngineClockLaws(EngineFaultFixtures):
 
     # Times beyond the calendar
 
-    @pytest.mark.parametrize("age", [10**14, 2**62], ids=["10e14", "2e62"])
+    @pytest.mark.parametrize("idle_ms", [10**17, 2**62], ids=["10e17", "2e62"])
     def test_an_idle_age_beyond_the_calendar_is_no_session(
-        self, open_faulty: Open, faulty: FaultyDriver, driver: Driver, age: int
+        self, open_faulty: Open, faulty: FaultyDriver, driver: DriverVerbs, idle_ms: int
     ) -> None:
         session = saved(open_faulty, a=1)
-        tampered = dataclasses.replace(stored(driver, session), idle_age=age)
+        tampered = changed(stored(driver, session), idle_ms=idle_ms)
         faulty.roll_back(storage_key(session.key), tampered)
         assert open_faulty(session.key).entries() == {}
 

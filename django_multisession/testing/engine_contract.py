@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from django_multisession import conf
 from django_multisession.core import signing
-from django_multisession.core.records import SAVED, new_revision
-from django_multisession.drivers.base import Driver
+from django_multisession.core.records import SAVED, touched
 from django_multisession.testing.engine_claim_laws import EngineClaimLaws
 from django_multisession.testing.engine_clock_laws import EngineClockLaws
 from django_multisession.testing.engine_cost_laws import EngineCostLaws
@@ -35,6 +32,8 @@ from django_multisession.testing.engine_saving_laws import EngineSavingLaws
 from django_multisession.testing.engine_signal_laws import EngineSignalLaws
 from django_multisession.testing.engine_turn_laws import EngineTurnLaws
 from django_multisession.testing.engine_value_laws import EngineValueLaws
+from django_multisession.testing.stored_records import facts_of, next_write
+from django_multisession.testing.verbs import Clock, DriverVerbs
 
 
 class EngineContract(
@@ -63,8 +62,9 @@ class EngineContract(
         [
             lambda record: {"payload": record.payload[:-1]},
             lambda record: {"payload": b""},
-            lambda record: {"payload": record.payload[33:]},
             lambda record: {"payload": b"\x09" + record.payload[1:]},
+            lambda record: {"series": b"another-one."},
+            lambda record: {"authenticated_ms": record.authenticated_ms + 1},
             lambda record: {"user_id": "1"},
             lambda record: {"user_id": None},
             lambda record: {"began_at": record.began_at + timedelta(days=1)},
@@ -76,8 +76,9 @@ class EngineContract(
         ids=[
             "cut-short",
             "empty",
-            "unsealed",
             "unknown-version",
+            "other-series",
+            "authenticated-later",
             "other-owner",
             "no-owner",
             "began-later",
@@ -88,14 +89,17 @@ class EngineContract(
         ],
     )
     def test_a_record_that_was_tampered_with_is_no_session(
-        self, open_session: Open, driver: Driver, damage: Any, caplog: pytest.LogCaptureFixture
+        self,
+        open_session: Open,
+        driver: DriverVerbs,
+        clock: Clock,
+        damage: Any,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         session = saved(open_session, a="precious", **{USER_ID: "7"})
         record = stored(driver, session)
-        tampered = dataclasses.replace(
-            record, revisions=new_revision(record.revisions), **damage(record)
-        )
-        driver.replace(storage_key(session.key), tampered, record, timezone.now())
+        tampered = next_write(record, **damage(record))
+        driver.replace(storage_key(session.key), tampered, record, clock.milliseconds)
         with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
             assert open_session(session.key).entries() == {}
         assert len(caplog.records) == 1
@@ -106,45 +110,48 @@ class EngineContract(
     def test_a_sealed_record_that_holds_no_entries_of_ours_is_no_session(
         self,
         open_session: Open,
-        driver: Driver,
+        driver: DriverVerbs,
+        clock: Clock,
         sealed: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         session = saved(open_session, a=1)
         key, record = storage_key(session.key), stored(driver, session)
-        body = {"by-another-site": b"\x00{}", "not-a-dict": b"\x00[1]", "not-serialized": b"\x00{"}
-        site = signing.derive(b"another") if sealed == "by-another-site" else None
-        record_keys = [site] if site else conf.config().record_keys
-        payload = signing.sign(body[sealed], signing.Binding.of(key, record), record_keys)
-        tampered = dataclasses.replace(
-            record, revisions=new_revision(record.revisions), payload=payload
+        payload = {
+            "by-another-site": b"\x00{}",
+            "not-a-dict": b"\x00[1]",
+            "not-serialized": b"\x00{",
+        }
+        config = conf.config()
+        namespace = "another" if sealed == "by-another-site" else config.namespace
+        tampered = signing.sign(
+            facts_of(record),
+            payload[sealed],
+            key,
+            signing.binding(namespace),
+            config.record_keys,
+            record,
         )
-        driver.replace(key, tampered, record, timezone.now())
+        driver.replace(key, tampered, record, clock.milliseconds)
         with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
             assert open_session(session.key).entries() == {}
         assert len(caplog.records) == 1
 
     def test_a_last_use_in_the_far_future_is_no_endless_session(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs, clock: Clock
     ) -> None:
         session = saved(open_session, a=1)
         record = stored(driver, session)
-        tampered = dataclasses.replace(
-            record,
-            revisions=new_revision(record.revisions),
-            touched_at=record.touched_at + timedelta(days=36500),
-        )
-        driver.replace(storage_key(session.key), tampered, record, timezone.now())
+        later = record.touched_ms + 36500 * 86_400_000
+        assert driver.touch(storage_key(session.key), record, later, clock.milliseconds) == SAVED
         assert open_session(session.key).entries() == {}
 
     def test_a_record_copied_under_another_key_does_not_open(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs, clock: Clock
     ) -> None:
         victim, mine = saved(open_session, **{USER_ID: "1"}), saved(open_session, a=1)
         base = stored(driver, mine)
-        copy = dataclasses.replace(
-            stored(driver, victim), revisions=new_revision(), touched_at=base.touched_at
-        )
-        answer = driver.replace(storage_key(mine.key), copy, base, timezone.now())
+        copy = touched(stored(driver, victim), base.touched_ms)
+        answer = driver.replace(storage_key(mine.key), copy, base, clock.milliseconds)
         assert answer == SAVED
         assert open_session(mine.key).entries() == {}

@@ -7,13 +7,14 @@ import contextvars
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
 
 from django_multisession.core.records import Record
-from django_multisession.drivers.base import Driver
+from django_multisession.drivers import base
+from django_multisession.drivers.base import Ask, Driver, Steps
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.store import DriverSessionStore
@@ -21,9 +22,7 @@ from django_multisession.testing.engine_fixtures import USER_ID, EngineFixtures,
 from django_multisession.testing.verbs import Clock, Run, SessionVerbs
 
 #: The verbs of a driver that carry a command.
-VERBS = frozenset(
-    {"add", "get", "replace", "move", "touch", "retire", "withdraw", "delete", "forget"}
-)
+VERBS = frozenset({"add", "get", "replace", "move", "touch", "retire", "withdraw", "delete"})
 #: Those that store a record.
 WRITES = frozenset({"add", "replace", "move"})
 
@@ -31,11 +30,18 @@ WRITES = frozenset({"add", "replace", "move"})
 THREAD_PATIENCE = 0.2
 
 
-class FaultyDriver:
-    """A driver in front of another one. It makes the faults that a law asks for.
+class Command(NamedTuple):
+    """A verb of the driver behind, and its arguments."""
 
-    An a-verb runs the sync verb of the driver behind it. So it never waits for a server, and the
-    order of a law's events is the same on every engine.
+    verb: str
+    arguments: tuple[Any, ...]
+
+
+class FaultyDriver:
+    """A driver, and its server, in front of another one. It makes the faults that a law asks for.
+
+    Its async end runs the verb of the driver behind it synchronously. So it never waits for a
+    server, and the order of a law's events is the same on every engine.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -62,7 +68,7 @@ class FaultyDriver:
     def roll_back(self, storage_key: str, record: Record) -> None:
         """Put an older copy, *record*, under *storage_key*, as a failover does."""
         self.forget(storage_key)
-        assert self._driver.add(self._places[storage_key], record)
+        assert base.run(self._driver.add(self._places[storage_key], record))
 
     def delay(self, turns: Sequence[int]) -> None:
         """Let the answers of the next commands arrive so many *turns* of the event loop later."""
@@ -80,43 +86,58 @@ class FaultyDriver:
         with self._in_threads:
             self._in_threads.wait_for(lambda: self._carried_out >= number, THREAD_PATIENCE)
 
+    def stored(self, storage_key: str) -> Any:
+        """Return what lies under *storage_key*."""
+        return self._run("get", (storage_key,))
+
     def live_added(self) -> list[str]:
         """Return the storage keys that were added and hold a record."""
-        return [key for key in self.added if isinstance(self._run("get", (key,)), Record)]
+        return [key for key in self.added if isinstance(self.stored(key), Record)]
 
     def __getattr__(self, name: str) -> Any:
         if name in VERBS:
-            return functools.partial(self._call, name)
-        if name[:1] == "a" and name[1:] in VERBS:
-            return functools.partial(self._acall, name[1:])
+            return functools.partial(self._ask, name)
         return getattr(self._driver, name)
+
+    def _ask(self, verb: str, *arguments: Any) -> Steps[Any]:
+        return (yield Ask(self, verb, Command(verb, arguments)))
 
     def _run(self, verb: str, arguments: tuple[Any, ...]) -> Any:
         placed = [
             self._places.get(each, each) if isinstance(each, str) else each for each in arguments
         ]
-        answer = getattr(self._driver, verb)(*placed)
+        answer: Any = base.run(getattr(self._driver, verb)(*placed))
         if verb == "add" or (verb == "move" and arguments[1] not in self.added):
             self.added.append(arguments[verb == "move"])
         return answer
 
-    def _call(self, verb: str, *arguments: Any) -> Any:
-        answer = self._run(verb, arguments)
+    def send(self, command: Command, /) -> Any:
+        """See Server.send()."""
+        answer = self._run(*command)
         with self._in_threads:
             self._carried_out += 1
             self._in_threads.notify_all()
             until = self._until.pop(0) if self._until else 0
         self.wait_for_commands(until)
-        self._lose(verb)
+        self._lose(command.verb)
         return answer
 
-    async def _acall(self, verb: str, *arguments: Any) -> Any:
+    async def asend(self, command: Command, /) -> Any:
+        """See send()."""
         turns = self._delays.pop(0) if self._delays else 0
-        answer = self._run(verb, arguments)
+        answer = self._run(*command)
         for _ in range(turns):
             await asyncio.sleep(0)
-        self._lose(verb)
+        self._lose(command.verb)
         return answer
+
+    def close(self) -> None:
+        """See Driver.close()."""
+        self._driver.close()
+
+    async def aclose(self) -> None:
+        """See close()."""
+        await self._driver.aclose()
 
     def _lose(self, verb: str) -> None:
         error = self._losses.pop("write" if verb in WRITES else verb, None)
@@ -202,13 +223,13 @@ def run_in_threads(*works: Callable[[], None]) -> None:
     """Run *works* in a thread each, and raise what the first of them raised."""
     errors: list[BaseException] = []
 
-    def run(work: Callable[[], None]) -> None:
+    def perform(work: Callable[[], None]) -> None:
         try:
             work()
         except BaseException as error:  # noqa: BLE001  (raised in the law's own thread)
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    threads = [threading.Thread(target=perform, args=(work,)) for work in works]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -13,9 +13,8 @@ from django.utils import timezone
 from django_multisession import conf
 from django_multisession.core import keys
 from django_multisession.core.records import Record
-from django_multisession.drivers.base import Driver
 from django_multisession.store import DriverSessionStore
-from django_multisession.testing.verbs import Clock, Run, SessionVerbs, open_runner
+from django_multisession.testing.verbs import Clock, DriverVerbs, Run, SessionVerbs, open_runner
 
 Open = Callable[..., SessionVerbs]
 USER_ID = "_auth_user_id"
@@ -51,9 +50,9 @@ class EngineFixtures:
         return lambda key=None: SessionVerbs(session_store(key), run)
 
     @pytest.fixture
-    def driver(self, session_store: type[DriverSessionStore]) -> Driver:
-        """Return the driver under the engine."""
-        return session_store.get_driver()
+    def driver(self, session_store: type[DriverSessionStore]) -> DriverVerbs:
+        """Return the sync verbs of the driver under the engine."""
+        return DriverVerbs(session_store.get_driver(), None)
 
 
 @contextlib.contextmanager
@@ -73,7 +72,7 @@ def heard(*signals: Signal) -> Iterator[list[dict[str, Any]]]:
             signal.disconnect(receive)
 
 
-def stored(driver: Driver, session: SessionVerbs) -> Record:
+def stored(driver: DriverVerbs, session: SessionVerbs) -> Record:
     """Return the record of *session*."""
     record = driver.get(storage_key(session.key))
     assert isinstance(record, Record)
@@ -82,7 +81,8 @@ def stored(driver: Driver, session: SessionVerbs) -> Record:
 
 def storage_key(session_key: str | None) -> str:
     """Return the storage key that *session_key* leads to."""
-    verified = keys.verify(session_key or "", conf.config().signing_keys)
+    config = conf.config()
+    verified = keys.verify(session_key or "", config.signing_keys, config.namespace.encode())
     assert verified is not None
     return verified.storage_key
 

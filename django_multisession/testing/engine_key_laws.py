@@ -11,7 +11,6 @@ from django.test import override_settings
 from django_multisession import conf
 from django_multisession.core import keys
 from django_multisession.core.records import Reason, Tombstone
-from django_multisession.drivers.base import Driver
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
     EngineFixtures,
@@ -20,6 +19,7 @@ from django_multisession.testing.engine_fixtures import (
     storage_key,
     stored,
 )
+from django_multisession.testing.verbs import DriverVerbs
 
 
 class EngineKeyLaws(EngineFixtures):
@@ -62,14 +62,14 @@ class EngineKeyLaws(EngineFixtures):
         assert open_session().exists(unknown) is False
 
     def test_reading_an_unknown_key_stores_nothing(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs
     ) -> None:
         unknown = keys.make(conf.config().signing_keys)
         assert open_session(unknown.session_key).load() == {}
         assert driver.get(unknown.storage_key) is None
 
     def test_cycle_key_keeps_the_data_and_ends_the_old_key(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs
     ) -> None:
         session = saved(open_session, a=1)
         old = session.key
@@ -196,7 +196,7 @@ class EngineKeyLaws(EngineFixtures):
         assert open_session(second.key).entries() == {USER_ID: "8"}
 
     def test_a_stale_save_does_not_change_whose_session_it_is(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs
     ) -> None:
         with override_settings(MULTISESSION_CYCLE_ON_LOGIN=False):
             session = saved(open_session, cart=[1])

@@ -32,7 +32,7 @@ class EngineLossLaws(EngineFaultFixtures):
         self, open_faulty: Open, faulty: FaultyDriver
     ) -> None:
         session = saved(open_faulty, stock=1)
-        older = faulty.get(storage_key(session.key))
+        older = faulty.stored(storage_key(session.key))
         session["stock"] = 2
         session.save()
         faulty.roll_back(storage_key(session.key), older)
@@ -44,7 +44,7 @@ class EngineLossLaws(EngineFaultFixtures):
         self, open_faulty: Open, faulty: FaultyDriver
     ) -> None:
         session = saved(open_faulty, stock=1, seen=0)
-        older = faulty.get(storage_key(session.key))
+        older = faulty.stored(storage_key(session.key))
         session["stock"] = 2
         session.save()
         faulty.roll_back(storage_key(session.key), older)
@@ -59,7 +59,7 @@ class EngineLossLaws(EngineFaultFixtures):
         self, open_faulty: Open, faulty: FaultyDriver
     ) -> None:
         session = saved(open_faulty, a=1)
-        key, older = session.key, faulty.get(storage_key(session.key))
+        key, older = session.key, faulty.stored(storage_key(session.key))
         session.cycle_key()
         session.save()
         faulty.forget(storage_key(session.key))
@@ -242,7 +242,7 @@ class EngineLossLaws(EngineFaultFixtures):
         login.cycle_key()
         login[USER_ID] = "7"
         # Another session's record, which does not open under this key.
-        faulty.roll_back(storage_key(session.key), faulty.get(storage_key(other.key)))
+        faulty.roll_back(storage_key(session.key), faulty.stored(storage_key(other.key)))
         login.save()
         assert open_faulty(login.key).get(USER_ID) == "7"
 

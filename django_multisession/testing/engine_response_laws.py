@@ -6,7 +6,6 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from django.test import override_settings
 
-from django_multisession.drivers.base import Driver
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.testing.driver_fixtures import make_end
 from django_multisession.testing.engine_fixtures import (
@@ -16,7 +15,7 @@ from django_multisession.testing.engine_fixtures import (
     storage_key,
     stored,
 )
-from django_multisession.testing.verbs import Clock
+from django_multisession.testing.verbs import Clock, DriverVerbs
 
 KEEP, SET, REMOVE = CookieAnswer.KEEP, CookieAnswer.SET, CookieAnswer.REMOVE
 
@@ -38,7 +37,7 @@ class EngineResponseLaws(EngineFixtures):
         assert session.respond() is KEEP
 
     def test_a_touch_that_is_due_sets_the_cookie(
-        self, open_session: Open, driver: Driver, clock: Clock
+        self, open_session: Open, driver: DriverVerbs, clock: Clock
     ) -> None:
         key = saved(open_session, a=1).key
         clock.advance(120)
@@ -70,7 +69,7 @@ class EngineResponseLaws(EngineFixtures):
         assert session.respond(may_save=False) is REMOVE
 
     def test_a_request_that_read_an_ended_session_keeps_its_cookie(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs
     ) -> None:
         session = open_session(saved(open_session, a=1).key)
         driver.delete(storage_key(session.key), make_end())
@@ -80,7 +79,7 @@ class EngineResponseLaws(EngineFixtures):
             assert session.respond() is KEEP
 
     def test_a_touch_that_finds_its_record_gone_keeps_the_cookie(
-        self, open_session: Open, driver: Driver, clock: Clock
+        self, open_session: Open, driver: DriverVerbs, clock: Clock
     ) -> None:
         session = open_session(saved(open_session, a=1).key)
         clock.advance(120)
@@ -89,7 +88,7 @@ class EngineResponseLaws(EngineFixtures):
         assert session.respond() is KEEP
 
     def test_a_change_that_finds_its_record_gone_is_interrupted(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs
     ) -> None:
         session = open_session(saved(open_session, a=1).key)
         session["a"] = 2
@@ -106,7 +105,7 @@ class EngineResponseLaws(EngineFixtures):
         assert open_session(key)["a"] == 1
 
     def test_of_the_keys_that_a_client_sent_the_first_live_one_is_taken(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs
     ) -> None:
         ended, live = saved(open_session, a=1).key, saved(open_session, a=2).key
         driver.delete(storage_key(ended), make_end())

@@ -7,7 +7,6 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.test import override_settings
 
 from django_multisession.core.records import Reason, Tombstone
-from django_multisession.drivers.base import Driver
 from django_multisession.exceptions import EntryNotSerializable, SessionTooLarge
 from django_multisession.testing.engine_fixtures import (
     USER_ID,
@@ -17,7 +16,7 @@ from django_multisession.testing.engine_fixtures import (
     storage_key,
     stored,
 )
-from django_multisession.testing.verbs import Clock
+from django_multisession.testing.verbs import Clock, DriverVerbs
 
 
 class EngineSavingLaws(EngineFixtures):
@@ -30,7 +29,7 @@ class EngineSavingLaws(EngineFixtures):
         assert open_session(session.key).entries() == {"cart": [1, {"two": 2}], "name": "Zoë"}
 
     def test_a_new_session_is_not_stored_before_it_is_saved(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs
     ) -> None:
         session = open_session()
         session["a"] = 1
@@ -57,7 +56,7 @@ class EngineSavingLaws(EngineFixtures):
         session.save()
         assert open_session(key)["cart"] == ["shoes"]
 
-    def test_an_equal_value_is_no_change(self, open_session: Open, driver: Driver) -> None:
+    def test_an_equal_value_is_no_change(self, open_session: Open, driver: DriverVerbs) -> None:
         first = saved(open_session, a=1, b=[1])
         session = open_session(first.key)
         session["a"] = 1
@@ -169,7 +168,7 @@ class EngineSavingLaws(EngineFixtures):
 
     # Ending
 
-    def test_a_flushed_session_is_gone(self, open_session: Open, driver: Driver) -> None:
+    def test_a_flushed_session_is_gone(self, open_session: Open, driver: DriverVerbs) -> None:
         session = saved(open_session, a=1)
         key = session.key
         session.flush()
@@ -181,7 +180,7 @@ class EngineSavingLaws(EngineFixtures):
         assert left.reason is Reason.LEFT
 
     def test_a_save_never_revives_an_ended_session(
-        self, open_session: Open, driver: Driver
+        self, open_session: Open, driver: DriverVerbs
     ) -> None:
         key = saved(open_session, a=1).key
         late = open_session(key)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from django_multisession.drivers.base import Driver
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.testing.engine_faults import EngineFaultFixtures
 from django_multisession.testing.engine_fixtures import USER_ID, Open, saved, stored
@@ -19,6 +18,7 @@ from django_multisession.testing.engine_serializers import (
     Plain,
     serialized_by,
 )
+from django_multisession.testing.verbs import DriverVerbs
 
 KEEP, SET = CookieAnswer.KEEP, CookieAnswer.SET
 
@@ -55,7 +55,7 @@ class EngineValueLaws(EngineFaultFixtures):
         assert open_session(key).entries() == {"a": 1, "b": 1}
 
     def test_a_page_that_shows_a_list_writes_nothing_back_whatever_bytes_a_serializer_returns(
-        self, unequal_bytes: None, open_session: Open, driver: Driver
+        self, unequal_bytes: None, open_session: Open, driver: DriverVerbs
     ) -> None:
         first = saved(open_session, cart=["tea"])
         before = stored(driver, first)

@@ -6,14 +6,13 @@ What a response gets, and what stock Django does, is played in `tests.web`.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib
 import inspect
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from django.conf import global_settings
@@ -26,9 +25,8 @@ from django_multisession import exceptions, middleware, resolvers, signals
 from django_multisession import testing as contracts
 from django_multisession.core import keys, records
 from django_multisession.drivers import mongodb_documents
-from django_multisession.drivers.base import Driver
-from django_multisession.drivers.mongodb_connection import INDEXES
-from django_multisession.drivers.redis_records import fields_of
+from django_multisession.drivers.base import Driver, Indexed, Purging
+from django_multisession.drivers.mongodb_server import INDEXES
 from django_multisession.engines.memory import SessionStore
 from django_multisession.session import end, events, save, state
 from django_multisession.session.line import MOST_HOPS
@@ -46,41 +44,78 @@ LIMITS = "explanation/limits.md"
 WORDS = {4: "four", 5: "five", 6: "six"}
 
 
-def verbs_of_the_contract() -> Iterator[tuple[str, str, str]]:
-    """Yield each sync verb as it is called, its a-twin and what it answers."""
+def verbs_of(protocol: type) -> Iterator[tuple[str, str]]:
+    """Yield each verb as it is called, and what it answers; a twin goes with its verb."""
     public = {
         name: verb
-        for name, verb in vars(Driver).items()
+        for name, verb in vars(protocol).items()
         if inspect.isfunction(verb) and not name.startswith("_")
     }
-    twins = {name for name in public if name[0] == "a" and name[1:] in public}
     for name, verb in public.items():
-        if name not in twins:
+        if not (name[0] == "a" and name[1:] in public):
             signature = inspect.signature(verb)
             parameters = list(signature.parameters.values())[1:]
-            taken = ", ".join(f"{each.name}: {each.annotation}" for each in parameters)
-            twin = f"a{name}" if f"a{name}" in twins else "none"
-            yield f"{name}({taken})", twin, signature.return_annotation
+            taken = ", ".join(map(spelled, parameters))
+            answer = str(signature.return_annotation)
+            if answer.startswith("Steps["):
+                answer = answer[len("Steps[") : -1]
+            yield f"{name}({taken})", answer
+
+
+def spelled(parameter: inspect.Parameter) -> str:
+    """Return *parameter* as it is written, without the marks of its kind."""
+    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+    return f"{parameter.name}: {parameter.annotation}{default}"
 
 
 def test_the_verbs_of_a_driver_are_those_of_the_protocol() -> None:
     documented = [
-        (code(verb), twin.strip("`"), code(answer))
-        for verb, twin, answer in rows_of(section_of(CONTRACT, "## Verbs"))
+        (code(verb), code(answer)) for verb, answer in rows_of(section_of(CONTRACT, "## Verbs"))
     ]
-    assert documented == list(verbs_of_the_contract())
+    assert documented == list(verbs_of(Driver))
 
 
-def test_every_verb_of_a_driver_has_its_heading() -> None:
-    headings = re.findall(r"^### `(\w+)`$", section_of(CONTRACT, "## Verbs"), re.MULTILINE)
-    assert headings == [verb.partition("(")[0] for verb, _twin, _answer in verbs_of_the_contract()]
+def test_the_verbs_that_a_driver_may_lack_are_those_of_the_protocols() -> None:
+    documented = [
+        (code(verb), code(answer))
+        for verb, answer in rows_of(section_of(CONTRACT, "## Optional verbs"))
+    ]
+    assert documented == [*verbs_of(Purging), *verbs_of(Indexed)]
+
+
+@pytest.mark.parametrize(
+    ("section", "protocols"), [("## Verbs", [Driver]), ("## Optional verbs", [Purging, Indexed])]
+)
+def test_every_verb_of_a_driver_has_its_heading(section: str, protocols: list[type]) -> None:
+    headings = re.findall(r"^### `(\w+)`$", section_of(CONTRACT, section), re.MULTILINE)
+    verbs = [verb for protocol in protocols for verb, _answer in verbs_of(protocol)]
+    assert headings == [verb.partition("(")[0] for verb in verbs]
 
 
 @pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer])
-def test_the_fields_of_a_value_are_those_of_its_class(value: type) -> None:
-    rows = rows_of(section_of(CONTRACT, "## Values", f"### `{value.__name__}`"))
+def test_the_fields_of_a_value_are_those_of_its_class(value: Any) -> None:
+    section = section_of(CONTRACT, "## Values", f"### `{value.__name__}`")
+    # A table has twelve rows at most.
+    tables = range(2 if value is records.Record else 1)
+    rows = [row for number in tables for row in rows_of(section, number)]
     documented = [(code(name), code(kind)) for name, kind, _means in rows]
-    assert documented == [(each.name, each.type) for each in dataclasses.fields(value)]
+    assert documented == [
+        (name, kind.__forward_arg__) for name, kind in value.__annotations__.items()
+    ]
+
+
+def test_the_offsets_of_a_record_are_those_of_the_code() -> None:
+    rows = rows_of(section_of(CONTRACT, "## Bytes"))
+    documented = {what: int(offset) for offset, _bytes, what in rows}
+    assert documented == {
+        "mark, version, kind": 0,
+        "end": records.ENDS_AT,
+        "last use": records.USED_AT,
+        "signature": records.USED_AT + 8,
+        "revision": records.REVISION_AT,
+        "earlier revisions": records.REVISION_AT + records.REVISION_LENGTH,
+        "the rest": records.SIGNED_FROM + records.REVISIONS_KEPT * records.REVISION_LENGTH,
+    }
 
 
 def test_the_reasons_of_a_tombstone_are_those_of_the_code() -> None:
@@ -97,7 +132,7 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
 @pytest.mark.parametrize(
     ("page", "phrase"),
     [
-        (CONTRACT, f"at most {records.REVISIONS_KEPT} random tokens"),
+        (CONTRACT, f"{records.REVISIONS_KEPT} random tokens"),
         (CONTRACT, f"plus {records.EXPIRY_SLACK.seconds} seconds"),
         (CONTRACT, f"a tombstone for {records.TOMBSTONE_TIMEOUT.seconds} seconds"),
         (
@@ -108,8 +143,8 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
         ("reference/glossary.md", f"{MOST_HOPS} keys at most"),
         (OVERLAPPING, f"for {save.SAVE_PATIENCE:g} seconds"),
         (OVERLAPPING, f"{save.LONGEST_PAUSE:g} seconds at most"),
-        (LIMITS, f"for {state.RESPONSE_TIME.seconds} second after"),
-        ("explanation/outages.md", f"for {WORDS[state.OUTAGE_PATIENCE.seconds]} seconds"),
+        (LIMITS, f"for {state.RESPONSE_TIME_MS // 1000} second after"),
+        ("explanation/outages.md", f"for {WORDS[state.OUTAGE_PATIENCE_MS // 1000]} seconds"),
         ("reference/middleware.md", f"the first {WORDS[MOST_OTHER_KEYS + 1]} *signed* ones"),
         ("reference/middleware.md", f"`Retry-After: {middleware.RETRY_AFTER}`"),
         ("reference/middleware.md", f"`{middleware.OUTAGE_TEMPLATE}`"),
@@ -147,7 +182,9 @@ def test_every_exception_is_documented_with_what_else_it_is() -> None:
     ours = [
         each
         for each in vars(exceptions).values()
-        if inspect.isclass(each) and each.__module__ == exceptions.__name__
+        if inspect.isclass(each)
+        and issubclass(each, Exception)
+        and each.__module__ == exceptions.__name__
     ]
     expected = {each.__name__: {base.__name__ for base in each.__bases__} for each in ours}
     expected["SessionEnded"] = {UpdateError.__name__, SessionInterrupted.__name__}
@@ -156,6 +193,11 @@ def test_every_exception_is_documented_with_what_else_it_is() -> None:
         code(name): set(re.findall(r"`(\w+)`", also_a)) for name, also_a, _by, _means in rows
     }
     assert documented == expected
+
+
+def test_every_kind_of_outage_is_documented() -> None:
+    rows = rows_of(section_of(EXCEPTIONS, "## Kinds of outage"))
+    assert [code(name) for name, _means in rows] == [kind.name for kind in exceptions.OutageKind]
 
 
 def logged() -> Iterator[tuple[str, str, str]]:
@@ -306,15 +348,10 @@ def names_in(section: str) -> set[str]:
     return {code(row[0]) for row in rows_of(section)}
 
 
-def test_the_fields_of_a_redis_hash_are_documented() -> None:
-    fields = fields_of(make_record())
-    documented = names_in(section_of(ENGINES, "## Redis", "### What is stored"))
-    assert documented == {*fields[::2]}
-
-
 def test_the_fields_of_a_mongodb_document_are_documented() -> None:
     documented = names_in(section_of(ENGINES, "## MongoDB", "### What is stored"))
-    assert documented == {"_id", "collect_at", *mongodb_documents.fields(make_record())}
+    (stage,) = mongodb_documents.saved(make_record(), 1)
+    assert documented == {*stage["$replaceWith"], "is_tombstone"}
 
 
 def test_the_indexes_of_mongodb_are_documented() -> None:

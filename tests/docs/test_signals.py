@@ -60,7 +60,7 @@ def audit_of(project: Path, script: str) -> list[str]:
         return letters.setdefault(key[0], "ABC"[len(letters)])
 
     lines = [line for line in run.stdout.splitlines() if line.startswith("audit ")]
-    return [re.sub(r"\b[0-9a-f]{64}\b", lettered, line) for line in lines]
+    return [re.sub(r"\b[0-9a-f]{32}\b", lettered, line) for line in lines]
 
 
 def test_a_login_is_noted_with_and_without_a_session_before(audited_project: Path) -> None:

@@ -34,6 +34,7 @@ PAGES = [
     "explanation/security.md",
     "explanation/sync-and-async.md",
     "explanation/under-djangos-middleware.md",
+    "howto/separate-tenants.md",
     "howto/write-a-driver.md",
     "reference/driver-contract.md",
     "reference/engines.md",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Self
 
 import pymongo
@@ -17,12 +17,12 @@ from pymongo.monitoring import (
 )
 
 from django_multisession.core.records import Record
+from django_multisession.drivers.base import arun, run
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import NOW, make_record
+from django_multisession.testing.driver_fixtures import HOUR, NOW, make_record
 
-__all__ = ["NOW"]
+__all__ = ["HOUR", "NOW"]
 
-HOUR = timedelta(hours=1)
 DATABASE = "multisession_tests"
 
 Document = dict[str, Any]
@@ -30,7 +30,7 @@ Document = dict[str, Any]
 
 def record(**changes: Any) -> Record:
     """Return a record that lives for an hour from `NOW`, by its idle age."""
-    life: dict[str, Any] = {"idle_age": 3600, "hard_deadline_at": NOW + 24 * HOUR}
+    life: dict[str, Any] = {"idle_ms": HOUR, "deadline_ms": NOW + 24 * HOUR}
     return make_record(**(life | changes))
 
 
@@ -53,7 +53,7 @@ class Commands(CommandListener):
 
 
 class Driving:
-    """Calls a driver's verbs in one of the two ways, and closes the drivers it opened.
+    """Carries out a driver's verbs in one of the two ways, and closes the drivers it opened.
 
     Args:
         way: "sync" or "async"; async verbs share one event loop.
@@ -77,10 +77,16 @@ class Driving:
         return driver
 
     def ask(self, driver: MongoDBDriver, verb: str, *arguments: Any) -> Any:
-        """Call *verb* or its a-twin."""
+        """Carry out *verb*."""
+        steps = getattr(driver, verb)(*arguments)
+        return run(steps) if self.way == "sync" else self.runner.run(arun(steps))
+
+    def close(self, driver: MongoDBDriver) -> None:
+        """Close *driver*."""
         if self.way == "sync":
-            return getattr(driver, verb)(*arguments)
-        return self.runner.run(getattr(driver, f"a{verb}")(*arguments))
+            driver.close()
+        else:
+            self.runner.run(driver.aclose())
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +102,7 @@ class Looking:
 
     def __init__(self, url: str, driver: MongoDBDriver) -> None:
         self.client: pymongo.MongoClient[Document] = pymongo.MongoClient(url, tz_aware=True)
-        self.sessions = self.client[DATABASE][driver._collection_name]
+        self.sessions = self.client[DATABASE][driver.server.collection]
 
     def document(self, key: str) -> Document | None:
         return self.sessions.find_one({"_id": key})

@@ -1,13 +1,11 @@
-"""What the tests of the Redis driver share: drivers, both worlds."""
+"""What the tests of the Redis driver share: drivers, their verbs sync and async, what is stored."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +13,63 @@ import pytest
 import redis
 from servers import RedisServer
 
-from django_multisession.core.records import Record
+from django_multisession.core.records import NEVER, Record
+from django_multisession.drivers import base
 from django_multisession.drivers.redis import RedisDriver
 from django_multisession.testing.driver_fixtures import (
     NOW,
+    SECOND,
     left_by,
     make_end,
     make_record,
-    next_write,
 )
+from django_multisession.testing.stored_records import next_write
+from django_multisession.testing.verbs import Run, open_runner
 
-#: Calls a verb of a driver by its sync name.
+#: Calls a verb of a driver and carries it out.
 Verb = Callable[..., Any]
 Connect = Callable[..., RedisDriver]
 
 
-VERBS = [
-    "add",
-    "get",
-    "replace",
-    "move",
-    "touch",
-    "delete",
-    "claim",
-    "conflicting replace",
-    "refused move",
-    "refused claim",
-    "refused touch",
-    "refused delete",
-]
+#: Each with the commands that it sends. A claim here ends first what it claims.
+COMMANDS = {
+    "add": ["SET"],
+    "get": ["GET"],
+    "replace": ["EVALSHA"],
+    "move": ["EVALSHA"],
+    "touch": ["EVALSHA"],
+    "retire": ["EVALSHA"],
+    "withdraw": ["EVALSHA"],
+    "delete": ["EVALSHA"],
+    "claim": ["EVALSHA", "EVALSHA"],
+    "ending claim": ["EVALSHA", "EVALSHA"],
+    # A taken key is looked at, because it may be an attempt's whose answer was lost.
+    "refused add": ["SET", "GET"],
+    "refused get": ["GET"],
+    "conflicting replace": ["EVALSHA"],
+    "refused move": ["EVALSHA"],
+    "refused claim": ["EVALSHA"],
+    "refused touch": ["EVALSHA"],
+    "refused retire": ["EVALSHA"],
+    "refused withdraw": ["EVALSHA"],
+    "refused delete": ["EVALSHA"],
+}
+VERBS = list(COMMANDS)
 
 
 def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str = "key") -> Any:
     new = next_write(stored)
     left, end, other = left_by(new, "moved"), make_end(), make_record()
-    later = NOW + timedelta(seconds=9)
+    ending = make_end()
+    later = NOW + 9 * SECOND
 
     def claim() -> Any:
         call(driver.delete, key, end)
         return call(driver.move, key, "moved", new, end, left, NOW)
+
+    def claim_to_end() -> Any:
+        call(driver.delete, key, end)
+        return call(driver.retire, key, end, ending, NOW, NEVER)
 
     performed: dict[str, Callable[[], Any]] = {
         "add": lambda: call(driver.add, "other", new),
@@ -61,31 +77,42 @@ def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str
         "replace": lambda: call(driver.replace, key, new, stored, NOW),
         "move": lambda: call(driver.move, key, "moved", new, stored, left, NOW),
         "touch": lambda: call(driver.touch, key, stored, later, NOW),
+        "retire": lambda: call(driver.retire, key, stored, end, NOW, NEVER),
+        "withdraw": lambda: call(driver.withdraw, key, stored),
         "delete": lambda: call(driver.delete, key, end),
         "claim": claim,
+        "ending claim": claim_to_end,
+        "refused add": lambda: call(driver.add, key, other),
+        "refused get": lambda: call(driver.get, "absent"),
         "conflicting replace": lambda: call(driver.replace, key, new, other, NOW),
         "refused move": lambda: call(driver.move, "absent", "moved", new, other, left, NOW),
         "refused claim": lambda: call(driver.move, key, "moved", new, end, left, NOW),
         "refused touch": lambda: call(driver.touch, key, other, later, NOW),
+        "refused retire": lambda: call(driver.retire, key, other, end, NOW, NEVER),
+        "refused withdraw": lambda: call(driver.withdraw, key, other),
         "refused delete": lambda: call(driver.delete, "absent", end),
     }
     return performed[name]()
 
 
 @pytest.fixture(params=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Iterator[Verb]:
-    """Calls a driver's verb: ``call(driver.get, key)``, itself or its a-twin, all in one loop."""
-    if request.param == "sync":
-        yield lambda verb, *arguments: verb(*arguments)
-        return
-    with asyncio.Runner() as runner:
+def run(request: pytest.FixtureRequest) -> Iterator[Run | None]:
+    """What runs coroutines, all in one event loop: None for the sync ends of servers."""
+    run, close = open_runner(request.param)
+    yield run
+    close()
 
-        def run(verb: Any, *arguments: Any) -> Any:
-            twin: Callable[..., Coroutine[Any, Any, Any]]
-            twin = getattr(verb.__self__, f"a{verb.__name__}")
-            return runner.run(twin(*arguments))
 
-        yield run
+@pytest.fixture
+def call(run: Run | None) -> Verb:
+    """Calls a driver's verb: ``call(driver.get, key)``, by its server's sync end or the async one."""
+
+    def carry_out(verb: Any, *arguments: Any) -> Any:
+        if run is None:
+            return base.run(verb(*arguments))
+        return run(base.arun(verb(*arguments)))
+
+    return carry_out
 
 
 @pytest.fixture
@@ -149,18 +176,21 @@ class Raw:
     def name(self, key: str) -> str:
         return self._prefix + key
 
-    def fields(self, key: str) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = self.client.hgetall(self.name(key))
+    def stored(self, key: str) -> bytes | None:
+        """Return the bytes under *key*; None where nothing is, or no string."""
+        try:
+            found: bytes | None = self.client.get(self.name(key))
+        except redis.ResponseError:
+            return None
         return found
 
-    def spoil(self, key: str, field: str, value: bytes | None) -> None:
-        if value is None:
-            self.client.hdel(self.name(key), field)
-        else:
-            self.client.hset(self.name(key), field, value)
+    def put(self, key: str, raw: bytes) -> None:
+        """Lay *raw* under *key*; the server keeps it as long as what was there."""
+        self.client.set(self.name(key), raw, keepttl=True)
 
-    def life(self, key: str) -> float | None:
-        """Return the seconds for which the server keeps *key*, or None for ever."""
+    def life(self, key: str) -> int:
+        """Return the milliseconds for which the server keeps *key*."""
         milliseconds: int = self.client.pttl(self.name(key))
-        assert milliseconds != -2
-        return None if milliseconds == -1 else milliseconds / 1000
+        # Even what never ends is kept for a number of them.
+        assert milliseconds >= 0
+        return milliseconds

@@ -17,6 +17,7 @@ class RedisProxy:
 
     Attributes:
         commands: The names of the commands that clients sent.
+        words: The last one, with its arguments.
         bytes_answered: How much the server answered.
         answers_to_lose: How many answers are still to be thrown away, each with its connection.
     """
@@ -27,6 +28,7 @@ class RedisProxy:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self.commands: list[str] = []
+        self.words: list[bytes] = []
         self.bytes_answered = 0
         self.answers_to_lose = 0
 
@@ -103,6 +105,7 @@ class RedisProxy:
                     return unread
                 position = length.end() + int(length[1]) + 2
                 words.append(unread[length.end() : position - 2])
+            self.words = words
             self.commands.append(words[0].decode())
             unread = unread[position:]
         return unread

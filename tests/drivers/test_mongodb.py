@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,29 +10,29 @@ import pytest
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.core.records import (
-    EXPIRY_SLACK,
     MISSING,
+    NEVER,
     SAVED,
     Answer,
     Outcome,
     Reason,
-    Record,
     Tombstone,
 )
-from django_multisession.drivers import mongodb
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
+from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.testing.stored_records import changed, next_write
 from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy
 
 COMMANDS = {
     "add": "update",
     "get": "find",
-    "replace": "findAndModify",
+    "replace": "update",
     "move": "update",
     "claim": "update",
-    "touch": "findAndModify",
-    "conflicting touch": "findAndModify",
+    "touch": "update",
+    "retire": "update",
+    "withdraw": "delete",
     "delete": "findAndModify",
     "second delete": "findAndModify",
 }
@@ -72,15 +71,12 @@ def run_each_verb(driving: Driving, driver: MongoDBDriver) -> Iterator[str]:
         ("get", ("old",), first),
         ("replace", ("old", second, first, NOW), SAVED),
         ("move", ("old", "new", third, second, left, NOW), SAVED),
-        ("touch", ("new", third, NOW + HOUR / 2, NOW), SAVED),
-        (
-            "conflicting touch",
-            ("new", first, NOW + HOUR, NOW),
-            Answer(Outcome.CONFLICT, dataclasses.replace(third, touched_at=NOW + HOUR / 2)),
-        ),
+        ("touch", ("new", third, NOW + HOUR // 2, NOW), SAVED),
         ("delete", ("new", end), True),
         ("second delete", ("new", make_end()), end),
         ("claim", ("new", "claimed", claiming, end, claimed, NOW), SAVED),
+        ("retire", ("claimed", claiming, make_end(), NOW, NEVER), SAVED),
+        ("withdraw", ("nothing", first), None),
     ]
     for name, arguments, expected in steps:
         verb = "move" if name == "claim" else name.split()[-1]
@@ -112,6 +108,31 @@ def test_every_verb_is_one_round_trip_on_the_wire(
             proxy.reset()
 
 
+def test_a_refused_write_is_one_more_command(
+    driving: Driving, mongodb_server: MongoServer | MongoReplicaSet
+) -> None:
+    commands = Commands()
+    driver = driving.open(mongodb_server.url, event_listeners=[commands])
+    first = record()
+    theirs = next_write(first)
+    driving.ask(driver, "add", "key", theirs)
+    moved, conflict = next_write(first), Answer(Outcome.CONFLICT, theirs)
+    left = left_by(moved, "new")
+    for verb, arguments, expected, names in [
+        ("add", ("key", first), True, ["update", "find"]),
+        ("add", ("key", record()), False, ["update", "find"]),
+        ("replace", ("key", moved, first, NOW), conflict, ["update", "find"]),
+        ("touch", ("key", first, NOW + 1, NOW), conflict, ["update", "find"]),
+        ("retire", ("key", first, make_end(), NOW, NEVER), conflict, ["update", "find"]),
+        ("move", ("key", "new", moved, first, left, NOW), conflict, ["update", "find", "delete"]),
+        ("move", ("key", "key", moved, theirs, left, NOW), MISSING, ["update", "find"]),
+    ]:
+        commands.sent.clear()
+        assert driving.ask(driver, verb, *arguments) == expected
+        assert commands.names == names
+    assert driving.ask(driver, "get", "new") is None
+
+
 def test_a_save_does_not_bring_its_payload_back(
     driving: Driving, mongodb_standalone: MongoServer
 ) -> None:
@@ -128,28 +149,32 @@ def test_a_save_does_not_bring_its_payload_back(
     replies.clear()
     driving.ask(driver, "replace", "key", second, first, NOW)
     driving.ask(driver, "touch", "key", second, NOW + HOUR, NOW)
-    assert [reply["value"]["payload"] for reply in replies] == [b"", b""]
+    assert len(replies) == 2
+    assert all(len(repr(reply)) < 500 for reply in replies)
 
 
 def test_dollar_signs_in_values_are_values(
     driving: Driving, driver: MongoDBDriver, looking: Looking
 ) -> None:
-    first = record(user_id="$payload", payload=b"$user_id", revisions=("$$ROOT",))
+    first = record(user=b"$record", payload=b"$user_id", revision=b"$$ROOT.$")
     driving.ask(driver, "add", "$key", first)
     assert driving.ask(driver, "get", "$key") == first
-    second = record(user_id="$$NOW", revisions=("$_id", "$$ROOT"))
+    second = next_write(first, user=b"$$NOW", payload=b"$_id")
     assert driving.ask(driver, "replace", "$key", second, first, NOW) == SAVED
     assert driving.ask(driver, "get", "$key") == second
-    third = record(revisions=("$x", "$_id"))
+    document = looking.document("$key")
+    assert document is not None
+    assert document["user_id"] == "$$NOW"
+    third = record(revision=b"$$NOW.$a")
     left = left_by(third, "$new")
     assert driving.ask(driver, "move", "$key", "$new", third, second, left, NOW) == SAVED
     assert driving.ask(driver, "get", "$new") == third
     assert driving.ask(driver, "get", "$key") == left
-    claiming = record(revisions=("$$NOW",))
+    claiming = record(revision=b"$_id.$$a")
     claimed = left_by(claiming, "$$ROOT")
     assert driving.ask(driver, "move", "$key", "$$ROOT", claiming, left, claimed, NOW) == SAVED
     assert driving.ask(driver, "get", "$key") == claimed
-    end = Tombstone("$$REMOVE", Reason.ENDED, "$tombstone")
+    end = Tombstone(b"$$REMOVE", Reason.ENDED, "$record")
     assert driving.ask(driver, "delete", "$$ROOT", end) is True
     assert driving.ask(driver, "get", "$$ROOT") == end
 
@@ -169,10 +194,10 @@ def test_the_largest_session_fits(driving: Driving, driver: MongoDBDriver) -> No
 def test_the_ttl_monitor_counts_by_its_own_clock(
     driving: Driving, driver: MongoDBDriver, looking: Looking
 ) -> None:
-    first, second = record(), record(idle_age=None, hard_deadline_at=None)
+    first, second = record(), record(idle_ms=NEVER, deadline_ms=NEVER)
     driving.ask(driver, "add", "old", first)
     driving.ask(driver, "add", "endless", second)
-    driving.ask(driver, "touch", "old", first, NOW + HOUR / 2, NOW)
+    driving.ask(driver, "touch", "old", first, NOW + HOUR // 2, NOW)
     driving.ask(driver, "touch", "endless", second, NOW + HOUR, NOW)
     driving.ask(driver, "add", "ended", record())
     driving.ask(driver, "delete", "ended", make_end())
@@ -183,7 +208,6 @@ def test_the_ttl_monitor_counts_by_its_own_clock(
     assert documents["old"]["collect_at"] > looking.server_time()
     assert documents["touched late"]["collect_at"] > looking.server_time()
     assert documents["ended"]["collect_at"] > looking.server_time()
-    assert documents["ended"]["expires_at"] <= looking.server_time()
     assert documents["endless"]["collect_at"] is None
 
 
@@ -191,7 +215,7 @@ def test_a_tombstone_is_collected_after_a_minute(
     driving: Driving, driver: MongoDBDriver, looking: Looking
 ) -> None:
     # Also that of a session without an end.
-    first = record(idle_age=None, hard_deadline_at=None)
+    first = record(idle_ms=NEVER, deadline_ms=NEVER)
     moved = next_write(first)
     driving.ask(driver, "add", "old", first)
     driving.ask(driver, "move", "old", "new", moved, first, left_by(moved, "new"), NOW)
@@ -199,14 +223,7 @@ def test_a_tombstone_is_collected_after_a_minute(
     assert document is not None
     left = document["collect_at"] - looking.server_time()
     assert timedelta(seconds=30) < left <= timedelta(seconds=60)
-    assert set(document) == {
-        "_id",
-        "tombstone",
-        "reason",
-        "successor",
-        "expires_at",
-        "collect_at",
-    }
+    assert set(document) == {"_id", "record", "is_tombstone", "collect_at"}
 
 
 def test_a_touch_that_is_not_later_writes_nothing(
@@ -230,34 +247,82 @@ def test_delete_does_not_renew_a_tombstone(
     assert looking.document("key") == before
 
 
-def test_purging_takes_as_many_commands_as_it_needs(
-    monkeypatch: pytest.MonkeyPatch, driving: Driving, driver: MongoDBDriver, looking: Looking
+def test_a_touch_moves_the_times_in_the_bytes_and_beside_them(
+    driving: Driving, driver: MongoDBDriver, looking: Looking
 ) -> None:
-    monkeypatch.setattr(mongodb, "_PURGED_AT_ONCE", 3)
-    for number in range(11):
-        driving.ask(driver, "add", f"key-{number}", record())
-    driving.ask(driver, "add", "live", record(idle_age=None))
-    later = NOW + HOUR + EXPIRY_SLACK
-    assert driving.ask(driver, "purge_expired", later, 100) == 0
-    later += timedelta(milliseconds=1)
-    assert driving.ask(driver, "purge_expired", later, 7) == 7
-    assert driving.ask(driver, "purge_expired", later, 100) == 4
-    assert looking.sessions.count_documents({}) == 1
+    first = record()
+    driving.ask(driver, "add", "key", first)
+    before = looking.document("key")
+    assert driving.ask(driver, "touch", "key", first, NOW + HOUR // 2, NOW) == SAVED
+    document = looking.document("key")
+    touched = changed(first, touched_ms=NOW + HOUR // 2)
+    assert before is not None
+    assert document is not None
+    assert document == {
+        **before,
+        "record": touched.raw,
+        "ends_ms": touched.ends_ms,
+        "touched_ms": touched.touched_ms,
+        "collect_at": document["collect_at"],
+    }
+    assert document["collect_at"] > before["collect_at"]
 
 
-def test_a_touch_between_finding_and_purging_saves_a_record(
-    driver: MongoDBDriver, looking: Looking
+@pytest.mark.parametrize(
+    ("user", "indexed"),
+    [
+        (None, None),
+        (b"", ""),
+        (b"7", "7"),
+        ("Zoë".encode(), "Zoë"),
+        (b"\xed\xa0\x80", "\N{REPLACEMENT CHARACTER}" * 3),
+    ],
+)
+def test_the_user_stands_beside_the_bytes(
+    driving: Driving,
+    driver: MongoDBDriver,
+    looking: Looking,
+    user: bytes | None,
+    indexed: str | None,
 ) -> None:
-    touched = record()
-    driver.add("touched", touched)
-    driver.add("expired", record())
-    later = NOW + HOUR + 2 * EXPIRY_SLACK
-    found = driver._connection.ask(mongodb._finding_expired(later, 10))
-    assert len(found) == 2
-    driver.touch("touched", touched, NOW + HOUR / 2, NOW)
-    assert driver._connection.ask(mongodb._removing_expired(later, found)).deleted_count == 1
-    assert driver.get("expired") is None
-    assert isinstance(driver.get("touched"), Record)
+    first = record(user=user)
+    driving.ask(driver, "add", "key", first)
+    driving.ask(driver, "touch", "key", first, NOW + 1, NOW)
+    document = looking.document("key")
+    assert document is not None
+    assert document["user_id"] == indexed
+
+
+def test_an_add_that_is_sent_again_leaves_a_touch(driving: Driving, driver: MongoDBDriver) -> None:
+    first = record()
+    driving.ask(driver, "add", "key", first)
+    driving.ask(driver, "touch", "key", first, NOW + 1, NOW)
+    assert driving.ask(driver, "add", "key", first)
+    assert driving.ask(driver, "get", "key") == changed(first, touched_ms=NOW + 1)
+
+
+def test_a_move_that_was_made_by_half_is_finished(driving: Driving, driver: MongoDBDriver) -> None:
+    first = record()
+    moved = next_write(first)
+    left = left_by(moved, "new")
+    driving.ask(driver, "add", "old", first)
+    driving.ask(driver, "add", "new", moved)
+    assert driving.ask(driver, "move", "old", "new", moved, first, left, NOW) == SAVED
+    assert driving.ask(driver, "get", "old") == left
+    assert driving.ask(driver, "get", "new") == moved
+
+
+def test_a_move_whose_tombstone_is_gone_takes_nothing_away(
+    driving: Driving, driver: MongoDBDriver, looking: Looking
+) -> None:
+    first = record()
+    moved = next_write(first)
+    left = left_by(moved, "new")
+    driving.ask(driver, "add", "old", first)
+    driving.ask(driver, "move", "old", "new", moved, first, left, NOW)
+    looking.sessions.delete_one({"_id": "old"})
+    assert driving.ask(driver, "move", "old", "new", moved, first, left, NOW) == MISSING
+    assert driving.ask(driver, "get", "new") == moved
 
 
 def test_a_repeated_add_leaves_what_was_stored_since(

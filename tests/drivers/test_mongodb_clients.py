@@ -14,8 +14,10 @@ from django.core.exceptions import ImproperlyConfigured
 from pymongo.monitoring import ConnectionPoolListener
 from servers import MongoReplicaSet, MongoServer
 
+from django_multisession.drivers.base import arun
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
+from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import NOW, Commands, Driving, record
 
 
@@ -50,8 +52,8 @@ def test_a_hundred_requests_in_flight_share_the_pool(mongodb_standalone: MongoSe
 
     async def walk(driver: MongoDBDriver) -> None:
         stored = record()
-        await driver.aadd("key", stored)
-        answers = await asyncio.gather(*(driver.aget("key") for _ in range(100)))
+        await arun(driver.add("key", stored))
+        answers = await asyncio.gather(*(arun(driver.get("key")) for _ in range(100)))
         assert answers == [stored] * 100
 
     with Driving("async") as driving:
@@ -67,7 +69,7 @@ def test_a_closed_driver_opens_again(driving: Driving, mongodb_standalone: Mongo
     stored = record()
     driving.ask(driver, "add", "key", stored)
     assert opened.now > 0
-    driving.ask(driver, "close")
+    driving.close(driver)
     assert opened.now == 0
     assert driving.ask(driver, "get", "key") == stored
 
@@ -93,7 +95,7 @@ def test_options_that_pymongo_does_not_take_are_reported_without_their_values(
 
 
 def client_of(driver: MongoDBDriver) -> Any:
-    return driver._connection._opened().database.client
+    return driver.server._opened().database.client
 
 
 def test_limits_are_ours_unless_the_uri_or_the_options_say_otherwise() -> None:
@@ -124,7 +126,7 @@ def test_limits_are_ours_unless_the_uri_or_the_options_say_otherwise() -> None:
 def test_the_options_name_the_collection(
     options: dict[str, Any], database: str, collection: str
 ) -> None:
-    sessions = MongoDBDriver(options)._connection._opened()
+    sessions = MongoDBDriver(options).server._opened()
     assert (sessions.database.name, sessions.name) == (database, collection)
 
 
@@ -143,7 +145,7 @@ def test_writes_are_acknowledged_by_a_majority_and_reads_are_the_primarys(
     driving.ask(driver, "replace", "old", second, first, NOW)
     third = next_write(second)
     driving.ask(driver, "move", "old", "new", third, second, left_by(third, "new"), NOW)
-    driving.ask(driver, "touch", "new", third, NOW, NOW)
+    driving.ask(driver, "touch", "new", third, NOW + 1, NOW)
     driving.ask(driver, "delete", "new", make_end())
     assert [command["writeConcern"] for command in commands.sent] == [{"w": "majority"}] * 5
     commands.sent.clear()
@@ -169,13 +171,14 @@ def test_loops_and_close_leave_no_socket_behind(mongodb_standalone: MongoServer)
     done = run_program(
         """
         import asyncio, gc, sys
+        from django_multisession.drivers.base import arun, run
         from django_multisession.drivers.mongodb import MongoDBDriver
         driver = MongoDBDriver({"URI": sys.argv[1]})
         for _ in range(10):
-            asyncio.run(driver.aget("key"))
-        driver.get("key")
+            asyncio.run(arun(driver.get("key")))
+        run(driver.get("key"))
         driver.close()
-        driver.get("key")
+        run(driver.get("key"))
         driver.close()
         gc.collect()
         """,
@@ -188,27 +191,28 @@ def test_a_forked_process_has_clients_of_its_own(mongodb_standalone: MongoServer
     done = run_program(
         """
         import asyncio, os, sys, traceback, warnings
+        from django_multisession.drivers.base import arun, run
         from django_multisession.drivers.mongodb import MongoDBDriver
         # Python 3.12 warns of any fork beside threads, and PyMongo has some.
         warnings.filterwarnings("ignore", "This process", DeprecationWarning)
         driver = MongoDBDriver({"URI": sys.argv[1]})
-        driver.get("key")
-        parents = driver._connection._opened()
+        run(driver.get("key"))
+        parents = driver.server._opened()
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                driver.get("key")
-                asyncio.run(driver.aget("key"))
-                code = 2 if driver._connection._opened() is parents else 0
+                run(driver.get("key"))
+                asyncio.run(arun(driver.get("key")))
+                code = 2 if driver.server._opened() is parents else 0
                 driver.close()
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        driver.get("key")
-        assert driver._connection._opened() is parents
+        run(driver.get("key"))
+        assert driver.server._opened() is parents
         driver.close()
         """,
         mongodb_standalone.url,

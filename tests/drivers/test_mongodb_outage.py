@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pymongo
 import pytest
+from pymongo import errors
 from pymongo.errors import AutoReconnect
 from servers import MongoReplicaSet, MongoServer, free_port
 
-from django_multisession.core.records import SAVED
+from django_multisession.core.records import NEVER, SAVED
+from django_multisession.drivers.base import arun
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
+from django_multisession.exceptions import OutageKind, StoreUnavailable
+from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import DATABASE, HOUR, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy
 
@@ -87,18 +92,30 @@ def test_a_write_whose_answer_was_lost_is_stored_once(
     third = next_write(second)
     left, end, claiming = left_by(third, "new"), make_end(), record()
     claimed = left_by(claiming, "claimed")
-    for verb, arguments, expected in [
-        ("add", ("old", first), True),
-        ("replace", ("old", second, first, NOW), SAVED),
-        ("move", ("old", "new", third, second, left, NOW), SAVED),
-        ("touch", ("new", third, NOW + HOUR / 2, NOW), SAVED),
-        ("delete", ("new", end), True),
-        ("move", ("new", "claimed", claiming, end, claimed, NOW), SAVED),
+    retired, added = make_end(), record()
+    for verb, arguments, expected, commands in [
+        ("add", ("old", first), True, ["update"] * 2),
+        ("replace", ("old", second, first, NOW), SAVED, ["update", "update", "find"]),
+        ("move", ("old", "new", third, second, left, NOW), SAVED, ["update", "update", "find"]),
+        ("touch", ("new", third, NOW + HOUR // 2, NOW), SAVED, ["update", "update", "find"]),
+        ("delete", ("new", end), True, ["findAndModify"] * 2),
+        (
+            "move",
+            ("new", "claimed", claiming, end, claimed, NOW),
+            SAVED,
+            ["update", "update", "find"],
+        ),
+        ("add", ("retired", added), True, ["update"] * 2),
+        ("retire", ("retired", added, retired, NOW, NEVER), SAVED, ["update", "update", "find"]),
+        ("add", ("withdrawn", added), True, ["update"] * 2),
+        ("withdraw", ("withdrawn", added), None, ["delete"] * 2),
     ]:
         proxy.reset()
         proxy.cut_next_answer()
         assert driving.ask(driver, verb, *arguments) == expected
-        assert len(proxy.commands) == 2
+        assert proxy.commands == commands
+    assert driving.ask(driver, "get", "retired") == retired
+    assert driving.ask(driver, "get", "withdrawn") is None
     assert driving.ask(driver, "get", "old") == left
     assert driving.ask(driver, "get", "new") == claimed
     assert driving.ask(driver, "get", "claimed") == claiming
@@ -126,8 +143,9 @@ def test_nothing_is_asked_again_after_a_timeout(
     commands.sent.clear()
     proxy.hang()
     caplog.set_level(logging.DEBUG, "pymongo.serverSelection")
-    with pytest.raises(StoreUnavailable, match=r"^MongoDB did not answer \(\w+\)\.$"):
+    with pytest.raises(StoreUnavailable, match=r"^MongoDB did not answer \(\w+\)\.$") as caught:
         driving.ask(driver, "add", "key", record())
+    assert caught.value.kind is OutageKind.TIMED_OUT
     assert commands.names == ["update"]
     proxy.resume()
     # A second attempt would look for a server first, and find none that answers.
@@ -137,7 +155,7 @@ def test_nothing_is_asked_again_after_a_timeout(
 def test_what_is_sent_again_has_the_rest_of_the_time_limit(
     mongodb_standalone: MongoServer, driving: Driving
 ) -> None:
-    connection = driving.open(mongodb_standalone.url, timeoutMS=200)._connection
+    server = driving.open(mongodb_standalone.url, timeoutMS=200).server
     tries = []
 
     def hung_up_on_late(sessions: Any) -> Any:
@@ -150,8 +168,8 @@ def test_what_is_sent_again_has_the_rest_of_the_time_limit(
 
     def send() -> Any:
         if driving.way == "sync":
-            return connection.send(hung_up_on_late)
-        return driving.runner.run(connection.asend(hung_up_on_late))
+            return server.send(hung_up_on_late)
+        return driving.runner.run(server.asend(hung_up_on_late))
 
     with pytest.raises(StoreUnavailable):
         send()
@@ -167,12 +185,81 @@ def test_a_server_that_is_down_is_an_outage_and_says_only_the_kind_of_error(
         ("replace", ("key", record(), record(), NOW)),
         ("move", ("key", "new", record(), record(), make_end(), NOW)),
         ("touch", ("key", record(), NOW, NOW)),
+        ("retire", ("key", record(), make_end(), NOW, NEVER)),
+        ("withdraw", ("key", record())),
         ("delete", ("key", make_end())),
-        ("purge_expired", (NOW, 10)),
     ]:
         with pytest.raises(StoreUnavailable) as caught:
             driving.ask(driver, verb, *arguments)
         assert str(caught.value) == "MongoDB did not answer (ServerSelectionTimeoutError)."
+        assert caught.value.kind is OutageKind.UNREACHABLE
+
+
+def test_a_pool_without_a_free_connection_is_overloaded(
+    proxy: TCPProxy, mongodb_standalone: MongoServer
+) -> None:
+    commands = Commands()
+    with Driving("sync") as driving:
+        driver = driving.open(
+            f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true",
+            maxPoolSize=1,
+            event_listeners=[commands],
+        )
+        driving.ask(driver, "get", "warm-up")
+        commands.sent.clear()
+        proxy.hang()
+        waiting = threading.Thread(target=driving.ask, args=(driver, "get", "key"))
+        waiting.start()
+        try:
+            deadline = time.monotonic() + WITHIN
+            while "find" not in commands.names and time.monotonic() < deadline:
+                pass
+            with pytest.raises(StoreUnavailable) as caught, pymongo.timeout(0.1):
+                driving.ask(driver, "get", "key")
+        finally:
+            proxy.resume()
+            waiting.join()
+    assert caught.value.kind is OutageKind.OVERLOADED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (errors.AutoReconnect("lost"), OutageKind.UNREACHABLE),
+        (errors.NotPrimaryError("an election"), OutageKind.UNREACHABLE),
+        (errors.OperationFailure("shutting down", 11600), OutageKind.UNREACHABLE),
+        (errors.NetworkTimeout("late"), OutageKind.TIMED_OUT),
+        (errors.ExecutionTimeout("late", 50), OutageKind.TIMED_OUT),
+        (errors.WTimeoutError("late", 64), OutageKind.TIMED_OUT),
+        (errors.OperationFailure("no rights", 13), OutageKind.REFUSED),
+        (errors.BulkWriteError({"writeErrors": [{"code": 121}]}), OutageKind.REFUSED),
+        (errors.InvalidOperation("no"), OutageKind.REFUSED),
+        (errors.OperationFailure("too many sessions", 261), OutageKind.OVERLOADED),
+        (
+            errors.BulkWriteError({"writeErrors": [{"code": 11000}, {"code": 462}]}),
+            OutageKind.OVERLOADED,
+        ),
+    ],
+)
+def test_an_outage_says_of_which_kind_it_is(
+    driving: Driving, mongodb_standalone: MongoServer, error: Exception, kind: OutageKind
+) -> None:
+    server = driving.open(mongodb_standalone.url).server
+
+    def fail(sessions: Any) -> Any:
+        raise error
+
+    async def afail(sessions: Any) -> Any:
+        raise error
+
+    def ask() -> Any:
+        if driving.way == "sync":
+            return server.send(fail)
+        return driving.runner.run(server.asend(afail))
+
+    with pytest.raises(StoreUnavailable) as caught:
+        ask()
+    assert caught.value.kind is kind
 
 
 @pytest.mark.parametrize("verb", ["add", "replace", "move"])
@@ -195,6 +282,7 @@ def test_a_refused_write_takes_no_payload_into_the_error(
         with pytest.raises(StoreUnavailable) as caught:
             driving.ask(driver, verb, *arguments[verb])
     assert "PAYLOAD" not in str(caught.value)
+    assert caught.value.kind is OutageKind.REFUSED
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -230,12 +318,12 @@ def test_a_cancelled_request_leaves_no_connection_that_answers_the_next(
     own_server: MongoServer,
 ) -> None:
     async def walk(driver: MongoDBDriver, proxy: TCPProxy) -> None:
-        mine, yours = record(user_id="mine"), record(user_id="yours")
-        await driver.aadd("mine", mine)
-        await driver.aadd("yours", yours)
+        mine, yours = record(user=b"mine"), record(user=b"yours")
+        await arun(driver.add("mine", mine))
+        await arun(driver.add("yours", yours))
         own_server.pause()
         try:
-            request = asyncio.create_task(driver.aget("mine"))
+            request = asyncio.create_task(arun(driver.get("mine")))
             # Until it waits for its answer: sent, and some turns later. In Python 3.11 wait_for()
             # forgets a cancellation that comes in the turn in which sending ends.
             while "find" not in proxy.commands:  # noqa: ASYNC110  (another thread sees it)
@@ -247,8 +335,8 @@ def test_a_cancelled_request_leaves_no_connection_that_answers_the_next(
                 await request
         finally:
             own_server.resume()
-        assert await driver.aget("yours") == yours
-        assert await driver.aget("mine") == mine
+        assert await arun(driver.get("yours")) == yours
+        assert await arun(driver.get("mine")) == mine
 
     with TCPProxy(own_server.host, own_server.port) as proxy, Driving("async") as driving:
         url = f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true"

@@ -18,10 +18,12 @@ from servers import RedisServer
 
 from django_multisession.core.records import SAVED
 from django_multisession.drivers.redis import RedisDriver
+from django_multisession.drivers.redis_address import Place, located, place_of
 from django_multisession.drivers.redis_checks import _check_version
-from django_multisession.drivers.redis_connections import connections
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.testing.driver_fixtures import NOW, make_end, make_record, next_write
+from django_multisession.testing.driver_fixtures import NOW, make_end, make_record
+from django_multisession.testing.stored_records import next_write
+from django_multisession.testing.verbs import DriverVerbs, Run
 from tests.drivers.redis_fixtures import (
     Connect,
     Verb,
@@ -29,10 +31,11 @@ from tests.drivers.redis_fixtures import (
     configure,
     connect,
     own_redis,
+    run,
     within_deadline,
 )
 
-__all__ = ["call", "connect", "own_redis"]
+__all__ = ["call", "connect", "own_redis", "run"]
 
 #: Where nothing listens: port 1 is privileged, and no Redis is there.
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -61,11 +64,50 @@ def test_a_wrong_url_is_told_without_it(url: Any) -> None:
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("options", [{"max_conections": 3}, {"HOST": "secret"}, {"db": 1, "x": 2}])
-def test_an_option_that_redis_py_does_not_take_is_named(options: dict[str, Any]) -> None:
-    with pytest.raises(ImproperlyConfigured, match="unexpected keyword argument") as caught:
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"max_conections": 3}, "the unknown option max_conections: is it max_connections?"),
+        ({"HOST": "secret"}, "the unknown option HOST: is it host?"),
+        ({"db": 1, "x": 2}, "the unknown option x"),
+        ({"redis_connect_func": "secret"}, "the unknown option redis_connect_func"),
+        ({"ssl_ca_certs": "secret"}, "ssl_ca_certs without TLS: is the URL to be rediss://?"),
+        ({"db": "secret"}, "a wrong value of db"),
+        ({"max_connections": -1}, "a wrong value of max_connections"),
+        ({"socket_timeout": 0}, "a wrong value of socket_timeout"),
+        ({"socket_timeout": "secret"}, "a wrong value of socket_timeout"),
+        ({"timeout": ["secret"]}, "a wrong value of timeout"),
+        ({"password": ["secret"]}, "a wrong value of password"),
+        ({"client_name": 3}, "a wrong value of client_name"),
+        ({"socket_keepalive_options": "secret"}, "a wrong value of socket_keepalive_options"),
+    ],
+)
+def test_an_unknown_or_wrong_option_is_named(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
         RedisDriver({"URL": NOWHERE, **options})
-    assert "secret" not in str(caught.value)
+    assert str(caught.value) == (
+        f"MULTISESSION_REDIS must hold options of connections, by redis-py's names (got {told})."
+    )
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"ssl_cert_reqs": "secret"}, "a wrong value of ssl_cert_reqs"),
+        ({"ssl_min_version": "secret"}, "a wrong value of ssl_min_version"),
+        ({"ssl_validate_ocsp": True}, "a wrong value of ssl_validate_ocsp"),
+        ({"ssl_keyfil": "secret"}, "the unknown option ssl_keyfil: is it ssl_keyfile?"),
+    ],
+)
+def test_an_unknown_or_wrong_option_of_tls_is_named(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        RedisDriver({"URL": NOWHERE.replace("redis:", "rediss:"), **options})
+    assert f"(got {told})." in str(caught.value)
+
+
+def place_in(options: dict[str, Any]) -> Place:
+    return place_of(located(options))
 
 
 def test_an_alias_that_is_no_django_redis_cache_is_told(settings: Any) -> None:
@@ -97,22 +139,27 @@ except ImproperlyConfigured as error:
 
 
 @pytest.mark.parametrize(
-    ("url", "async_class"),
+    "url",
     [
-        ("rediss://user:p%40ss@host:7/3?ssl_cert_reqs=none", redis.asyncio.SSLConnection),
-        ("redis://user:p%40ss@host:7/3", redis.asyncio.Connection),
-        ("unix://user:p%40ss@/socket?db=3", redis.asyncio.UnixDomainSocketConnection),
+        "rediss://user:p%40ss@host:7/3?ssl_cert_reqs=none",
+        "redis://user:p%40ss@host:7/3",
+        "unix://user:p%40ss@/socket?db=3",
     ],
 )
-def test_what_the_url_says_reaches_the_async_connections_too(url: str, async_class: type) -> None:
-    found = connections({"URL": url, "client_name": "django"})
-    connection: Any = found.open_async_client().connection_pool.make_connection()
-    assert [connection.__class__] == [async_class]
-    assert (connection.username, connection.password) == ("user", "p@ss")
-    assert (connection.db, connection.client_name) == (3, "django")
+def test_what_the_url_says_reaches_the_connections(url: str) -> None:
+    place = place_in({"URL": url, "client_name": "django"})
+    address = place.address
+    assert address.credentials is not None
+    assert address.credentials() == ("user", "p@ss")
+    assert (address.database, address.client_name) == (3, "django")
+    assert (address.path or f"{address.host}:{address.port}") in {"host:7", "/socket"}
+    assert (address.tls is not None) == url.startswith("rediss")
+    assert "p@ss" not in f"{place!r}"
 
 
-def test_no_client_retries_decodes_or_waits_for_ever(settings: Any) -> None:
+def test_no_option_of_an_alias_makes_a_connection_retry_decode_or_wait_for_ever(
+    settings: Any,
+) -> None:
     options = alias_to(
         settings,
         f"{NOWHERE}?retry_on_timeout=1",
@@ -125,30 +172,23 @@ def test_no_client_retries_decodes_or_waits_for_ever(settings: Any) -> None:
             "encoding": "utf-16",
         },
     )
-    found = connections(options)
-    for client in (found.open_client(), found.open_async_client()):
-        made = client.connection_pool.make_connection()
-        assert made.retry._retries == 0
-        assert not made.retry_on_timeout
-        assert not made.retry_on_error
-        assert made.socket_timeout == made.socket_connect_timeout == 2
-        assert not made.encoder.decode_responses
-        assert made.protocol == 2
-        assert made.health_check_interval == 0
-        assert client.connection_pool.timeout == 2
-        assert client.connection_pool.max_connections == 50
+    place = place_in(options)
+    assert place.address.timeout == place.address.connect_timeout == place.patience == 2
+    assert place.most == 50
 
 
 def test_the_own_options_go_before_those_of_the_alias(settings: Any) -> None:
     alias = alias_to(settings, NOWHERE, CONNECTION_POOL_KWARGS={"max_connections": 7})
-    assert connections(alias).max_connections == 7
-    assert connections({**alias, "max_connections": 90}).max_connections == 90
+    for most in (7, 90):
+        place = place_in(alias if most == 7 else {**alias, "max_connections": most})
+        assert place.most == most
 
 
 def test_two_aliases_of_one_url_keep_their_own_options(settings: Any) -> None:
     for password in ("one", "other"):
-        found = connections(alias_to(settings, NOWHERE, PASSWORD=password))
-        assert found.options["password"] == password
+        place = place_in(alias_to(settings, NOWHERE, PASSWORD=password))
+        assert place.address.credentials is not None
+        assert place.address.credentials() == (password,)
 
 
 def test_a_sharded_cache_is_no_place_for_sessions(settings: Any) -> None:
@@ -167,7 +207,7 @@ def test_an_alias_gives_the_connection_for_writing(
     driver, record = RedisDriver({**options, "PREFIX": f"test-{os.getpid()}:"}), make_record()
     for _ in range(20):
         call(driver.delete, "key", make_end())
-        driver._client.flushdb()
+        configure(newest_redis, "FLUSHDB")
         assert call(driver.add, "key", record)
         assert call(driver.get, "key") == record
     driver.close()
@@ -225,26 +265,27 @@ def through_sentinel(settings: Any, sentinel: Sentinel) -> dict[str, Any]:
 
 
 def test_sentinel_leads_to_the_master(
-    call: Verb, own_redis: RedisServer, sentinel: Sentinel, settings: Any
+    run: Run | None, own_redis: RedisServer, sentinel: Sentinel, settings: Any
 ) -> None:
-    driver, record = RedisDriver(through_sentinel(settings, sentinel)), make_record()
-    assert call(driver.add, "key", record)
+    driver = RedisDriver(through_sentinel(settings, sentinel))
+    verbs, record = DriverVerbs(driver, run), make_record()
+    assert verbs.add("key", record)
     new = next_write(record)
-    assert call(driver.replace, "key", new, record, NOW) == SAVED
-    assert call(driver.get, "key") == new
+    assert verbs.replace("key", new, record, NOW) == SAVED
+    assert verbs.get("key") == new
     with redis.Redis(port=own_redis.port, db=3) as client:
         assert client.keys() == [b"multisession:key"]
-    call(driver.close)
+    verbs.close()
 
 
 def test_without_a_sentinel_that_knows_the_master_redis_is_unavailable(
-    call: Verb, sentinel: Sentinel, settings: Any
+    run: Run | None, sentinel: Sentinel, settings: Any
 ) -> None:
-    driver = RedisDriver(through_sentinel(settings, sentinel))
+    verbs = DriverVerbs(RedisDriver(through_sentinel(settings, sentinel)), run)
     sentinel.stop()
     with pytest.raises(StoreUnavailable, match="MasterNotFoundError"):
-        call(driver.get, "key")
-    call(driver.close)
+        verbs.get("key")
+    verbs.close()
 
 
 def test_a_good_server_has_nothing_to_be_told(redis_server: RedisServer, connect: Connect) -> None:

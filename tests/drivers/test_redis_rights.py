@@ -10,6 +10,7 @@ from typing import Any
 import redis
 from servers import RedisServer
 
+from django_multisession.drivers import base
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.testing.driver_fixtures import make_end, make_record
 from tests.docs.pages import section_of
@@ -25,9 +26,9 @@ def perform_every_verb(driver: Any) -> None:
         for idle_age in (600, None):
             record = make_record(idle_age=idle_age, hard_deadline_at=None)
             key = f"{number}-{idle_age}"
-            assert driver.add(key, record)
-            perform(lambda call, *arguments: call(*arguments), driver, verb, record, key)
-            driver.delete(key, make_end())
+            assert base.run(driver.add(key, record))
+            perform(lambda call, *arguments: base.run(call(*arguments)), driver, verb, record, key)
+            base.run(driver.delete(key, make_end()))
 
 
 def test_a_user_of_redis_needs_the_documented_rights_and_no_others(

@@ -316,7 +316,7 @@ def _of_commit(seen: Seen, who: int, commit: Commit, ghost: Ghost) -> Iterator[s
     yield from _of_others_entries(seen, commit, ghost)
     yield from _of_own_entries(commit, ghost)
     yield from _of_counter(seen, commit, ghost)
-    if commit.base is not None and commit.written.touched_at < commit.base.touched_at:
+    if commit.base is not None and commit.written.touched_ms < commit.base.touched_ms:
         yield "I2 a save moves the last use back"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +17,9 @@ from unittest import mock
 from django.test import override_settings
 from django.utils import timezone
 
+from django_multisession.core import keys, records
+from django_multisession.drivers.base import Ask, Steps
+from django_multisession.drivers.memory import Command
 from django_multisession.engines.memory import SessionStore as MemorySessionStore
 from django_multisession.session.events import OutageWatch
 from django_multisession.session.site import Site
@@ -52,14 +54,8 @@ class Tokens:
         self.made += 1
         return f"{self.prefix}{self.made}"
 
-    def urlsafe(self, _length: int | None = None) -> str:
-        return self._next().ljust(32, "-")
-
-    def hex(self, _length: int | None = None) -> str:
-        return self._next()
-
-    def bytes(self, length: int | None = None) -> bytes:
-        return self._next().encode().ljust(length or 32, b"-")
+    def bytes(self, length: int) -> bytes:
+        return self._next().encode().ljust(length, b"-")
 
 
 clock, tokens = Clock(), Tokens()
@@ -100,15 +96,22 @@ class Lock:
         self.release()
 
 
+class SuspendingServer:
+    """The async end of a server: each command suspends its coroutine and is handed out."""
+
+    async def asend(self, command: Command, /) -> Any:
+        return await Suspension(command)
+
+
 class SuspendingDriver:
-    """The driver that sessions are given: each verb suspends its coroutine and hands the call out."""
+    """The driver that sessions are given: each of its verbs is one command."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("a"):
-            raise AttributeError(f"Only async verbs are searched (got {name}).")
-
-        async def verb(*arguments: Any) -> Any:
-            return await Suspension((name[1:], arguments))
+        def verb(*arguments: Any) -> Steps[Any]:
+            return (yield Ask(self.server, name, Command(name, arguments)))
 
         return verb
 
@@ -116,7 +119,7 @@ class SuspendingDriver:
 class SessionStore(MemorySessionStore):
     """The store class under test."""
 
-    driver = SuspendingDriver()
+    driver = SuspendingDriver(SuspendingServer())
 
     @classmethod
     def get_driver(cls) -> Any:
@@ -132,9 +135,8 @@ def controlled(**settings: Any) -> Iterator[None]:
     """Let the search decide what time it is and which tokens are made; log nothing."""
     replacements = [
         (timezone, "now", clock.now),
-        (secrets, "token_urlsafe", tokens.urlsafe),
-        (secrets, "token_hex", tokens.hex),
-        (secrets, "token_bytes", tokens.bytes),
+        (keys, "urandom", tokens.bytes),
+        (records, "urandom", tokens.bytes),
         (asyncio, "sleep", _no_sleep),
         (asyncio, "Lock", Lock),
         # A save gives up after so many seconds of conflicts; here after `explore.MOST_STEPS`.

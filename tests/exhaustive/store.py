@@ -1,4 +1,4 @@
-"""The store: the project's memory driver as a value, each of its steps remembered.
+"""The store: the project's memory server as a value, each of its steps remembered.
 
 Only this module and `site` know the driver contract and its records.
 """
@@ -9,13 +9,19 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from django_multisession.conf import config
 from django_multisession.core import keys, payloads, signing
-from django_multisession.core.records import Outcome, Record, Tombstone
-from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.core.records import (
+    Outcome,
+    Record,
+    Stored,
+    Tombstone,
+    decode,
+    to_milliseconds,
+)
+from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
 from tests.exhaustive.site import SessionStore, clock
 
 #: Verbs that leave entries, keys and tombstones as they are.
@@ -24,7 +30,8 @@ READS = frozenset({"get", "touch"})
 WRITES = frozenset({"add", "replace", "move", "touch"})
 _COMMITS = frozenset({"add", "replace", "move"})
 
-Call = tuple[str, tuple[Any, ...]]
+#: A driver's verb and its arguments: equal calls of equal records are one.
+Call = Command
 
 
 class Numbers:
@@ -48,7 +55,7 @@ class Content:
 
     key: str
     entries: Mapping[str, Any]
-    touched_at: datetime
+    touched_ms: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,10 +91,10 @@ class Store:
         self._calls, self._answers = calls, answers
         self._states = Numbers()
         self._states.number(frozenset())
-        self._driver = MemoryDriver(server_clock=lambda: clock.seconds)
+        self._server = MemoryServer(DEFAULT_MAX_RECORDS, lambda: clock.seconds)
         self._steps: dict[tuple[int, int, float], tuple[int, int]] = {}
         self._live: dict[tuple[int, float], tuple[Content, ...]] = {}
-        self._entries: dict[tuple[str, Record], dict[str, Any]] = {}
+        self._entries: dict[tuple[str, bytes], dict[str, Any]] = {}
 
     def do(self, state: int, call: int, seconds: float) -> tuple[int, int]:
         """Return the answer's number and the state after *call*."""
@@ -99,10 +106,10 @@ class Store:
 
     def _do(self, state: int, call: Call, seconds: float) -> tuple[int, int]:
         clock.seconds = seconds
-        driver, (verb, arguments) = self._driver, call
-        driver._slots = collections.OrderedDict(self._states.values[state])
-        answer = getattr(driver, verb)(*arguments)
-        kept = ((key, slot) for key, slot in driver._slots.items() if slot.gone_at > seconds)
+        server = self._server
+        server.slots = collections.OrderedDict(self._states.values[state])
+        answer = server.send(call)
+        kept = ((key, slot) for key, slot in server.slots.items() if slot.gone_at > seconds)
         return self._answers.number(answer), self._states.number(frozenset(kept))
 
     def effect(self, call: Call, answer: int, before: int, after: int) -> Effect:
@@ -132,33 +139,38 @@ class Store:
         found = self._live.get((state, seconds))
         if found is None:
             clock.seconds = seconds
-            now = clock.now()
+            now = to_milliseconds(clock.now())
             found = self._live[state, seconds] = tuple(
-                self._content(key, slot.stored)
+                self._content(key, stored)
                 for key, slot in self._states.values[state]
-                if isinstance(slot.stored, Record)
-                and slot.stored.is_live(now)
+                if isinstance(stored := _decoded(slot.raw), Record)
+                and stored.is_live(now)
                 and slot.gone_at > seconds
             )
         return found
 
     def _at(self, state: int, key: str) -> Content | None:
         for place, slot in self._states.values[state]:
-            if place == key and isinstance(slot.stored, Record):
-                return self._content(key, slot.stored)
+            if place == key and isinstance(stored := _decoded(slot.raw), Record):
+                return self._content(key, stored)
         return None
 
     def _content(self, key: str, record: Record) -> Content:
-        entries = self._entries.get((key, record))
+        place = (key, record.raw)
+        entries = self._entries.get(place)
         if entries is None:
-            entries = self._entries[key, record] = _entries(key, record)
-        return Content(key, entries, record.touched_at)
+            entries = self._entries[place] = _entries(key, record)
+        return Content(key, entries, record.touched_ms)
+
+
+@functools.cache
+def _decoded(raw: bytes) -> Stored:
+    return decode(raw)
 
 
 def _entries(key: str, record: Record) -> dict[str, Any]:
-    binding = signing.Binding.of(key, record)
-    body, _is_old = signing.verify(record.payload, binding, config().record_keys)
-    loaded = payloads.deserialize(payloads.decompress(body), SessionStore().serializer())
+    signing.verify(record, key, signing.binding(config().namespace), config().record_keys)
+    loaded = payloads.deserialize(payloads.decompress(record.payload), SessionStore().serializer())
     return {name: value[-1] if isinstance(value, list) else value for name, value in loaded.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
 from django_multisession.exceptions import StoreUnavailable
 from tests.exhaustive import site
 from tests.exhaustive.bounds import tasks
@@ -18,28 +18,22 @@ IRREGULAR_TWINS = {"aset": "__setitem__"}
 
 
 class Recorder:
-    """A driver that notes its calls, sync and async; the answer to call number *until* is lost."""
+    """A server that notes its calls, sync and async; the answer to call number *until* is lost."""
 
     def __init__(self) -> None:
-        self._driver = MemoryDriver(server_clock=lambda: site.clock.seconds)
+        self._server = MemoryServer(DEFAULT_MAX_RECORDS, lambda: site.clock.seconds)
         self.until: int | None = None
-        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.calls: list[Command] = []
 
-    def call(self, verb: str, arguments: tuple[Any, ...]) -> Any:
-        self.calls.append((verb, arguments))
-        answer = getattr(self._driver, verb)(*arguments)
+    def send(self, command: Command, /) -> Any:
+        self.calls.append(command)
+        answer = self._server.send(command)
         if len(self.calls) == self.until:
             raise StoreUnavailable("No answer.")
         return answer
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("add", "get", "replace", "move", "touch", "delete"):
-            return lambda *arguments: self.call(name, arguments)
-
-        async def verb(*arguments: Any) -> Any:
-            return self.call(name[1:], arguments)
-
-        return verb
+    async def asend(self, command: Command, /) -> Any:
+        return self.send(command)
 
 
 class SyncStore:
@@ -79,7 +73,7 @@ def history(
 ) -> tuple[Any, ...]:
     """Return the calls, the results and the response of a request."""
     recorder = Recorder()
-    monkeypatch.setattr(site.SessionStore, "driver", recorder)
+    monkeypatch.setattr(site.SessionStore, "driver", site.SuspendingDriver(recorder))
     site.let_run("S", 0, 0.0)
     first = site.SessionStore()
     first.update(START_ENTRIES | {USER: "1", MARK: "0"})

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from django_multisession.core.records import Answer, Outcome
+from django_multisession.drivers.base import Steps
+from django_multisession.drivers.redis import RedisDriver
 from django_multisession.store import DriverSessionStore
 
 ORDERS = "FAULTS_ORDERS"
@@ -129,14 +131,20 @@ def _numbers(orders: Orders) -> Iterator[int]:
         yield number
 
 
-def _exit_amid_the_next_command() -> None:
-    send = socket.socket.sendall
+def _exit_amid_the_next_command(driver: Any) -> None:
+    def exiting(send: Any) -> Any:
+        def send_and_exit(*arguments: Any) -> None:
+            send(*arguments)
+            os._exit(1)
 
-    def send_and_exit(self: socket.socket, *arguments: Any) -> None:
-        send(self, *arguments)
-        os._exit(1)
+        return send_and_exit
 
-    setattr(socket.socket, "sendall", send_and_exit)  # noqa: B010  (mypy takes it for a mistake)
+    if isinstance(driver, RedisDriver):
+        # A line holds its socket's method from its beginning on.
+        (line,) = driver.server._lines._free
+        line._send = exiting(line._send)
+    else:
+        setattr(socket.socket, "sendall", exiting(socket.socket.sendall))  # noqa: B010  (mypy takes it for a mistake)
 
 
 def _follow(orders: Orders) -> None:
@@ -149,7 +157,7 @@ def _follow(orders: Orders) -> None:
         session[f"{orders.name}-{number}"] = number
         if number == orders.exits_in:
             session.get("it is loaded")
-            _exit_amid_the_next_command()
+            _exit_amid_the_next_command(store.get_driver())
         session.save()
 
     async def asave(number: int) -> None:
@@ -167,18 +175,15 @@ def _follow(orders: Orders) -> None:
 
 
 def _tell_conflicts(driver: Any) -> None:
-    replace, areplace = driver.replace, driver.areplace
+    replace = driver.replace
 
-    def told(answer: Answer) -> Answer:
+    def replace_and_tell(*arguments: Any) -> Steps[Answer]:
+        answer: Answer = yield from replace(*arguments)
         if answer.outcome is Outcome.CONFLICT:
             print(CONFLICT, flush=True)  # noqa: T201  (as above)
         return answer
 
-    async def areplace_and_tell(*arguments: Any) -> Answer:
-        return told(await areplace(*arguments))
-
-    driver.replace = lambda *arguments: told(replace(*arguments))
-    driver.areplace = areplace_and_tell
+    driver.replace = replace_and_tell
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ import pytest
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.core.records import SAVED, Record, Stored, Tombstone
-from django_multisession.drivers import mongodb_documents
+from django_multisession.drivers import base, mongodb_documents
 from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import left_by, make_end, next_write
-from tests.drivers.mongodb_driving import NOW, Looking, record
+from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.testing.stored_records import next_write
+from tests.drivers.mongodb_driving import NOW, record
 from tests.drivers.test_mongodb_outage import collect_what_pymongo_left
 from tests.faults.mongodb_election import STRIKES, Admin, endure, primary_of
 from tests.faults.mongodb_site import DATABASE, only_reads, site
@@ -122,23 +123,23 @@ def test_a_write_that_an_election_interrupts_is_made_once(
     every = [write for prefix in ("sync", "async") for write in writes(prefix, first)]
     for write in every:
         if write.verb != "add":
-            driver.add(write.key, first)
+            base.run(driver.add(write.key, first))
     loop_began = threading.Event()
 
     async def ask_all() -> list[Any]:
-        await driver.aget("warm-up")
+        await base.arun(driver.get("warm-up"))
         loop_began.set()
-        asking = (getattr(driver, f"a{write.verb}")(*write.arguments) for write in every[4:])
+        asking = (base.arun(getattr(driver, write.verb)(*write.arguments)) for write in every[4:])
         return await asyncio.gather(*asking)
 
     with ExitStack() as stack, ThreadPoolExecutor(5) as threads:
-        looking = stack.enter_context(Looking(servers.url, driver))
         at_primary = stack.enter_context(Admin(primary.url, tz_aware=True))
         for member in others:
             member.pause()
             stack.callback(member.resume)
         own: list[Future[Any]] = [
-            threads.submit(getattr(driver, write.verb), *write.arguments) for write in every[:4]
+            threads.submit(base.run, getattr(driver, write.verb)(*write.arguments))
+            for write in every[:4]
         ]
         in_loop = threads.submit(asyncio.run, ask_all())
         assert loop_began.wait(WITHIN)
@@ -155,10 +156,11 @@ def test_a_write_that_an_election_interrupts_is_made_once(
         assert answers == [write.answer for write in every]
         servers.start()
         for write in every:
-            assert write.is_made(driver.get(write.key))
-            revisions = looking.document(f"{write.key}-new") or looking.document(write.key) or {}
+            assert write.is_made(base.run(driver.get(write.key)))
+            kept = base.run(driver.get(f"{write.key}-new")) or base.run(driver.get(write.key))
             if write.verb != "delete":
-                assert len(revisions["revisions"]) == (1 if write.verb == "add" else 2)
+                assert isinstance(kept, Record)
+                assert len(kept.revisions) == (1 if write.verb == "add" else 2)
         driver.close()
 
 
@@ -181,7 +183,8 @@ def test_a_secondary_asked_by_its_own_address_serves_only_the_pages_that_read(
 
 
 def _is_made(collection: Any, write: Write) -> bool:
-    return write.is_made(mongodb_documents.read(write.key, collection.find_one({"_id": write.key})))
+    raw = mongodb_documents.bytes_of(collection.find_one({"_id": write.key}))
+    return write.is_made(base.read(write.key, raw))
 
 
 def _wait_until(is_so: Callable[[], bool]) -> None:

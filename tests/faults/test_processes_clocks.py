@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from django_multisession.core.records import EXPIRY_SLACK, Record
+from django_multisession.drivers import base
 from django_multisession.testing.engine_fixtures import storage_key
 from tests.engine_fixtures import Engine
 
@@ -46,7 +47,7 @@ class Processes:
         return lives
 
     def record(self, session_key: str) -> Record:
-        stored = self._engine.driver.get(storage_key(session_key))
+        stored = base.run(self._engine.driver.get(storage_key(session_key)))
         assert isinstance(stored, Record)
         return stored
 

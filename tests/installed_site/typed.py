@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import assert_type
 
 from django_multisession.core.records import Answer, Record, Tombstone
-from django_multisession.drivers.base import Driver
+from django_multisession.drivers.base import Driver, Steps, arun, run
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
 
 
-def renew(driver: Driver, record: Record) -> Answer:
-    return driver.replace("key", record, base=record, now=datetime.now(UTC))
+def renew(driver: Driver, record: Record, base: Record) -> Answer:
+    return run(driver.replace("key", record, base, 1_800_000_000_000))
 
 
 def end(driver: MemoryDriver, left: Tombstone) -> None:
-    assert_type(driver.delete("key", left), bool | Tombstone)
+    assert_type(driver.delete("key", left), Steps[bool | Tombstone])
+
+
+async def find(driver: Driver) -> None:
+    assert_type(await arun(driver.get("key")), Record | Tombstone | None)
 
 
 assert_type(SessionStore.get_driver(), Driver)

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 
@@ -19,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning"),
 ]
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = 1_767_268_800_000
 #: Seconds that a child may take for what takes it microseconds.
 PATIENCE = 5
 

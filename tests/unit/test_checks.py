@@ -35,6 +35,7 @@ IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E012": {"SESSION_COOKIE_AGE": 0},
     "multisession.E027": {"MULTISESSION_ON_INTERRUPTED": "x"},
     "multisession.E028": {"MULTISESSION_RESOLVERS": {"cart": "x"}},
+    "multisession.E035": {"MULTISESSION_NAMESPACE": 7},
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from django_multisession.drivers.redis_connections import connections
+from django_multisession.drivers.redis_address import located
 from django_multisession.setting_reader import EXAMPLES
 from tests.unit.checked_site import found, right_site
 
@@ -131,7 +131,7 @@ def test_an_alias_of_a_cache_that_there_is_none_of_is_told(settings: Settings) -
     # Of the driver: in `check`, Django raises at it before us.
     settings.CACHES = {"default": {"BACKEND": "django_redis.RedisCache"}}
     with pytest.raises(ImproperlyConfigured) as caught:
-        connections({"ALIAS": "default"})
+        located({"ALIAS": "default"})
     finding = f"its BACKEND is 'django_redis.RedisCache' and must be {DJANGO_REDIS!r}"
     assert str(caught.value) == f"{ALIAS_EXPECTED} (got 'default': {finding})."
 

@@ -80,7 +80,7 @@ def test_another_run_says_whether_it_is_complete(is_complete: bool) -> None:
             True,
             (
                 "Removed 200,000 expired sessions in 200 batches, 7.2 s. "
-                "The session store removes them by itself; it had not come to these yet."
+                "The session store removes them by itself."
             ),
         ),
         (Tally(is_complete=True), False, "There are no expired sessions to remove."),

@@ -175,6 +175,8 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
         ("MULTISESSION_ON_INTERRUPTED", None, "E027", '"error" or "ignore"'),
         ("MULTISESSION_ON_INTERRUPTED", False, "E027", '"error" or "ignore"'),
         ("MULTISESSION_ON_INTERRUPTED", {"ignore"}, "E027", '"error" or "ignore"'),
+        ("MULTISESSION_NAMESPACE", None, "E035", "a string"),
+        ("MULTISESSION_NAMESPACE", b"shop", "E035", "a string"),
         ("MULTISESSION_RESOLVERS", None, "E028", "a dict of names and dotted paths"),
         ("MULTISESSION_RESOLVERS", ["cart"], "E028", "a dict of names and dotted paths"),
         ("MULTISESSION_RESOLVERS", {"cart": len}, "E028", "a dict of names and dotted paths"),
@@ -382,7 +384,7 @@ def test_no_repr_holds_a_password_or_a_key(settings: Settings) -> None:
     settings.MULTISESSION_MONGODB = {"URI": "mongodb://localhost", "password": PASSWORD}
     config = conf.config()
     assert PASSWORD not in f"{config!r} {config}"
-    for key in (*config.signing_keys, *config.record_keys):
+    for key in (*config.signing_keys, *config.record_keys.values()):
         assert repr(key) not in repr(config)
 
 
@@ -429,7 +431,7 @@ def test_what_the_checks_judge_has_defaults_for_what_is_wrong_and_no_keys() -> N
     assert config.max_size == conf.DEFAULT_MAX_SIZE
     assert config.on_interrupted == "error"
     assert config.resolvers == {}
-    assert config.signing_keys == config.record_keys == ()
+    assert (config.signing_keys, dict(config.record_keys)) == ((), {})
 
 
 def test_what_the_settings_say_is_read_once() -> None:
@@ -457,7 +459,8 @@ def test_the_keys_come_from_the_secret_key_and_then_its_fallbacks() -> None:
         config = conf.config()
     secrets = (b"now", b"before", b"long before")
     assert config.signing_keys == tuple(map(keys.derive, secrets))
-    assert config.record_keys == tuple(map(signing.derive, secrets))
+    assert config.record_keys == signing.by_id(tuple(map(signing.derive, secrets)))
+    assert list(config.record_keys.values()) == list(map(signing.derive, secrets))
 
 
 def test_a_secret_key_may_be_bytes() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -13,9 +14,18 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from django_multisession import conf
 from django_multisession.core import keys, payloads, signing
+from django_multisession.core.records import Facts
+from django_multisession.core.secret import SecretBytes
 from django_multisession.engines import memory
 from django_multisession.engines._drivers import close_drivers, driver_of
-from django_multisession.exceptions import EntryNotSerializable, SessionTooLarge
+from django_multisession.exceptions import (
+    BadPayload,
+    EntryNotSerializable,
+    SessionTooLarge,
+    StoreUnavailable,
+)
+from django_multisession.store import DriverSessionStore
+from django_multisession.testing.engine_faults import FaultyDriver
 from tests.unit.frames import caught, mail, shown
 
 if TYPE_CHECKING:
@@ -87,7 +97,7 @@ def test_a_wrong_setting_shows_no_secret_key(secret_settings: Settings, name: st
 
 def test_derived_keys_do_not_show_themselves(secret_settings: Settings) -> None:
     config = conf.config()
-    derived: tuple[Any, ...] = (*config.signing_keys, *config.record_keys)
+    derived: tuple[Any, ...] = (*config.signing_keys, *config.record_keys.values())
     for key in derived:
         plain = bytes(bytearray(key))
         for text in (repr(key), str(key), f"{key}", f"{key!s}", repr([key]), repr({"key": key})):
@@ -231,7 +241,7 @@ class Hostile(str):
 
     __slots__ = ()
 
-    def __getitem__(self, _index: Any) -> str:
+    def encode(self, *_arguments: Any) -> bytes:
         raise ZeroDivisionError
 
 
@@ -241,8 +251,55 @@ def test_an_error_while_a_key_is_verified_shows_no_signing_key(secret_settings: 
     assert_hidden(error, *(repr(bytes(bytearray(key)))[2:-1] for key in signing_keys))
 
 
-def test_an_error_while_a_payload_is_signed_shows_no_key(secret_settings: Settings) -> None:
+FACTS = Facts(created_ms=0, began_ms=0, touched_ms=0, idle_ms=0, deadline_ms=0)
+
+
+def test_an_error_while_a_record_is_signed_shows_no_key_and_no_payload(
+    secret_settings: Settings,
+) -> None:
     record_keys = conf.config().record_keys
     binding: Any = None
-    error = caught(lambda: signing.sign(b"body", binding, record_keys), AttributeError)
-    assert_hidden(error, *(repr(bytes(bytearray(key)))[2:-1] for key in record_keys))
+    payload = SecretBytes(PRECIOUS.encode())
+    error = caught(lambda: signing.sign(FACTS, payload, "x" * 32, binding, record_keys), TypeError)
+    keys_shown = (repr(bytes(bytearray(key)))[2:-1] for key in record_keys.values())
+    assert_hidden(error, PRECIOUS, *keys_shown)
+
+
+def test_a_record_that_does_not_open_shows_no_key_and_no_payload(
+    secret_settings: Settings,
+) -> None:
+    record_keys = conf.config().record_keys
+    record = signing.sign(FACTS, PRECIOUS.encode(), "x" * 32, b"0:", record_keys)
+    for binding, wrong, kind in (
+        (b"1:x", record_keys, BadPayload),
+        (b"0:", {}, StoreUnavailable),
+    ):
+        call = functools.partial(signing.verify, record, "x" * 32, binding, wrong)
+        keys_shown = (repr(bytes(bytearray(key)))[2:-1] for key in record_keys.values())
+        assert_hidden(caught(call, kind), PRECIOUS, *keys_shown)
+
+
+@pytest.mark.parametrize("kind", [StoreUnavailable, ZeroDivisionError])
+def test_an_error_of_the_server_shows_neither_entries_nor_session_key(
+    kind: type[Exception],
+) -> None:
+    faulty = FaultyDriver(memory.SessionStore.get_driver())
+    members = {"get_driver": classmethod(lambda _cls: faulty)}
+    store = cast("type[DriverSessionStore]", type("SessionStore", (DriverSessionStore,), members))
+    session = store()
+    session["card"] = PRECIOUS
+    session.save()
+    key = session.session_key
+    assert key is not None
+
+    def write() -> None:
+        session["more"] = 1
+        session.save()
+
+    for verb, act in (
+        ("write", write),
+        ("get", lambda: store(key).get("card")),
+        ("delete", lambda: store(key).flush()),
+    ):
+        faulty.lose_answer(verb, kind())
+        assert_hidden(caught(act, kind), PRECIOUS, key, key[:22], key[22:])

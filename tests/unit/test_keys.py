@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_multisession.core import keys
+from django_multisession.core.secret import MacKey
 
 CURRENT, FALLBACK, OTHERS = (keys.derive(secret) for secret in (b"now", b"before", b"elsewhere"))
 
@@ -89,10 +90,10 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
-def tag_of(random_part: str, secret: bytes) -> str:
+def tag_of(random_part: str, secret: bytes, namespace: bytes = b"") -> str:
     """Return the tag as the module's docstring says it is made."""
     signing_key = hmac.new(secret, b"django_multisession.session_key.1", hashlib.sha256).digest()
-    digest = hmac.new(signing_key, random_part.encode(), hashlib.sha256).digest()
+    digest = hmac.new(signing_key, random_part.encode() + namespace, hashlib.sha256).digest()
     return base64.b64encode(digest, altchars=b"-_").decode()[:18]
 
 
@@ -131,18 +132,19 @@ def test_the_key_depends_on_random_part_and_secret_alone(random_part: str, secre
     assert verified.session_key == session_key
 
 
-def test_the_storage_key_is_the_sha256_of_the_random_part_in_hex() -> None:
+def test_the_storage_key_is_128_bits_of_the_sha256_of_the_random_part_in_hex() -> None:
     made = keys.make([CURRENT])
-    assert made.storage_key == hashlib.sha256(made.session_key[:22].encode()).hexdigest()
+    digest = hashlib.sha256(made.session_key[:22].encode()).hexdigest()
+    assert made.storage_key == digest[:32]
+    # A record's signature relies on it: no two of them differ in length.
+    assert len(made.storage_key) == keys.STORAGE_KEY_LENGTH == 32
 
 
 def test_keys_made_by_earlier_releases_verify() -> None:
     # Pinned: another derivation would end every session of every site that upgrades.
     verified = keys.verify("abcdefghijklmnopqrstuv3p0TeD-j-F2jfG9gXl", [keys.derive(b"secret")])
     assert verified is not None
-    assert verified.storage_key == (
-        "f69f9b70d1c9a5442258ca76f8b0a7a45fcb4e31c36141b6357ec591328b0624"
-    )
+    assert verified.storage_key == "f69f9b70d1c9a5442258ca76f8b0a7a4"
 
 
 def test_a_key_of_a_fallback_is_signed_again_and_stays_where_it_is_stored() -> None:
@@ -185,7 +187,42 @@ def test_no_signing_key_verifies_nothing() -> None:
 
 def test_the_secret_itself_signs_no_keys() -> None:
     assert keys.derive(b"now") != b"now"
-    assert keys.verify(keys.make([b"now"]).session_key, [CURRENT]) is None
+    assert keys.verify(keys.make([MacKey(b"now")]).session_key, [CURRENT]) is None
+
+
+# Namespaces
+
+
+@given(namespace=st.binary(max_size=20))
+def test_the_tag_covers_the_namespace(namespace: bytes) -> None:
+    made = keys.make([CURRENT], namespace)
+    assert made.session_key[22:] == tag_of(made.session_key[:22], b"now", namespace)
+    assert keys.verify(made.session_key, [CURRENT], namespace) == made
+
+
+@given(one=st.binary(max_size=20), other=st.binary(max_size=20))
+def test_a_key_of_another_namespace_is_refused(one: bytes, other: bytes) -> None:
+    found = keys.verify(keys.make([CURRENT], one).session_key, [CURRENT], other)
+    assert (found is not None) is (one == other)
+
+
+def test_a_key_that_is_signed_again_stays_in_its_namespace() -> None:
+    old = keys.make([FALLBACK], b"shop")
+    verified = keys.verify(old.session_key, [CURRENT, FALLBACK], b"shop")
+    assert verified is not None
+    assert verified.by_fallback is True
+    assert verified.storage_key == old.storage_key
+    assert keys.verify(verified.session_key, [CURRENT], b"shop") is not None
+    assert keys.verify(verified.session_key, [CURRENT]) is None
+    assert keys.verify(old.session_key, [CURRENT, FALLBACK]) is None
+
+
+# Refused
+
+
+@pytest.mark.parametrize("session_key", [None, 12345, b"x" * 40, ["x"] * 40, 1.5, object()])
+def test_what_is_no_text_is_refused_without_an_error(session_key: object) -> None:
+    assert keys.verify(session_key, [CURRENT]) is None
 
 
 @pytest.mark.parametrize("at", range(40))
@@ -230,6 +267,8 @@ def test_of_100_000_fuzzed_keys_none_is_accepted() -> None:
 def test_no_repr_shows_the_key() -> None:
     made = keys.make([CURRENT])
     resigned = keys.verify(made.session_key, [FALLBACK, CURRENT])
+    # A tuple is walked through by error reporters, whatever its own repr shows.
+    assert not isinstance(made, tuple)
     for shown in (repr(made), str(made), f"{made}", repr([resigned])):
         assert made.session_key not in shown
         assert made.session_key[:22] not in shown

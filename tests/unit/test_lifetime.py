@@ -1,16 +1,36 @@
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_multisession.core.lifetime import Custom, Life, Policy, is_touch_due, life
-from django_multisession.core.records import Record
+from django_multisession.core.lifetime import (
+    Custom,
+    Life,
+    Policy,
+    is_touch_due,
+    life,
+    planned_end,
+    touch_due_ms,
+)
+from django_multisession.core.records import (
+    BEGINNING_MS,
+    END_MS,
+    NEVER,
+    Facts,
+    Record,
+    assemble,
+    encode_signed,
+    to_datetime,
+    to_milliseconds,
+)
 from django_multisession.session.custom_expiry import custom_expiry
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
+BEGAN_MS = to_milliseconds(BEGAN)
 IDLE, ABSOLUTE, ANONYMOUS = timedelta(hours=2), timedelta(days=30), timedelta(minutes=10)
 IDLE_AGE = 7200
 HARD = BEGAN + ABSOLUTE
@@ -31,21 +51,25 @@ policies = st.builds(
     anonymous_timeout=_timeouts,
     touch_interval=_timeouts,
 )
-_moments = st.integers(0, 4 * 10**12).map(
-    lambda milliseconds: datetime(1970, 1, 1, tzinfo=UTC) + milliseconds * MILLISECOND
-)
-customs = st.none() | st.integers(-(10**9), 10**9) | _moments
+moments_ms = st.integers(0, 4 * 10**12)
+customs = st.none() | st.integers(-(10**9), 10**9) | moments_ms.map(to_datetime)
 
 
-def a_record(idle_age: int | None, hard_deadline_at: datetime | None = None) -> Record:
-    return Record(
-        payload=b"",
-        revisions=("a",),
-        created_at=BEGAN,
-        began_at=BEGAN,
-        touched_at=BEGAN,
-        idle_age=idle_age,
-        hard_deadline_at=hard_deadline_at,
+def a_record(idle_ms: int, deadline_ms: int = NEVER) -> Record:
+    facts = Facts(
+        created_ms=BEGAN_MS,
+        began_ms=BEGAN_MS,
+        touched_ms=BEGAN_MS,
+        idle_ms=idle_ms,
+        deadline_ms=deadline_ms,
+    )
+    return assemble(facts, bytes(32), encode_signed(facts, b"", b"key1"))
+
+
+def of_life(idle_age: int | None, hard_deadline_at: datetime | None) -> Life:
+    return Life(
+        NEVER if idle_age is None else idle_age * 1000,
+        NEVER if hard_deadline_at is None else to_milliseconds(hard_deadline_at),
     )
 
 
@@ -85,8 +109,8 @@ def a_record(idle_age: int | None, hard_deadline_at: datetime | None = None) -> 
 def test_set_expiry_means_what_the_table_says(
     policy: Policy, custom: Custom, idle_age: int | None, hard_deadline_at: datetime | None
 ) -> None:
-    expected = Life(idle_age=idle_age, hard_deadline_at=hard_deadline_at)
-    assert life(policy, custom, began_at=BEGAN, is_anonymous=False) == expected
+    expected = of_life(idle_age, hard_deadline_at)
+    assert life(policy, custom, began_ms=BEGAN_MS, is_anonymous=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -111,13 +135,13 @@ def test_the_anonymous_timeout_is_the_idle_timeout_of_sessions_without_a_user(
         absolute_is_configured=False,
         anonymous_timeout=ANONYMOUS,
     )
-    found = life(policy, custom, began_at=BEGAN, is_anonymous=is_anonymous)
-    assert found.idle_age == idle_age
+    found = life(policy, custom, began_ms=BEGAN_MS, is_anonymous=is_anonymous)
+    assert found.idle_ms == of_life(idle_age, None).idle_ms
 
 
 def test_without_an_anonymous_timeout_all_sessions_live_alike() -> None:
     anonymous, of_user = (
-        life(DEFAULT, None, began_at=BEGAN, is_anonymous=is_anonymous)
+        life(DEFAULT, None, began_ms=BEGAN_MS, is_anonymous=is_anonymous)
         for is_anonymous in (True, False)
     )
     assert anonymous == of_user
@@ -127,25 +151,22 @@ def test_a_part_of_a_second_does_not_lengthen_an_idle_timeout() -> None:
     policy = Policy(
         idle_timeout=timedelta(seconds=1.9), absolute_timeout=None, absolute_is_configured=False
     )
-    assert life(policy, None, began_at=BEGAN, is_anonymous=False).idle_age == 1
+    assert life(policy, None, began_ms=BEGAN_MS, is_anonymous=False).idle_ms == 1000
 
 
 def test_an_absolute_timeout_past_the_end_of_the_calendar_is_never() -> None:
     policy = Policy(idle_timeout=IDLE, absolute_timeout=timedelta.max, absolute_is_configured=True)
-    assert life(policy, None, began_at=BEGAN, is_anonymous=False).hard_deadline_at is None
+    assert life(policy, None, began_ms=BEGAN_MS, is_anonymous=False).deadline_ms == NEVER
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-3))])
-def test_a_date_is_kept_in_utc_and_whole_milliseconds_as_every_time_of_a_record_is(
+def test_a_date_is_kept_in_whole_milliseconds_as_every_time_of_a_record_is(
     zone: timezone,
 ) -> None:
     # Or what a save wrote is not what the next request compares with, and it writes again.
     custom = (SOON + timedelta(microseconds=1234)).astimezone(zone)
-    planned = life(DEFAULT, custom, began_at=BEGAN, is_anonymous=False)
-    found = planned.as_stored().hard_deadline_at
-    assert found is not None
-    assert found == SOON + MILLISECOND
-    assert found.tzinfo is UTC
+    planned = life(DEFAULT, custom, began_ms=BEGAN_MS, is_anonymous=False)
+    assert planned.deadline_ms == to_milliseconds(SOON) + 1
 
 
 @pytest.mark.parametrize(
@@ -158,9 +179,11 @@ def test_a_date_is_kept_in_utc_and_whole_milliseconds_as_every_time_of_a_record_
 def test_a_date_outside_the_calendar_of_utc_is_never_or_over(
     custom: datetime, is_over: bool
 ) -> None:
-    planned = life(DEFAULT, custom, began_at=BEGAN, is_anonymous=False).as_stored()
-    ends_at = planned.ends_at(BEGAN)
-    assert (ends_at is not None and ends_at <= BEGAN) is is_over
+    planned = life(DEFAULT, custom, began_ms=BEGAN_MS, is_anonymous=False)
+    assert planned.deadline_ms == (BEGINNING_MS if is_over else NEVER)
+    assert planned.ends_ms(BEGAN_MS) == planned.deadline_ms
+    ends_at = planned_end(planned, custom, used_at=BEGAN, began_at=BEGAN)
+    assert ends_at == (custom if is_over else None)
 
 
 @pytest.mark.parametrize("age", [float("inf"), float("-inf"), float("nan")])
@@ -169,76 +192,112 @@ def test_an_age_that_is_no_number_of_seconds_raises_nothing(age: float) -> None:
     assert isinstance(custom_expiry(age), int | None)
 
 
-@given(
-    policy=policies, custom=customs, began_at=_moments, used_at=_moments, is_anonymous=st.booleans()
+some_life = given(
+    policy=policies,
+    custom=customs,
+    began_ms=moments_ms,
+    used_ms=moments_ms,
+    is_anonymous=st.booleans(),
 )
+
+
+@some_life
 def test_a_session_never_ends_later_than_its_hard_deadline(
-    policy: Policy, custom: Custom, began_at: datetime, used_at: datetime, is_anonymous: bool
+    policy: Policy, custom: Custom, began_ms: int, used_ms: int, is_anonymous: bool
 ) -> None:
-    found = life(policy, custom, began_at=began_at, is_anonymous=is_anonymous)
-    ends_at = found.ends_at(used_at)
-    if found.hard_deadline_at is not None:
-        assert ends_at is not None
-        assert ends_at <= found.hard_deadline_at
+    found = life(policy, custom, began_ms=began_ms, is_anonymous=is_anonymous)
+    assert found.ends_ms(used_ms) <= found.deadline_ms
 
 
-@given(
-    policy=policies, custom=customs, began_at=_moments, used_at=_moments, is_anonymous=st.booleans()
-)
+@some_life
 def test_nothing_outlives_a_configured_absolute_timeout(
-    policy: Policy, custom: Custom, began_at: datetime, used_at: datetime, is_anonymous: bool
+    policy: Policy, custom: Custom, began_ms: int, used_ms: int, is_anonymous: bool
 ) -> None:
     if policy.absolute_timeout is not None and policy.absolute_is_configured:
-        found = life(policy, custom, began_at=began_at, is_anonymous=is_anonymous)
-        ends_at = found.ends_at(used_at)
-        assert ends_at is not None
-        assert ends_at <= began_at + policy.absolute_timeout
+        found = life(policy, custom, began_ms=began_ms, is_anonymous=is_anonymous)
+        assert found.ends_ms(used_ms) <= began_ms + policy.absolute_timeout // MILLISECOND
 
 
-@given(
-    policy=policies, custom=customs, began_at=_moments, used_at=_moments, is_anonymous=st.booleans()
-)
+@some_life
 def test_a_later_use_never_shortens_a_session(
-    policy: Policy, custom: Custom, began_at: datetime, used_at: datetime, is_anonymous: bool
+    policy: Policy, custom: Custom, began_ms: int, used_ms: int, is_anonymous: bool
 ) -> None:
-    found = life(policy, custom, began_at=began_at, is_anonymous=is_anonymous)
-    before, after = found.ends_at(used_at), found.ends_at(used_at + timedelta(minutes=1))
-    assert (before is None) is (after is None)
-    assert before is None or after is None or before <= after
+    found = life(policy, custom, began_ms=began_ms, is_anonymous=is_anonymous)
+    assert found.ends_ms(used_ms) <= found.ends_ms(used_ms + 60_000)
 
 
-@given(policy=policies, custom=customs, began_at=_moments)
+@given(policy=policies, custom=customs, began_ms=moments_ms)
 def test_a_record_lives_as_long_as_the_life_it_was_stored_with(
-    policy: Policy, custom: Custom, began_at: datetime
+    policy: Policy, custom: Custom, began_ms: int
 ) -> None:
-    found = life(policy, custom, began_at=began_at, is_anonymous=False)
-    record = a_record(found.idle_age, found.hard_deadline_at)
-    assert Life.of(record) == found
-    assert record.expires_at == found.ends_at(record.touched_at)
+    found = life(policy, custom, began_ms=began_ms, is_anonymous=False)
+    record = a_record(*found)
+    assert (record.idle_ms, record.deadline_ms) == found
+    assert record.ends_ms == found.ends_ms(record.touched_ms)
+
+
+# What a session that isn't stored yet says of its end
+
+
+@some_life
+def test_an_end_is_planned_as_it_is_stored(
+    policy: Policy, custom: Custom, began_ms: int, used_ms: int, is_anonymous: bool
+) -> None:
+    planned = life(policy, custom, began_ms=began_ms, is_anonymous=is_anonymous)
+    moments = {"used_at": to_datetime(used_ms), "began_at": to_datetime(began_ms)}
+    ends_at, ends_ms = planned_end(planned, custom, **moments), planned.ends_ms(used_ms)
+    assert ends_ms == (NEVER if ends_at is None else to_milliseconds(ends_at))
+
+
+def test_a_planned_end_keeps_the_microseconds_that_a_record_has_not() -> None:
+    # Django's own tests compare get_expiry_date() with what they gave.
+    odd = timedelta(microseconds=1234)
+    began = used = BEGAN + odd
+
+    def end(policy: Policy, custom: Custom) -> datetime | None:
+        planned = life(policy, custom, began_ms=BEGAN_MS + 1, is_anonymous=False)
+        return planned_end(planned, custom, used_at=used, began_at=began)
+
+    assert end(DEFAULT, None) == BEGAN + odd + IDLE
+    assert end(DEFAULT, 300) == BEGAN + odd + timedelta(seconds=300)
+    assert end(DEFAULT, SOON + odd) == SOON + odd
+    assert end(CONFIGURED, LATE + odd) == HARD + odd
+    assert end(OFF, None) is None
+
+
+@pytest.mark.parametrize("age", [10**12, 10**14, 10**20])
+def test_an_end_past_the_calendar_is_planned_as_never(age: int) -> None:
+    planned = life(DEFAULT, age, began_ms=BEGAN_MS, is_anonymous=False)
+    assert planned_end(planned, age, used_at=BEGAN, began_at=BEGAN) is None
+    over = life(DEFAULT, -age, began_ms=BEGAN_MS, is_anonymous=False)
+    ends_at = planned_end(over, -age, used_at=BEGAN, began_at=BEGAN)
+    assert ends_at is not None
+    assert ends_at < BEGAN
+
+
+# Ages
 
 
 @pytest.mark.parametrize("age", [10**12, 10**14, 10**20])
 def test_an_age_past_the_end_of_the_calendar_is_never(age: int) -> None:
-    found = life(DEFAULT, age, began_at=BEGAN, is_anonymous=False)
-    assert found.ends_at(BEGAN) is None
+    found = life(DEFAULT, age, began_ms=BEGAN_MS, is_anonymous=False)
+    assert found.ends_ms(BEGAN_MS) == NEVER
 
 
 @pytest.mark.parametrize("age", [-1, -300, -(10**12), -(10**14), -(10**20)])
 def test_a_negative_age_has_ended_immediately(age: int) -> None:
-    ends_at = life(DEFAULT, age, began_at=BEGAN, is_anonymous=False).ends_at(BEGAN)
-    assert ends_at is not None
-    assert ends_at < BEGAN
+    found = life(DEFAULT, age, began_ms=BEGAN_MS, is_anonymous=False)
+    assert found.ends_ms(BEGAN_MS) < BEGAN_MS
 
 
 @pytest.mark.parametrize(
     "age", [10**12, 10**14, 10**20, -(10**12), -(10**14), -(10**20)], ids="{:.0e}".format
 )
 def test_every_age_fits_a_server_and_answers_whether_a_touch_is_due(age: int) -> None:
-    found = life(DEFAULT, age, began_at=BEGAN, is_anonymous=False)
+    found = life(DEFAULT, age, began_ms=BEGAN_MS, is_anonymous=False)
     # BSON holds no longer integer, and Lua no longer exact one.
-    assert found.idle_age is None or abs(found.idle_age) < 2**53
-    record = a_record(found.idle_age, found.hard_deadline_at)
-    assert is_touch_due(DEFAULT, record, BEGAN) is (age < 0)
+    assert abs(found.idle_ms) < 2**53
+    assert is_touch_due(DEFAULT, a_record(*found), BEGAN_MS) is (age < 0)
 
 
 # Touches
@@ -264,7 +323,7 @@ def test_every_age_fits_a_server_and_answers_whether_a_touch_is_due(age: int) ->
     ],
 )
 def test_a_touch_is_due_from_its_interval_on(
-    idle_age: int | None, touch_interval: int | None, seconds: float
+    idle_age: int | None, touch_interval: float | None, seconds: float
 ) -> None:
     policy = Policy(
         idle_timeout=IDLE,
@@ -272,28 +331,52 @@ def test_a_touch_is_due_from_its_interval_on(
         absolute_is_configured=True,
         touch_interval=None if touch_interval is None else timedelta(seconds=touch_interval),
     )
-    record, due_at = a_record(idle_age), BEGAN + timedelta(seconds=seconds)
-    assert not is_touch_due(policy, record, due_at - MILLISECOND)
-    assert is_touch_due(policy, record, due_at)
-    assert is_touch_due(policy, record, due_at + MILLISECOND)
+    record, due = a_record(of_life(idle_age, None).idle_ms), BEGAN_MS + round(seconds * 1000)
+    assert touch_due_ms(policy, record) == due
+    assert not is_touch_due(policy, record, due - 1)
+    assert is_touch_due(policy, record, due)
+    assert is_touch_due(policy, record, due + 1)
 
 
 def test_a_session_that_only_a_date_ends_is_never_due() -> None:
-    assert not is_touch_due(DEFAULT, a_record(None, SOON), SOON - MILLISECOND)
+    record = a_record(NEVER, to_milliseconds(SOON))
+    assert touch_due_ms(DEFAULT, record) == NEVER
+    assert not is_touch_due(DEFAULT, record, END_MS)
 
 
 def test_a_session_touched_by_a_clock_that_is_ahead_is_not_due() -> None:
-    assert not is_touch_due(DEFAULT, a_record(300), BEGAN - timedelta(hours=1))
+    assert not is_touch_due(DEFAULT, a_record(300_000), BEGAN_MS - 3_600_000)
 
 
 @given(policy=policies, idle_age=st.integers(1, 10**9))
 def test_a_touch_is_due_long_before_the_idle_deadline(policy: Policy, idle_age: int) -> None:
-    halfway = BEGAN + timedelta(seconds=idle_age) / 2
-    assert is_touch_due(policy, a_record(idle_age), halfway)
+    assert is_touch_due(policy, a_record(idle_age * 1000), BEGAN_MS + idle_age * 500)
 
 
-@given(policy=policies, idle_age=st.none() | st.integers(1, 10**9))
-def test_a_touch_is_never_due_at_the_moment_of_the_last_one(
-    policy: Policy, idle_age: int | None
-) -> None:
-    assert not is_touch_due(policy, a_record(idle_age), BEGAN)
+@given(policy=policies, idle_ms=st.just(NEVER) | st.integers(1, 10**9).map(lambda age: age * 1000))
+def test_a_touch_is_never_due_at_the_moment_of_the_last_one(policy: Policy, idle_ms: int) -> None:
+    assert not is_touch_due(policy, a_record(idle_ms), BEGAN_MS)
+
+
+# The milliseconds of a policy
+
+
+def test_a_policy_has_its_timeouts_in_milliseconds_too() -> None:
+    policy = Policy(
+        idle_timeout=IDLE,
+        absolute_timeout=ABSOLUTE,
+        absolute_is_configured=True,
+        anonymous_timeout=ANONYMOUS,
+        touch_interval=timedelta(seconds=0.5),
+    )
+    milliseconds = (policy.idle_ms, policy.absolute_ms, policy.anonymous_ms, policy.touch_ms)
+    assert milliseconds == (7_200_000, 30 * 86_400_000, 600_000, 500)
+    assert (OFF.idle_ms, OFF.absolute_ms, OFF.anonymous_ms, OFF.touch_ms) == (*[NEVER] * 3, None)
+    assert DEFAULT.anonymous_ms == DEFAULT.idle_ms
+
+
+def test_the_milliseconds_of_a_policy_follow_a_replaced_timeout() -> None:
+    # Site.policy() replaces two of them where a subclass says how long its cookies live.
+    longer = dataclasses.replace(DEFAULT, idle_timeout=2 * IDLE, absolute_timeout=None)
+    assert (longer.idle_ms, longer.anonymous_ms) == (14_400_000, 14_400_000)
+    assert longer.absolute_ms == NEVER

@@ -1,246 +1,323 @@
+"""Nothing that was changed in the store opens, but what a touch changes."""
+
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import hmac
-from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from django_multisession.core.records import Record, from_milliseconds
-from django_multisession.core.signing import Binding, derive, sign, verify
-from django_multisession.exceptions import BadPayload
+from django_multisession.core import keys, records, signing
+from django_multisession.core.records import (
+    NEVER,
+    SIGNED_FROM,
+    Facts,
+    Record,
+    Unreadable,
+    decode,
+    touched,
+)
+from django_multisession.core.secret import SecretBytes
+from django_multisession.core.signing import binding, by_id, derive, is_current, sign, verify
+from django_multisession.exceptions import BadPayload, OutageKind, StoreUnavailable
+from django_multisession.testing.stored_records import changed, facts_of, next_write
 
 CURRENT, FALLBACK, OTHERS = (derive(secret) for secret in (b"now", b"before", b"elsewhere"))
-KEY = hashlib.sha256(b"random part").hexdigest()
-BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
+KEYS = by_id((CURRENT,))
+BOTH = by_id((CURRENT, FALLBACK))
+KEY = hashlib.sha256(b"random part").hexdigest()[:32]
+OTHER_KEY = hashlib.sha256(b"another").hexdigest()[:32]
+SITE = binding("")
+NOW, MINUTE, DAY = 1_767_268_800_000, 60_000, 86_400_000
 BODY = b'\x00{"cart":[1,2,3]}'
-
-BINDING = Binding(
-    storage_key=KEY,
-    created_at=BEGAN - timedelta(hours=1),
-    began_at=BEGAN,
-    idle_age=3600,
-    hard_deadline_at=BEGAN + timedelta(days=30),
-    user_id="7",
+FACTS = Facts(
+    created_ms=NOW - MINUTE,
+    began_ms=NOW,
+    touched_ms=NOW,
+    idle_ms=60 * MINUTE,
+    deadline_ms=NOW + 30 * DAY,
+    user=b"7",
+    authenticated_ms=NOW,
+    series=b"twelve bytes",
 )
 #: Each fact changed as an attacker who can write to the store would like it, and by the least.
 CHANGED: dict[str, list[object]] = {
-    "storage_key": [hashlib.sha256(b"another").hexdigest(), KEY.upper(), KEY[:-1], ""],
-    "created_at": [BINDING.created_at - timedelta(milliseconds=1), BEGAN],
-    "began_at": [BEGAN + timedelta(milliseconds=1), BEGAN + timedelta(days=1)],
-    "idle_age": [3601, 36000, 0, -3600, None],
-    "hard_deadline_at": [BEGAN + timedelta(days=30, milliseconds=1), None],
-    "user_id": ["8", "07", "", "7 ", None],
+    "created_ms": [FACTS.created_ms - 1, NOW],
+    "began_ms": [NOW + 1, NOW + DAY],
+    "idle_ms": [FACTS.idle_ms + 1, 10 * FACTS.idle_ms, 0, -FACTS.idle_ms, NEVER],
+    "deadline_ms": [FACTS.deadline_ms + 1, FACTS.deadline_ms + DAY, NEVER],
+    "user": [b"8", b"07", b"", b"7 ", None],
+    "authenticated_ms": [NOW + 1, NOW + DAY, NEVER],
+    "series": [bytes(12), b"twelve byteS"],
 }
 
-_moments = st.integers(-(10**13), 10**14).map(from_milliseconds)
-#: Few characters, and those that lengths and separators are written with: what could be confused.
-_texts = st.text("0123:-", max_size=6) | st.text(st.characters(exclude_categories=()), max_size=6)
-bindings = st.builds(
-    Binding,
-    storage_key=_texts,
-    created_at=_moments,
-    began_at=_moments,
-    idle_age=st.none() | st.integers(),
-    hard_deadline_at=st.none() | _moments,
-    user_id=st.none() | _texts,
+namespaces = st.text("0123:-", max_size=6) | st.text(
+    st.characters(exclude_categories=()), max_size=6
+)
+storage_keys = st.text("0123456789abcdef", min_size=32, max_size=32)
+ages_ms = st.just(NEVER) | st.integers(-(10**15), 10**15)
+facts = st.builds(
+    Facts,
+    created_ms=st.integers(0, 10**13),
+    began_ms=st.integers(0, 10**13),
+    touched_ms=st.integers(0, 10**13),
+    idle_ms=ages_ms,
+    deadline_ms=st.just(NEVER) | st.integers(0, 10**13),
+    user=st.none() | st.binary(max_size=10),
+    authenticated_ms=st.just(NEVER) | st.integers(0, 10**13),
+    series=st.binary(min_size=12, max_size=12),
 )
 
 
-def read_fact(binding: bytes) -> tuple[bytes | None, bytes]:
-    """Return the first fact of *binding* and the rest."""
-    if binding[:1] == b"-":
-        return None, binding[1:]
-    length, _, rest = binding.partition(b":")
-    return rest[: int(length)], rest[int(length) :]
+def signed(given_facts: Facts = FACTS, body: bytes = BODY, **others: Any) -> Record:
+    arguments = {"storage_key": KEY, "binding": SITE, "record_keys": KEYS, **others}
+    return sign(given_facts, body, **arguments)
 
 
-def milliseconds(moment: datetime) -> bytes:
-    return b"%d" % ((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
+def opens(record: Record, **others: Any) -> bool:
+    """Does *record* open where it was stored?"""
+    arguments = {"storage_key": KEY, "binding": SITE, "record_keys": KEYS, **others}
+    try:
+        verify(record, **arguments)
+    except BadPayload:
+        return False
+    return True
 
 
-@given(body=st.binary(), binding=bindings)
-def test_what_is_signed_verifies(body: bytes, binding: Binding) -> None:
-    assert verify(sign(body, binding, [CURRENT]), binding, [CURRENT]) == (body, False)
+def record_of(raw: bytes) -> Record:
+    record = decode(raw)
+    assert isinstance(record, Record)
+    return record
 
 
-def test_payloads_signed_by_earlier_releases_open() -> None:
-    # Pinned: another envelope under the same version would end every session at an upgrade.
-    binding = Binding(
-        storage_key="abc",
-        created_at=from_milliseconds(1767225600000),
-        began_at=from_milliseconds(1767225600001),
-        idle_age=60,
-        hard_deadline_at=None,
-        user_id="7",
+RECORD = signed()
+RAW = bytes(RECORD.raw)
+
+
+@given(given_facts=facts, body=st.binary(max_size=100), key=storage_keys, namespace=namespaces)
+def test_what_is_signed_opens_as_it_is_stored(
+    given_facts: Facts, body: bytes, key: str, namespace: str
+) -> None:
+    place = {"storage_key": key, "binding": binding(namespace), "record_keys": KEYS}
+    found = record_of(bytes(signed(given_facts, body, **place).raw))
+    assert opens(found, **place)
+    assert (facts_of(found), found.payload) == (given_facts, body)
+
+
+def test_a_record_names_the_write_that_it_went_over() -> None:
+    later = signed(before=RECORD)
+    assert later.holds(RECORD)
+    assert opens(later)
+
+
+def test_the_tag_is_an_hmac_sha256_over_place_namespace_version_and_record() -> None:
+    record_key = hmac.new(b"now", b"django_multisession.record.1", hashlib.sha256).digest()
+    for namespace, encoded in (("", b"0:"), ("shop", b"4:shop"), ("ä", b"2:\xc3\xa4")):
+        record = signed(binding=binding(namespace))
+        message = KEY.encode() + encoded + b"\xd5\x01\x01" + record.raw[51:]
+        assert record.signature == hmac.new(record_key, message, hashlib.sha256).digest()
+
+
+def test_a_keys_id_is_made_of_the_key_alone() -> None:
+    record_key = hmac.new(b"now", b"django_multisession.record.1", hashlib.sha256).digest()
+    assert RECORD.key_id == hmac.new(record_key, b"id", hashlib.sha256).digest()[:4]
+    assert list(BOTH.values()) == [CURRENT, FALLBACK]
+    assert len(by_id((CURRENT, CURRENT))) == 1
+
+
+def test_a_record_that_was_signed_by_an_earlier_release_opens() -> None:
+    # Pinned: another signature under the same version would end every session at an upgrade.
+    raw = bytes.fromhex(
+        "d501010000019b796ec0600000019b796dd600"
+        "b7d4e4bb94f9c40ff600bdd8c84e10d02c2cff4a7ec486d90502d61bc5d82215"
+        "aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbb00000000000000000000000000000000"
+        "160a326a0000019b7936e7800000019b796dd6000020000000000000000000000000ea60"
+        "0000019b796dd60073657269657320696430313200000002"
+        "34327061796c6f6164"
     )
-    payload = bytes.fromhex(
-        "0118ea5aa7603515ce782f0bc0479e06070b9141f218b3bca0b195ac711a02df06626f6479"
-    )
-    assert verify(payload, binding, [derive(b"secret")]) == (b"body", False)
+    place = {"binding": binding("shop"), "record_keys": by_id((derive(b"secret"),))}
+    assert opens(record_of(raw), storage_key="0123456789abcdef" * 2, **place)
 
 
-def test_the_tag_is_an_hmac_sha256_over_version_binding_and_body() -> None:
-    record_key = hmac.new(b"now", b"django_multisession.seal.1", hashlib.sha256).digest()
-    tag = hmac.new(record_key, b"\x01" + BINDING.to_bytes() + BODY, hashlib.sha256).digest()
-    assert sign(BODY, BINDING, [CURRENT]) == b"\x01" + tag + BODY
+# Changed in the store
 
 
 @pytest.mark.parametrize(
     ("fact", "value"), [(fact, value) for fact, values in CHANGED.items() for value in values]
 )
 def test_a_record_with_another_fact_does_not_open(fact: str, value: object) -> None:
-    changed = dataclasses.replace(BINDING, **{fact: value})  # type: ignore[arg-type]  # a table
-    with pytest.raises(BadPayload):
-        verify(sign(BODY, BINDING, [CURRENT]), changed, [CURRENT])
+    assert not opens(record_of(bytes(changed(RECORD, **{fact: value}).raw)))
 
 
-def test_every_fact_of_a_binding_is_changed_above() -> None:
-    assert set(CHANGED) == {field.name for field in dataclasses.fields(Binding)}
+def test_every_fact_but_the_last_use_is_changed_above() -> None:
+    assert set(Facts._fields) - set(CHANGED) == {"touched_ms"}
 
 
-def test_a_binding_holds_every_fact_of_a_record_but_those_that_a_touch_or_a_save_moves() -> None:
-    of_binding = {field.name for field in dataclasses.fields(Binding)}
-    of_record = {field.name for field in dataclasses.fields(Record)}
-    assert of_record - of_binding == {"payload", "revisions", "touched_at"}
+def test_a_record_with_another_payload_or_lineage_does_not_open() -> None:
+    assert opens(changed(RECORD))
+    assert not opens(changed(RECORD, payload=BODY + b" "))
+    assert not opens(changed(RECORD, payload=b""))
+    # The signature of what it was written over.
+    assert not opens(next_write(RECORD))
 
 
-def test_the_binding_of_a_record_is_made_of_its_facts() -> None:
-    record = Record(
-        payload=b"",
-        revisions=("a",),
-        created_at=BINDING.created_at,
-        began_at=BINDING.began_at,
-        touched_at=BEGAN + timedelta(hours=2),
-        idle_age=BINDING.idle_age,
-        hard_deadline_at=BINDING.hard_deadline_at,
-        user_id=BINDING.user_id,
-    )
-    assert Binding.of(KEY, record) == BINDING
+@given(st.integers(0, 10**13))
+def test_a_touched_record_opens(touched_ms: int) -> None:
+    assert opens(touched(RECORD, touched_ms))
 
 
-def test_the_time_zone_of_a_fact_does_not_matter() -> None:
-    elsewhere = dataclasses.replace(
-        BINDING, began_at=BEGAN.astimezone(timezone(timedelta(hours=5, minutes=45)))
-    )
-    assert verify(sign(BODY, BINDING, [CURRENT]), elsewhere, [CURRENT]) == (BODY, False)
+def test_a_record_with_any_bit_flipped_does_not_open() -> None:
+    """Nor is it anybody's other record.
+
+    A flipped version is a newer release's, a flipped key id another deployment's: these are outages,
+    so that no client is logged out. A flipped end or last use doesn't fit the other one.
+    """
+    how: dict[str, set[int]] = {"unreadable": set(), "refused": set(), "unknown": set()}
+    for bit in range(len(RAW) * 8):
+        flipped = bytearray(RAW)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            record = record_of(bytes(flipped))
+            verify(record, KEY, SITE, KEYS)
+        except Unreadable:
+            how["unreadable"].add(bit // 8)
+        except BadPayload:
+            how["refused"].add(bit // 8)
+        except StoreUnavailable as error:
+            kind = error.kind
+            how["unknown" if kind is OutageKind.UNKNOWN_FORMAT else "other"].add(bit // 8)
+        else:
+            pytest.fail(f"bit {bit} may be flipped")
+    key_id = set(range(83, 87))
+    assert how["unknown"] == {1} | key_id
+    # Mark, an older version, kind; end and last use; what the end follows from; a user's length.
+    ends = set(range(3, 19)) | set(range(103, 119))
+    assert how["unreadable"] <= {0, 1, 2} | ends | set(range(139, 143))
+    assert how["unreadable"] >= {0, 1, 2} | set(range(3, 19))
+    assert how["refused"] >= set(range(19, len(RAW))) - key_id - ends - {139, 140, 141, 142}
 
 
-def test_a_payload_cut_short_at_any_length_does_not_open() -> None:
-    payload = sign(BODY, BINDING, [CURRENT])
-    for length in range(len(payload)):
-        with pytest.raises(BadPayload):
-            verify(payload[:length], BINDING, [CURRENT])
+def test_a_last_use_and_an_end_that_fit_are_a_touch() -> None:
+    later = (NOW + MINUTE).to_bytes(8, "big")
+    ends = (NOW + MINUTE + FACTS.idle_ms).to_bytes(8, "big")
+    assert opens(record_of(RAW[:3] + ends + later + RAW[19:]))
 
 
-def test_a_payload_with_any_bit_flipped_does_not_open() -> None:
-    payload = sign(BODY, BINDING, [CURRENT])
-    for at in range(len(payload) * 8):
-        flipped = bytearray(payload)
-        flipped[at // 8] ^= 1 << at % 8
-        with pytest.raises(BadPayload):
-            verify(bytes(flipped), BINDING, [CURRENT])
+def test_no_touch_lengthens_a_record_past_its_deadline() -> None:
+    used = touched(RECORD, FACTS.deadline_ms + 10 * DAY)
+    assert used.ends_ms == FACTS.deadline_ms
 
 
-def test_a_payload_with_a_byte_more_does_not_open() -> None:
-    payload = sign(BODY, BINDING, [CURRENT])
-    for longer in (payload + b"\x00", b"\x01" + payload, payload[:33] + b"\x00" + payload[33:]):
-        with pytest.raises(BadPayload):
-            verify(longer, BINDING, [CURRENT])
+def test_a_record_cut_short_at_any_length_does_not_open() -> None:
+    for length in range(len(RAW)):
+        try:
+            record = record_of(RAW[:length])
+        except Unreadable:
+            continue
+        assert not opens(record)
 
 
-@pytest.mark.parametrize("version", [0, 2, 3, 0x31, 0x7B, 0x80, 0xFF])
-def test_an_unknown_version_does_not_open(version: int) -> None:
-    payload = sign(BODY, BINDING, [CURRENT])
-    with pytest.raises(BadPayload, match=r"^unknown envelope version$"):
-        verify(bytes([version]) + payload[1:], BINDING, [CURRENT])
+def test_a_record_with_a_byte_more_does_not_open() -> None:
+    for longer in (RAW + b"\x00", RAW[:143] + b"\x00" + RAW[143:]):
+        assert not opens(record_of(longer))
 
 
-def test_the_tag_covers_the_version() -> None:
-    # Or a payload of a weaker version to come would open as one of this version.
-    record_key = hmac.new(b"now", b"django_multisession.seal.1", hashlib.sha256).digest()
-    for version in (b"", b"\x00", b"\x02"):
-        tag = hmac.new(record_key, version + BINDING.to_bytes() + BODY, hashlib.sha256).digest()
-        with pytest.raises(BadPayload):
-            verify(b"\x01" + tag + BODY, BINDING, [CURRENT])
+def test_the_tag_covers_kind_and_version() -> None:
+    # Or a record of a weaker version to come would open as one of this version.
+    for head in (b"", b"\xd5\x00\x01", b"\xd5\x02\x01", b"\xd5\x01\x02"):
+        tag = hmac.digest(CURRENT, KEY.encode() + b"0:" + head + RAW[SIGNED_FROM:], "sha256")
+        assert not opens(record_of(RAW[:19] + tag + RAW[51:]))
+    assert SITE.endswith(records.RECORD_HEAD)
 
 
-@given(st.binary(max_size=200))
-@example(b"")
-@example(b"\x01")
-@example(b"\x01" + b"\x00" * 32)
-def test_arbitrary_bytes_do_not_open(payload: bytes) -> None:
-    with pytest.raises(BadPayload):
-        verify(payload, BINDING, [CURRENT, FALLBACK])
+def test_the_signature_of_another_record_does_not_fit() -> None:
+    other = signed(body=b"other")
+    assert not opens(record_of(RAW[:19] + other.signature + RAW[51:]))
 
 
-def test_a_payload_of_another_secret_does_not_open() -> None:
-    with pytest.raises(BadPayload):
-        verify(sign(BODY, BINDING, [OTHERS]), BINDING, [CURRENT, FALLBACK])
+@pytest.mark.parametrize("signature", [bytes(32), b"\xff" * 32])
+def test_a_record_without_a_signature_does_not_open(signature: bytes) -> None:
+    assert not opens(record_of(RAW[:19] + signature + RAW[51:]))
 
 
-def test_without_a_record_key_nothing_opens() -> None:
-    with pytest.raises(BadPayload):
-        verify(sign(BODY, BINDING, [CURRENT]), BINDING, [])
+# In another place
 
 
-def test_a_payload_of_a_fallback_opens_and_says_so() -> None:
-    payload = sign(BODY, BINDING, [FALLBACK])
-    assert verify(payload, BINDING, [CURRENT, FALLBACK]) == (BODY, True)
-    assert verify(payload, BINDING, [FALLBACK, CURRENT]) == (BODY, False)
+@pytest.mark.parametrize("storage_key", [OTHER_KEY, KEY.upper(), KEY[:-1], ""])
+def test_a_record_under_another_storage_key_does_not_open(storage_key: str) -> None:
+    assert not opens(RECORD, storage_key=storage_key)
 
 
-def test_a_payload_is_signed_with_the_current_key() -> None:
-    assert verify(sign(BODY, BINDING, [CURRENT, FALLBACK]), BINDING, [CURRENT]) == (BODY, False)
+@given(namespaces)
+def test_a_record_of_another_namespace_does_not_open(namespace: str) -> None:
+    assume(namespace)
+    assert not opens(RECORD, binding=binding(namespace))
+    assert not opens(signed(binding=binding(namespace)))
+
+
+@given(one=namespaces, other=namespaces, tail=st.binary(max_size=4))
+def test_different_namespaces_are_never_the_same_bytes(one: str, other: str, tail: bytes) -> None:
+    # Whatever follows: neither may begin with the other.
+    if one != other:
+        assert not (binding(one) + tail).startswith(binding(other))
+
+
+# Keys
+
+
+def test_a_record_of_a_fallback_opens_and_is_not_current() -> None:
+    of_fallback = signed(record_keys=by_id((FALLBACK,)))
+    assert verify(of_fallback, KEY, SITE, BOTH) == FALLBACK
+    assert not is_current(of_fallback, BOTH)
+    assert is_current(of_fallback, by_id((FALLBACK, CURRENT)))
+
+
+def test_a_record_is_signed_with_the_current_key() -> None:
+    record = signed(record_keys=BOTH)
+    assert is_current(record, BOTH)
+    assert verify(record, KEY, SITE, KEYS) == CURRENT
+
+
+@pytest.mark.parametrize("record_keys", [by_id((OTHERS,)), {}], ids=["others", "none"])
+def test_a_record_of_an_unknown_key_is_an_outage_and_no_missing_record(
+    record_keys: signing.RecordKeys,
+) -> None:
+    # A deployment that changes SECRET_KEY must not log out whom its new part logged in.
+    with pytest.raises(StoreUnavailable, match="SECRET_KEY_FALLBACKS") as caught:
+        verify(RECORD, KEY, SITE, record_keys)
+    assert caught.value.kind is OutageKind.UNKNOWN_FORMAT
+    assert not is_current(RECORD, record_keys)
+
+
+def test_a_record_that_names_a_key_that_did_not_sign_it_does_not_open() -> None:
+    fallback_id = next(iter(by_id((FALLBACK,))))
+    assert not opens(record_of(RAW[:83] + fallback_id + RAW[87:]), record_keys=BOTH)
+
+
+def test_an_id_that_two_keys_share_opens_nothing_for_the_other_key() -> None:
+    assert not opens(RECORD, record_keys={RECORD.key_id: OTHERS})
+
+
+def test_without_a_key_nothing_is_signed() -> None:
+    with pytest.raises(ValueError, match=r"^there is no key to sign a record with$"):
+        signed(record_keys={})
 
 
 def test_the_record_key_is_neither_the_secret_nor_the_key_of_session_keys() -> None:
-    from django_multisession.core import keys
-
     assert len({b"now", derive(b"now"), keys.derive(b"now")}) == 3
-
-
-@given(one=bindings, other=bindings, one_body=_texts, other_body=_texts)
-def test_different_bindings_and_bodies_are_different_bytes(
-    one: Binding, other: Binding, one_body: str, other_body: str
-) -> None:
-    bodies = [body.encode("utf-8", "surrogatepass") for body in (one_body, other_body)]
-    are_same = (one, bodies[0]) == (other, bodies[1])
-    assert (one.to_bytes() + bodies[0] == other.to_bytes() + bodies[1]) is are_same
-
-
-@given(binding=bindings, body=st.binary(max_size=20))
-@example(
-    binding=dataclasses.replace(BINDING, storage_key="3:1:-", user_id="1:7", idle_age=None),
-    body=b"1:7",
-)
-def test_the_bytes_of_a_binding_read_back_as_its_facts_and_end_where_the_body_begins(
-    binding: Binding, body: bytes
-) -> None:
-    rest = binding.to_bytes() + body
-    facts = []
-    for _ in dataclasses.fields(Binding):
-        fact, rest = read_fact(rest)
-        facts.append(fact)
-    hard, user_id = binding.hard_deadline_at, binding.user_id
-    assert facts == [
-        binding.storage_key.encode("utf-8", "surrogatepass"),
-        milliseconds(binding.created_at),
-        milliseconds(binding.began_at),
-        None if binding.idle_age is None else b"%d" % binding.idle_age,
-        None if hard is None else milliseconds(hard),
-        None if user_id is None else user_id.encode("utf-8", "surrogatepass"),
-    ]
-    assert rest == body
+    assert isinstance(derive(b"now"), SecretBytes)
 
 
 def test_no_error_tells_anything_of_the_payload() -> None:
-    payload = sign(b"hunter2", BINDING, [OTHERS])
-    for shown in (payload, payload[:-1], b"hunter2"):
-        with pytest.raises(BadPayload) as caught:
-            verify(shown, BINDING, [CURRENT])
+    record = signed(body=b"hunter2")
+    for place in (
+        {"storage_key": OTHER_KEY, "record_keys": KEYS},
+        {"storage_key": KEY, "record_keys": by_id((OTHERS,))},
+    ):
+        with pytest.raises((BadPayload, StoreUnavailable)) as caught:
+            verify(record, binding=SITE, **place)  # type: ignore[arg-type]  # a table
         assert "hunter2" not in f"{caught.value!r} {caught.value.__cause__!r}"
         assert KEY not in str(caught.value)

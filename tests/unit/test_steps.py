@@ -1,52 +1,52 @@
-"""Steps are told all that happens to their calls, and the same by both runners."""
+"""Steps are told all that happens to what they ask, and the same by both runners."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import inspect
 import itertools
-import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.exceptions import SynchronousOnlyOperation
 
+from django_multisession.conf import config
+from django_multisession.core import keys, records, signing
 from django_multisession.core.records import (
     MISSING,
+    NEVER,
     Answer,
+    Facts,
     Outcome,
     Reason,
     Record,
     Tombstone,
-    new_revision,
+    assemble,
+    encode_signed,
 )
-from django_multisession.drivers.base import Driver
-from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.drivers.base import Ask, Driver
+from django_multisession.drivers.memory import Command, MemoryDriver, MemoryServer
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.session import save, steps
-from django_multisession.session.steps import Call, Hook, Pause, Step, Steps, ask, hook, pause
+from django_multisession.session import queues, save, steps
+from django_multisession.session.steps import Pause, Queue, Steps, hook, pause, queue
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine_faults import FaultyDriver, move
 from django_multisession.testing.engine_fixtures import USER_ID, storage_key
+from django_multisession.testing.stored_records import facts_of
 from django_multisession.testing.verbs import SessionVerbs, open_runner
 from tests.conftest import Clock
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-RECORD = Record(
-    payload=b"signed",
-    revisions=("first",),
-    created_at=NOW,
-    began_at=NOW,
-    touched_at=NOW,
-    idle_age=60,
-    hard_deadline_at=None,
+NOW = 1_767_268_800_000
+FACTS = Facts(
+    created_ms=NOW, began_ms=NOW, touched_ms=NOW, idle_ms=60_000, deadline_ms=records.NEVER
 )
-LEFT = Tombstone("second", Reason.ENDED)
+RECORD = assemble(FACTS, bytes(32), encode_signed(FACTS, b"signed", b"key1"))
+LEFT = Tombstone(b"second  ", Reason.ENDED)
 #: Every verb of a driver that a session asks for.
 CALLS: dict[str, tuple[Any, ...]] = {
     "add": ("key", RECORD),
@@ -54,6 +54,8 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "replace": ("key", RECORD, RECORD, NOW),
     "move": ("key", "new key", RECORD, RECORD, LEFT, NOW),
     "touch": ("key", RECORD, NOW, NOW),
+    "retire": ("key", RECORD, LEFT, NOW, NEVER),
+    "withdraw": ("key", RECORD),
     "delete": ("key", LEFT),
     "purge_expired": (NOW, 10),
     "count_expired": (NOW,),
@@ -61,18 +63,14 @@ CALLS: dict[str, tuple[Any, ...]] = {
 
 
 class Performer:
-    """A store object: a driver, hooks, and ears."""
+    """A store object: hooks, and ears."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
-        self.noted: list[tuple[Step, BaseException | None]] = []
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, BaseException | None]] = []
         self.hooked: list[str] = []
 
-    def get_driver(self) -> Driver:
-        return cast("Driver", self._driver)
-
-    def note_answer(self, step: Step, error: BaseException | None, /) -> None:
-        self.noted.append((step, error))
+    def note_answer(self, ask: Ask, error: BaseException | None, /) -> None:
+        self.noted.append((ask.verb, error))
 
     def load(self, *arguments: Any) -> Any:
         self.hooked.append("load")
@@ -101,20 +99,30 @@ def run_async(taken: Steps[Any], performer: Performer) -> Any:
 both = pytest.mark.parametrize("run", [steps.run, run_async], ids=["sync", "async"])
 
 
-class FailingDriver(MemoryDriver):
-    """Its server goes away after *answers* answers."""
+class FailingServer(MemoryServer):
+    """Goes away after *answers* answers to reads."""
 
-    def __init__(self, error: BaseException, answers: int = 0) -> None:
-        super().__init__()
+    def __init__(self, error: BaseException, answers: int) -> None:
+        super().__init__(100, time.monotonic)
         self._error = error
         self._answers = answers
         self.asked = 0
 
-    def get(self, key: str) -> Any:
-        self.asked += 1
-        if self.asked > self._answers:
-            raise self._error
-        return super().get(key)
+    def send(self, command: Command, /) -> Any:
+        if command.verb == "get":
+            self.asked += 1
+            if self.asked > self._answers:
+                raise self._error
+        return super().send(command)
+
+
+class FailingDriver(MemoryDriver):
+    """Its server goes away after *answers* answers to reads."""
+
+    server: FailingServer
+
+    def __init__(self, error: BaseException, answers: int = 0) -> None:
+        self.server = FailingServer(error, answers)
 
 
 # Answers
@@ -122,21 +130,22 @@ class FailingDriver(MemoryDriver):
 
 @both
 def test_steps_are_sent_the_answers_of_the_driver(run: Runner) -> None:
+    driver = MemoryDriver()
+
     def taken() -> Steps[list[Any]]:
         return [
-            (yield from ask(Driver.add, "key", RECORD)),
-            (yield from ask(Driver.add, "key", RECORD)),
-            (yield from ask(Driver.get, "key")),
-            (yield from ask(Driver.replace, "absent", RECORD, RECORD, NOW)),
-            (yield from ask(Driver.delete, "key", LEFT)),
-            (yield from ask(Driver.get, "key")),
-            (yield from ask(Driver.touch, "key", RECORD, NOW, NOW)),
-            (yield from ask(Driver.purge_expired, NOW, 10)),
+            (yield from driver.add("key", RECORD)),
+            (yield from driver.add("key", RECORD)),
+            (yield from driver.get("key")),
+            (yield from driver.replace("absent", RECORD, RECORD, NOW)),
+            (yield from driver.delete("key", LEFT)),
+            (yield from driver.get("key")),
+            (yield from driver.touch("key", RECORD, NOW, NOW)),
+            (yield from driver.purge_expired(NOW, 10)),
         ]
 
-    answers = run(taken(), Performer(MemoryDriver()))
     touched = Answer(Outcome.MISSING, LEFT)
-    assert answers == [True, True, RECORD, MISSING, True, LEFT, touched, 0]
+    assert run(taken(), Performer()) == [True, True, RECORD, MISSING, True, LEFT, touched, 0]
 
 
 @both
@@ -144,21 +153,21 @@ def test_the_result_of_the_steps_is_returned(run: Runner) -> None:
     result = object()
 
     def taken() -> Steps[object]:
-        yield from ask(Driver.get, "key")
+        yield from MemoryDriver().get("key")
         return result
 
-    assert run(taken(), Performer(MemoryDriver())) is result
+    assert run(taken(), Performer()) is result
 
 
 @both
-def test_steps_without_a_call_ask_nothing(run: Runner) -> None:
+def test_steps_without_a_step_ask_nothing(run: Runner) -> None:
     def taken() -> Steps[str]:
         yield from ()
         return "done"
 
-    driver = FailingDriver(AssertionError())
-    assert run(taken(), Performer(driver)) == "done"
-    assert driver.asked == 0
+    performer = Performer()
+    assert run(taken(), performer) == "done"
+    assert performer.noted == []
 
 
 @both
@@ -167,37 +176,121 @@ def test_a_pause_is_over_when_the_steps_go_on(run: Runner) -> None:
         yield from pause(0.0)
         return "done"
 
-    performer = Performer(MemoryDriver())
-    assert run(taken(), performer) == "done"
-    assert performer.noted == [(Pause(0.0), None)]
+    assert list(pause(0.5)) == [Pause(0.5)]
+    assert run(taken(), Performer()) == "done"
 
 
 @pytest.mark.parametrize("verb", CALLS)
-def test_a_call_names_the_drivers_verb_and_takes_what_it_takes(verb: str) -> None:
-    of_driver = getattr(Driver, verb)
-    inspect.signature(of_driver).bind(None, *CALLS[verb])
-    asked = ask(of_driver, *CALLS[verb])
-    assert next(asked) == Call(verb, CALLS[verb])
+def test_a_verb_asks_its_server_and_returns_what_that_replied(verb: str) -> None:
+    driver = MemoryDriver()
+    asked = getattr(driver, verb)(*CALLS[verb])
+    assert next(asked) == Ask(driver.server, verb, Command(verb, CALLS[verb]))
     answer = object()
     with pytest.raises(StopIteration) as stop:
         asked.send(answer)
     assert stop.value.value is answer
 
 
+@pytest.mark.parametrize("verb", sorted(set(CALLS) - {"purge_expired", "count_expired"}))
+def test_a_verb_takes_what_the_contract_says(verb: str) -> None:
+    inspect.signature(getattr(Driver, verb)).bind(None, *CALLS[verb])
+
+
 @both
-def test_the_store_object_notes_every_step_and_how_it_went(run: Runner) -> None:
+def test_the_store_object_notes_each_answer_and_nothing_else(run: Runner) -> None:
     error = StoreUnavailable("down")
+    driver = FailingDriver(error, answers=1)
 
     def taken() -> Steps[None]:
-        yield from ask(Driver.get, "key")
+        yield from driver.get("key")
         yield from hook("load")
+        yield from pause(0.0)
+        yield from queue("place", 0.0)
         with contextlib.suppress(StoreUnavailable):
-            yield from ask(Driver.get, "key")
+            yield from driver.get("key")
+        yield from driver.delete("key", LEFT)
 
-    performer = Performer(FailingDriver(error, answers=1))
+    performer = Performer()
     run(taken(), performer)
-    call = Call("get", ("key",))
-    assert performer.noted == [(call, None), (Hook("load"), None), (call, error)]
+    assert performer.noted == [("get", None), ("get", error), ("delete", None)]
+
+
+@both
+def test_what_steps_make_of_an_answer_is_not_noted_as_the_servers_failure(run: Runner) -> None:
+    # A record of a newer version is an outage of its session and none of the server.
+    def taken() -> Steps[None]:
+        yield from MemoryDriver().get("key")
+        raise StoreUnavailable("a newer release wrote it")
+
+    performer = Performer()
+    with pytest.raises(StoreUnavailable):
+        run(taken(), performer)
+    assert performer.noted == [("get", None)]
+
+
+# Queues
+
+
+@both
+def test_a_place_in_a_queue_is_held_until_the_verb_is_over(run: Runner) -> None:
+    held: list[bool] = []
+
+    def note() -> None:
+        locks = (*queues._threads.values(), *queues._tasks.values())
+        held.append(any(cast("Any", lock).locked() for lock in locks))
+
+    def taken() -> Steps[bool]:
+        has_waited = yield from queue("place", 1.0)
+        note()
+        yield from MemoryDriver().get("key")
+        note()
+        return has_waited
+
+    assert list(queue("place", 1.0)) == [Queue("place", 1.0)]
+    assert run(taken(), Performer()) is False
+    note()
+    assert held == [True, True, False]
+
+
+@both
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), KeyboardInterrupt()])
+def test_a_place_in_a_queue_is_given_up_however_the_verb_ends(
+    run: Runner, error: BaseException
+) -> None:
+    def failing() -> Steps[None]:
+        yield from queue("place", 1.0)
+        raise error
+
+    def taken() -> Steps[bool]:
+        return (yield from queue("place", 60.0))
+
+    with pytest.raises(type(error)):
+        run(failing(), Performer())
+    # It would wait for a minute.
+    assert run(taken(), Performer()) is False
+
+
+def test_a_save_waits_for_the_one_before_it_in_the_queue() -> None:
+    is_in_front, may_end = threading.Event(), threading.Event()
+
+    class Waiting(Performer):
+        def wait(self) -> None:
+            is_in_front.set()
+            may_end.wait()
+
+    def first() -> Steps[None]:
+        yield from queue("place", 1.0)
+        yield from hook("wait")
+
+    def second() -> Steps[bool]:
+        return (yield from queue("place", 60.0))
+
+    thread = threading.Thread(target=steps.run, args=(first(), Waiting()))
+    thread.start()
+    is_in_front.wait()
+    threading.Timer(0.01, may_end.set).start()
+    assert steps.run(second(), Performer()) is True
+    thread.join()
 
 
 # Hooks
@@ -207,7 +300,7 @@ def test_the_store_object_notes_every_step_and_how_it_went(run: Runner) -> None:
     ("run", "called"), [(steps.run, "load"), (run_async, "aload")], ids=["sync", "async"]
 )
 def test_a_hook_is_called_and_its_a_counterpart_is_awaited(run: Runner, called: str) -> None:
-    performer = Performer(MemoryDriver())
+    performer = Performer()
     assert run(hook("load", 1, "a"), performer) == ("loaded", 1, "a")
     assert performer.hooked == [called]
 
@@ -221,7 +314,7 @@ def test_what_a_hook_raises_is_raised_in_the_steps(run: Runner) -> None:
             return str(error)
         return "nothing was raised"
 
-    assert run(taken(), Performer(MemoryDriver())) == "hook"
+    assert run(taken(), Performer()) == "hook"
 
 
 # Exceptions
@@ -232,14 +325,16 @@ def test_what_a_hook_raises_is_raised_in_the_steps(run: Runner) -> None:
     "error", [StoreUnavailable("down"), KeyError("x"), StopIteration(), StopAsyncIteration()]
 )
 def test_what_a_driver_raises_is_raised_in_the_steps(run: Runner, error: Exception) -> None:
+    driver = FailingDriver(error)
+
     def taken() -> Steps[Exception | None]:
         try:
-            yield from ask(Driver.get, "key")
+            yield from driver.get("key")
         except Exception as caught:  # noqa: BLE001  (whatever is thrown in)
             return caught
         return None
 
-    caught = run(taken(), Performer(FailingDriver(error)))
+    caught = run(taken(), Performer())
     # A StopIteration must not end the steps as if they were done (PEP 479).
     assert caught is error or (
         isinstance(error, StopIteration)
@@ -250,53 +345,56 @@ def test_what_a_driver_raises_is_raised_in_the_steps(run: Runner, error: Excepti
 
 @both
 def test_steps_that_caught_an_error_go_on(run: Runner) -> None:
+    driver = FailingDriver(StoreUnavailable("down"))
+
     def taken() -> Steps[Any]:
         try:
-            yield from ask(Driver.get, "key")
+            yield from driver.get("key")
         except StoreUnavailable:
-            yield from ask(Driver.add, "key", RECORD)
-        return (yield from ask(Driver.delete, "key", LEFT))
+            yield from driver.add("key", RECORD)
+        return (yield from driver.delete("key", LEFT))
 
-    assert run(taken(), Performer(FailingDriver(StoreUnavailable("down")))) is True
+    assert run(taken(), Performer()) is True
 
 
 @both
 def test_an_error_that_the_steps_let_go_reaches_the_caller(run: Runner) -> None:
     error = StoreUnavailable("down")
+    driver = FailingDriver(error, answers=1)
 
     def taken() -> Steps[None]:
-        yield from ask(Driver.get, "key")
-        yield from ask(Driver.get, "key")
+        yield from driver.get("key")
+        yield from driver.get("key")
 
-    driver = FailingDriver(error, answers=1)
     with pytest.raises(StoreUnavailable) as caught:
-        run(taken(), Performer(driver))
+        run(taken(), Performer())
     assert caught.value is error
-    assert driver.asked == 2
+    assert driver.server.asked == 2
 
 
 @both
 def test_an_error_of_the_steps_themselves_reaches_the_caller(run: Runner) -> None:
     def taken() -> Steps[None]:
-        yield from ask(Driver.get, "key")
+        yield from MemoryDriver().get("key")
         raise LookupError("mine")
 
     with pytest.raises(LookupError, match=r"^mine$"):
-        run(taken(), Performer(MemoryDriver()))
+        run(taken(), Performer())
 
 
 @both
 def test_what_steps_do_at_their_end_is_done_when_a_driver_fails(run: Runner) -> None:
     done = []
+    driver = FailingDriver(StoreUnavailable("down"))
 
     def taken() -> Steps[None]:
         try:
-            yield from ask(Driver.get, "key")
+            yield from driver.get("key")
         finally:
             done.append("tidied")
 
     with pytest.raises(StoreUnavailable):
-        run(taken(), Performer(FailingDriver(StoreUnavailable("down"))))
+        run(taken(), Performer())
     assert done == ["tidied"]
 
 
@@ -323,10 +421,11 @@ def test_steps_are_told_what_ended_their_command_before_the_caller_is(
     told: list[type[BaseException]] = []
     faulty = FaultyDriver(MemoryDriver())
     faulty.lose_answer("get", error())
+    performer = Performer()
 
     def taken() -> Steps[Any]:
         try:
-            yield from ask(Driver.get, "x" * 64)
+            yield from faulty.get("x" * 32)
         except BaseException as reached:
             told.append(type(reached))
             raise
@@ -334,15 +433,24 @@ def test_steps_are_told_what_ended_their_command_before_the_caller_is(
     # Held here, so that its end is not the garbage collector's doing.
     running = taken()
     with pytest.raises(error):
-        run(running, Performer(faulty))
+        run(running, performer)
     assert told == [error]
+    assert [(verb, type(noted)) for verb, noted in performer.noted] == [("get", error)]
 
 
-class SlowDriver(MemoryDriver):
-    """Never answers."""
+class SlowServer(MemoryServer):
+    """Answers no read."""
 
-    async def aget(self, key: str) -> Any:
-        await asyncio.Event().wait()
+    async def asend(self, command: Command, /) -> Any:
+        if command.verb == "get":
+            await asyncio.Event().wait()
+        return self.send(command)
+
+
+def slow_driver() -> MemoryDriver:
+    driver = MemoryDriver()
+    driver.server = SlowServer(100, time.monotonic)
+    return driver
 
 
 def cancel(taken: Steps[Any], performer: Performer) -> asyncio.Task[Any]:
@@ -360,10 +468,10 @@ def cancel(taken: Steps[Any], performer: Performer) -> asyncio.Task[Any]:
 
 @pytest.mark.parametrize(
     "step",
-    [lambda: ask(Driver.get, "key"), lambda: hook("block"), lambda: pause(3600)],
-    ids=["call", "hook", "pause"],
+    [lambda: slow_driver().get("key"), lambda: hook("block"), lambda: pause(3600)],
+    ids=["ask", "hook", "pause"],
 )
-def test_a_cancellation_reaches_the_steps_and_their_caller(step: Callable[[], Steps[Any]]) -> None:
+def test_a_cancellation_reaches_the_steps_and_their_caller(step: Callable[[], Any]) -> None:
     class Waiting(Performer):
         async def ablock(self) -> None:
             await asyncio.Event().wait()
@@ -380,21 +488,21 @@ def test_a_cancellation_reaches_the_steps_and_their_caller(step: Callable[[], St
             raise
         return "answered"
 
-    assert cancel(taken(), Waiting(SlowDriver())).cancelled()
+    assert cancel(taken(), Waiting()).cancelled()
     assert told == [asyncio.CancelledError]
 
 
 def test_steps_may_put_something_right_after_a_cancellation() -> None:
-    done = []
+    done, driver = [], slow_driver()
 
     def taken() -> Steps[None]:
         try:
-            yield from ask(Driver.get, "key")
+            yield from driver.get("key")
         except asyncio.CancelledError:
-            done.append((yield from ask(Driver.delete, "key", LEFT)))
+            done.append((yield from driver.delete("key", LEFT)))
             raise
 
-    assert cancel(taken(), Performer(SlowDriver())).cancelled()
+    assert cancel(taken(), Performer()).cancelled()
     assert done == [False]
 
 
@@ -406,20 +514,23 @@ def safe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)
 
 
+REFUSING = FailingDriver(AssertionError())
+
+
 @pytest.mark.parametrize(
-    "step", [lambda: ask(Driver.get, "key"), lambda: pause(3600)], ids=["call", "pause"]
+    "step",
+    [lambda: REFUSING.get("key"), lambda: pause(3600), lambda: queue("place", 60)],
+    ids=["ask", "pause", "queue"],
 )
 def test_a_sync_run_in_a_running_loop_is_refused_before_it_blocks(
-    safe: None, step: Callable[[], Steps[Any]]
+    safe: None, step: Callable[[], Any]
 ) -> None:
-    driver = FailingDriver(AssertionError())
-
     async def block() -> None:
-        steps.run(step(), Performer(driver))
+        steps.run(step(), Performer())
 
     with pytest.raises(SynchronousOnlyOperation, match="aget, asave"):
         asyncio.run(block())
-    assert driver.asked == 0
+    assert REFUSING.server.asked == 0
 
 
 def test_a_sync_run_without_a_call_blocks_no_loop_and_is_not_refused(safe: None) -> None:
@@ -428,7 +539,7 @@ def test_a_sync_run_without_a_call_blocks_no_loop_and_is_not_refused(safe: None)
         return (yield from hook("load"))
 
     async def act() -> Any:
-        return steps.run(taken(), Performer(MemoryDriver()))
+        return steps.run(taken(), Performer())
 
     assert asyncio.run(act()) == ("loaded",)
 
@@ -436,11 +547,18 @@ def test_a_sync_run_without_a_call_blocks_no_loop_and_is_not_refused(safe: None)
 # Both runners over whole verbs
 
 
+def written_again(record: Record, place: str) -> Record:
+    """Return what another request's save of the same entries stores over *record*."""
+    binding = signing.binding(config().namespace)
+    keys = config().record_keys
+    return signing.sign(facts_of(record), record.payload, place, binding, keys, record)
+
+
 class RecordingDriver(FaultyDriver):
     """Notes what it is asked, and what it answers."""
 
     def __init__(self) -> None:
-        super().__init__(cast("Driver", MemoryDriver()))
+        super().__init__(MemoryDriver())
         self.trace: list[Any] = []
         #: So many saves find that another request's was first.
         self.others = 0
@@ -450,8 +568,7 @@ class RecordingDriver(FaultyDriver):
             self.others -= 1
             key, _, _, now = arguments
             found = super()._run("get", (key,))
-            theirs = dataclasses.replace(found, revisions=new_revision(found.revisions))
-            super()._run("replace", (key, theirs, found, now))
+            super()._run("replace", (key, written_again(found, key), found, now))
         answer = super()._run(verb, arguments)
         self.trace.append((verb, arguments, answer))
         return answer
@@ -565,12 +682,12 @@ SCENES = [name for name in vars(Scenes) if not name.startswith("_")]
 def counted_tokens(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Make tokens of numbers, which the returned function has begin again."""
     numbers: list[Iterator[int]] = []
-    monkeypatch.setattr(secrets, "token_hex", lambda size: f"{next(numbers[0]):0{2 * size}x}")
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda size: f"{next(numbers[0]):0{size}}")
+    monkeypatch.setattr(records, "urandom", lambda size: next(numbers[0]).to_bytes(size, "big"))
+    monkeypatch.setattr(keys, "urandom", lambda size: next(numbers[0]).to_bytes(size, "little"))
     monkeypatch.setattr(save._random, "uniform", lambda _least, _most: 0.0)
 
     def begin() -> None:
-        numbers[:] = [itertools.count()]
+        numbers[:] = [itertools.count(1)]
 
     return begin
 
@@ -600,9 +717,9 @@ def test_both_runners_send_the_same_calls_for_the_same_answers(
                 driver.trace.append("load")
                 return await super().aload()
 
-            def note_answer(self, step: Step, error: BaseException | None) -> None:
-                driver.trace.append((step, repr(error)))
-                super().note_answer(step, error)
+            def note_answer(self, ask: Ask, error: BaseException | None) -> None:
+                driver.trace.append((ask.verb, ask.command, repr(error)))
+                super().note_answer(ask, error)
 
         scenes = Scenes(lambda key=None: SessionVerbs(SessionStore(key), run), driver, clock)
         try:

@@ -15,6 +15,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 from django.utils.deprecation import MiddlewareMixin
 
+from django_multisession.drivers import base
 from django_multisession.exceptions import (
     EntryNotSerializable,
     SessionConflict,
@@ -66,7 +67,7 @@ class Site:
     def ended_from_elsewhere(self) -> Browser:
         """Return a browser whose session was ended by its key."""
         browser = self.with_session()
-        self.engine.driver.delete(browser.storage_key, make_end())
+        base.run(self.engine.driver.delete(browser.storage_key, make_end()))
         return browser
 
     def long_after(self) -> Browser:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from django_multisession.core.records import Record
+from django_multisession.drivers import base
 from django_multisession.testing.driver_fixtures import make_end
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
@@ -134,7 +135,7 @@ def test_a_write_under_way_during_a_logout_is_interrupted_and_revives_nothing(
     reply = browser.visit(meanwhile(other, log_out, write))
     assert reply.status == 400
     assert reply.cookies == {}
-    assert not isinstance(engine.driver.get(storage_key), Record)
+    assert not isinstance(base.run(engine.driver.get(storage_key)), Record)
     assert browser.visit(user).answer == ""
 
 
@@ -146,7 +147,7 @@ def test_a_read_under_way_during_a_logout_sees_what_it_loaded_and_revives_nothin
     reply = browser.visit(meanwhile(other, log_out, read))
     assert reply.answer == {"cart": ["tea"]}
     assert reply.cookies == {}
-    assert not isinstance(engine.driver.get(storage_key), Record)
+    assert not isinstance(base.run(engine.driver.get(storage_key)), Record)
 
 
 @pytest.mark.parametrize("write", [put(city="Rome"), append, save], ids=lambda body: body.__name__)
@@ -166,7 +167,7 @@ def test_a_device_whose_session_was_ended_is_logged_out_without_a_cookie(
     browser: Browser, engine: Engine
 ) -> None:
     browser.visit(log_in("ada"))
-    engine.driver.delete(browser.storage_key, make_end())
+    base.run(engine.driver.delete(browser.storage_key, make_end()))
     reply = browser.visit(user)
     assert reply.answer == ""
     assert reply.cookies == {}
@@ -178,7 +179,7 @@ def test_a_device_whose_session_was_ended_can_log_in_immediately(
     browser.visit(log_in("ada"))
     browser.visit(put(cart=["tea"]))
     before = browser.key
-    engine.driver.delete(browser.storage_key, make_end())
+    base.run(engine.driver.delete(browser.storage_key, make_end()))
     assert browser.visit(log_in("ada")).new_key not in (None, before)
     assert browser.visit(user).answer == "ada"
     assert browser.visit(read).answer == {}
@@ -188,7 +189,7 @@ def test_logging_out_of_an_ended_session_deletes_the_cookie(
     browser: Browser, engine: Engine
 ) -> None:
     browser.visit(log_in("ada"))
-    engine.driver.delete(browser.storage_key, make_end())
+    base.run(engine.driver.delete(browser.storage_key, make_end()))
     assert browser.visit(log_out).deletes_the_cookie
 
 
@@ -197,7 +198,7 @@ def test_a_device_whose_session_was_ended_from_elsewhere_begins_one_new_session(
 ) -> None:
     browser.visit(log_in("ada"))
     late, before = browser.copy(), count_stored()
-    engine.driver.delete(browser.storage_key, make_end())
+    base.run(engine.driver.delete(browser.storage_key, make_end()))
     assert browser.visit(put(city="Rome")).new_key not in (None, late.key)
     # It took the tombstone's place, so a second tab can't begin another one.
     reply = late.visit(put(city="Oslo"))
@@ -237,7 +238,7 @@ def test_a_logout_ends_a_session_that_another_request_gave_a_new_key(
         reply = browser.visit(log_out)
     assert reply.deletes_the_cookie
     assert other.visit(user).answer == ""
-    assert not isinstance(engine.driver.get(other.storage_key), Record)
+    assert not isinstance(base.run(engine.driver.get(other.storage_key)), Record)
 
 
 @pytest.mark.parametrize("is_under_way", [True, False])
@@ -253,7 +254,7 @@ def test_a_login_ends_what_a_new_key_made_of_its_session(
         browser.visit(log_in("ada"))
     assert browser.visit(user).answer == "ada"
     assert browser.visit(read).answer == {}
-    assert not isinstance(engine.driver.get(other.storage_key), Record)
+    assert not isinstance(base.run(engine.driver.get(other.storage_key)), Record)
 
 
 def test_two_logins_on_one_session_both_live(browser: Browser, engine: Engine) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 
+from django_multisession.drivers import base
 from django_multisession.middleware import SessionMiddleware
 from django_multisession.testing.driver_fixtures import make_end
 from tests.engine_fixtures import Engine
@@ -53,7 +54,7 @@ def test_a_page_that_fails_leaves_a_dead_cookie_alone_also_if_it_was_cleared_unr
 
     settings.SESSION_SAVE_EVERY_REQUEST = saves_always
     key = key_of(browser, city="Rome")
-    engine.driver.delete(storage_key_of(browser, key), make_end())
+    base.run(engine.driver.delete(storage_key_of(browser, key), make_end()))
     assert bring(browser, failing(clear), key).cookies == {}
 
 
@@ -65,7 +66,7 @@ def test_a_verb_that_needs_no_entries_looks_at_every_cookie(
         await getattr(visit.session, verb)()
 
     ended, live = key_of(browser, city="Oslo"), key_of(browser, city="Rome")
-    engine.driver.delete(storage_key_of(browser, ended), make_end())
+    base.run(engine.driver.delete(storage_key_of(browser, ended), make_end()))
     assert bring(browser, act, ended, live).status == 200
     if verb == "delete":
         assert not engine.SessionStore().exists(live)
@@ -116,8 +117,8 @@ def test_a_choice_of_ignoring_lets_an_interrupted_page_out_without_a_cookie(
 ) -> None:
     async def changed_while_it_ends(visit: Visit) -> str:
         await visit.session.set("city", "Oslo")
-        engine.driver.delete(storage_key, make_end()) if not browser.is_async else (
-            await engine.driver.adelete(storage_key, make_end())
+        base.run(engine.driver.delete(storage_key, make_end())) if not browser.is_async else (
+            await base.arun(engine.driver.delete(storage_key, make_end()))
         )
         return "a page"
 

@@ -9,6 +9,7 @@ import pytest
 from django.http import HttpResponse, StreamingHttpResponse
 
 from django_multisession import middleware
+from django_multisession.drivers import base
 from django_multisession.testing.driver_fixtures import make_end
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
@@ -125,9 +126,9 @@ def test_the_deletion_cookie_equals_the_set_cookie(
 
 async def end(visit: Visit, engine: Engine, storage_key: str) -> None:
     if visit.request.path.startswith("/a"):
-        await engine.driver.adelete(storage_key, make_end())
+        await base.arun(engine.driver.delete(storage_key, make_end()))
     else:
-        engine.driver.delete(storage_key, make_end())
+        base.run(engine.driver.delete(storage_key, make_end()))
 
 
 def ending_it_before_the_response(browser: Browser, engine: Engine, body: Body) -> Body:

@@ -27,15 +27,12 @@ def everything_in(engine: Engine, settings: Settings) -> bytes:
     """Return what somebody who can read the store finds there."""
     driver: Any = engine.driver
     if engine.kind == "memory":
-        return repr(driver._slots).encode() + b"".join(
-            slot.stored.payload
-            for slot in driver._slots.values()
-            if hasattr(slot.stored, "payload")
-        )
+        slots = driver.server.slots
+        return b"".join(key.encode() + bytes(slot.raw) for key, slot in slots.items())
     if engine.kind == "redis":
         with redis.Redis.from_url(engine.server.url) as server:
             found = list(server.scan_iter(settings.MULTISESSION_REDIS["PREFIX"] + "*"))
-            return b"".join(name + repr(server.hgetall(name)).encode() for name in found)
+            return b"".join(name + (server.get(name) or b"") for name in found)
     options = settings.MULTISESSION_MONGODB
     with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
         collection = client[options["DATABASE"]][options["COLLECTION"]]

@@ -8,6 +8,7 @@ import string
 from collections.abc import Callable, Iterator, Sequence
 
 from django_multisession.core import keys
+from django_multisession.core.secret import MacKey
 
 ALPHABET = string.ascii_letters + string.digits + "-_"
 RANDOM_LENGTH = 22
@@ -135,9 +136,10 @@ INVENTIONS: Sequence[Forge] = (_like_djangos_own, _made_up, _nonsense)
 MUTATED = 0.9
 
 
-def signed(random_part: str, signing_key: bytes) -> str:
+def signed(random_part: str, signing_key: MacKey) -> str:
     """Return the session key of *random_part* at the site that has *signing_key*."""
-    return random_part + keys._tag(random_part, signing_key)
+    tag = keys._tag(random_part.encode(), signing_key, b"")
+    return random_part + tag.decode()
 
 
 def forged_keys(valid: Sequence[str], count: int, seed: int) -> Iterator[str]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pytest_django import Settings
 
 #: What the proxy calls a write over a record, a read, and a move.
-REPLACING = {"redis": "evalsha", "mongodb": "findAndModify"}
-GETTING = {"redis": "hgetall", "mongodb": "find"}
+REPLACING = {"redis": "evalsha", "mongodb": "update"}
+GETTING = {"redis": "get", "mongodb": "find"}
 MOVING = {"redis": "evalsha", "mongodb": "update"}
 
 Open = Callable[..., SessionVerbs]

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from importlib import import_module
 from types import FrameType
 from typing import Any, Self
@@ -20,7 +19,8 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from django_multisession import conf
-from django_multisession.drivers.base import Driver
+from django_multisession.core.records import to_milliseconds
+from django_multisession.drivers.base import Driver, Purging, run
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management import clearing
 from django_multisession.management.clearing import Limits, Tally
@@ -81,15 +81,17 @@ class Command(clearsessions.Command):
         limits = _limits(options)
         driver = store.get_driver()
         is_told, as_json = options["verbosity"] > 0, options["as_json"]
-        run = _counting(driver) if options["dry_run"] else self._clearing(driver, limits, is_told)
+        tallies = (
+            _counting(driver) if options["dry_run"] else self._clearing(driver, limits, is_told)
+        )
         tally, failure = Tally(is_dry_run=options["dry_run"]), None
         try:
-            for tally in run:  # noqa: B007  (the last one counts, also where the next one fails)
+            for tally in tallies:  # noqa: B007  (the last one counts, also where the next one fails)
                 pass
         except StoreUnavailable as error:
             failure = error
             tally = dataclasses.replace(tally, stopped_by=clearing.BY_OUTAGE)
-        by_itself = driver.has_native_expiry
+        by_itself = not isinstance(driver, Purging)
         said = clearing.described(tally, expires_by_itself=by_itself)
         if as_json:
             engine = store.__module__
@@ -105,12 +107,12 @@ class Command(clearsessions.Command):
         """Remove what has expired, and tell of it meanwhile."""
         elapsed = _stopwatch()
         # Read once: what expires from here on is the next run's, or this one might never end.
-        now = timezone.now()
+        now = to_milliseconds(timezone.now())
         is_seen = is_told and self.stderr.isatty()
         expired = _total(driver, now) if is_seen else None
         with _StopSignals() as signals:
             tallies = clearing.clear(
-                lambda limit: driver.purge_expired(now, limit),
+                lambda limit: _purge(driver, now, limit),
                 limits,
                 elapsed,
                 signals.first,
@@ -195,16 +197,25 @@ def _limits(options: Mapping[str, Any]) -> Limits:
         raise CommandError(str(error)) from None
 
 
+def _purge(driver: Driver, now: int, limit: int) -> int:
+    # Where a server has nothing to purge, it removes what expired by itself.
+    return run(driver.purge_expired(now, limit)) if isinstance(driver, Purging) else 0
+
+
+def _count(driver: Driver, now: int) -> int:
+    return run(driver.count_expired(now)) if isinstance(driver, Purging) else 0
+
+
 def _counting(driver: Driver) -> Iterator[Tally]:
     elapsed = _stopwatch()
-    expired = driver.count_expired(timezone.now())
+    expired = _count(driver, to_milliseconds(timezone.now()))
     yield Tally(is_dry_run=True, expired=expired, seconds=elapsed())
 
 
-def _total(driver: Driver, now: datetime) -> int | None:
+def _total(driver: Driver, now: int) -> int | None:
     """Return how many there are to remove; None if counting so many takes the server too long."""
     try:
-        return driver.count_expired(now)
+        return _count(driver, now)
     except StoreUnavailable:
         # Where the server is down, the first batch tells.
         return None

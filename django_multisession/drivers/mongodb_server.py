@@ -26,9 +26,13 @@ try:
     from pymongo.errors import (
         AutoReconnect,
         BulkWriteError,
+        ConnectionFailure,
         DuplicateKeyError,
         NotPrimaryError,
+        OperationFailure,
         PyMongoError,
+        ServerSelectionTimeoutError,
+        WaitQueueTimeoutError,
         WriteConcernError,
     )
 except ImportError as error:
@@ -41,19 +45,18 @@ from django_multisession.drivers.mongodb_options import (
     client_options,
     complaint,
     require_uri,
-    time_for_try,
+    time_left,
 )
-from django_multisession.exceptions import StoreUnavailable
+from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 __all__ = [
     "DEFAULT_COLLECTION",
     "INDEXES",
     "Command",
-    "Connection",
+    "MongoDBServer",
     # Imported by way of this module, which says what to install where PyMongo is missing.
     "ReturnDocument",
     "UpdateOne",
-    "time_limit",
 ]
 
 #: Runs one command on a collection of either kind; on an async one it returns an awaitable.
@@ -62,10 +65,10 @@ Command = Callable[[Any], Any]
 DEFAULT_DATABASE = "multisession"
 DEFAULT_COLLECTION = "sessions"
 
-#: What is indexed, and how: for the TTL monitor, for purging, for the sessions of one user.
+#: What is indexed, and how: for the TTL monitor, for the sessions of one user. No field that a write
+#: is conditional on: the server would weigh that index against the one of ``_id`` each time.
 INDEXES: Final[Mapping[str, Mapping[str, Any]]] = {
     "collect_at": {"expireAfterSeconds": 0},
-    "expires_at": {},
     "user_id": {"partialFilterExpression": {"user_id": {"$type": "string"}}},
 }
 
@@ -88,6 +91,8 @@ _DUPLICATE_KEY = 11000
 #: What a primary that steps down, or shuts down, says of a write that no majority has yet: it may
 #: be kept or undone.
 _ENDS_AS_PRIMARY = frozenset({91, 189, 11600, 11602})
+#: TooManyLogicalSessions, TemporarilyUnavailable, IngressRequestRateLimitExceeded.
+_OVERLOADED = frozenset({261, 365, 462})
 _RESEND = object()
 
 logger = logging.getLogger(__name__)
@@ -96,7 +101,7 @@ logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 2
 
 
-class Connection:
+class MongoDBServer:
     """Sends commands to a collection, through one client per process and one per event loop.
 
     Opening a client does no I/O; a forked process opens its own.
@@ -110,6 +115,8 @@ class Connection:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
+        #: Name of the collection.
+        self.collection: str = options.get("COLLECTION", DEFAULT_COLLECTION)
         self._sessions: Any = None
         self._lock = threading.Lock()
         self._async_sessions: ClientPerLoop[Any] = ClientPerLoop(
@@ -118,12 +125,12 @@ class Connection:
         )
         # Taken by the first command that was answered, and kept: one attempt per process.
         self._index_turn = threading.Lock()
-        _connections.add(self)
+        _servers.add(self)
         require_uri(options["URI"])
         # A typo shows now and not in a request. Nothing is sent: no client connects by itself.
         self._open(pymongo.MongoClient).database.client.close()
 
-    def ask(self, command: Command) -> Any:
+    def send(self, command: Command, /) -> Any:
         """Send *command*, and the first time the indexes too.
 
         Returns:
@@ -132,59 +139,62 @@ class Connection:
         Raises:
             StoreUnavailable: It was not answered, or refused.
         """
-        answer = self.send(command)
+        reply = self.send_alone(command)
         # After the command: now the server is known to answer, so the attempt is not wasted.
         if self._index_turn.acquire(blocking=False):
             try:
-                self.send(_create_indexes)
+                self.send_alone(_create_indexes)
             except StoreUnavailable as failure:
                 _warn_of_indexes(failure)
-        return answer
+        return reply
 
-    async def aask(self, command: Command) -> Any:
-        """See ask()."""
-        answer = await self.asend(command)
+    async def asend(self, command: Command, /) -> Any:
+        """See send()."""
+        reply = await self._asend_alone(command)
         if self._index_turn.acquire(blocking=False):
             try:
-                await self.asend(_create_indexes)
+                await self._asend_alone(_create_indexes)
             except StoreUnavailable as failure:
                 _warn_of_indexes(failure)
             except BaseException:
                 # Cancelled with its request: the next one tries.
                 self._index_turn.release()
                 raise
-        return answer
+        return reply
 
-    def send(self, command: Command) -> Any:
+    def send_alone(self, command: Command) -> Any:
         """Send *command*; again if the connection was lost or the primary changed.
 
-        Returns and raises as `ask`.
+        Returns and raises as `send`.
         """
         sessions = self._opened()
         tries, began_at = 0, time.monotonic()
         while True:
             tries += 1
             try:
-                with time_for_try(tries, sessions, began_at):
-                    answer = command(sessions)
+                if tries == 1:
+                    return command(sessions)
+                with time_left(sessions, began_at):
+                    return command(sessions)
             except (PyMongoError, InvalidBSON) as error:
-                answer = _instead(error, tries)
-            if answer is not _RESEND:
-                return _returned(answer)
+                reply = _instead(error, tries)
+            if reply is not _RESEND:
+                return _returned(reply)
 
-    async def asend(self, command: Command) -> Any:
-        """See send()."""
+    async def _asend_alone(self, command: Command) -> Any:
         sessions = await self._async_sessions.get()
         tries, began_at = 0, time.monotonic()
         while True:
             tries += 1
             try:
-                with time_for_try(tries, sessions, began_at):
-                    answer = await command(sessions)
+                if tries == 1:
+                    return await command(sessions)
+                with time_left(sessions, began_at):
+                    return await command(sessions)
             except (PyMongoError, InvalidBSON) as error:
-                answer = _instead(error, tries)
-            if answer is not _RESEND:
-                return _returned(answer)
+                reply = _instead(error, tries)
+            if reply is not _RESEND:
+                return _returned(reply)
 
     def close(self) -> None:
         """Close every client; the next command opens another."""
@@ -216,9 +226,7 @@ class Connection:
                 if "DATABASE" in options
                 else client.get_default_database(DEFAULT_DATABASE)
             )
-            return database.get_collection(
-                options.get("COLLECTION", DEFAULT_COLLECTION), **_HANDLING
-            )
+            return database.get_collection(self.collection, **_HANDLING)
         except (PyMongoError, TypeError, ValueError, OSError) as error:
             problem = complaint(options, error)
         raise ImproperlyConfigured(problem)
@@ -229,8 +237,8 @@ class Connection:
         self._lock = threading.Lock()
 
 
-def _instead(error: Exception, tries: int) -> Any:
-    """Return what an error stands for: an answer, `_RESEND`, or the exception to raise."""
+def _instead(error: PyMongoError | InvalidBSON, tries: int) -> Any:
+    """Return what an error stands for: a reply, `_RESEND`, or the exception to raise."""
     if isinstance(error, InvalidBSON):
         return {}
     if isinstance(error, DuplicateKeyError) or _is_taken(error):
@@ -242,7 +250,30 @@ def _instead(error: Exception, tries: int) -> Any:
     most_tries = 3 if isinstance(error, NotPrimaryError) else 2
     if tries < most_tries and (is_lost or _is_unconfirmed(error)):
         return _RESEND
-    return StoreUnavailable(f"MongoDB did not answer ({type(error).__name__}).")
+    return StoreUnavailable(f"MongoDB did not answer ({type(error).__name__}).", _kind_of(error))
+
+
+def _kind_of(error: PyMongoError) -> OutageKind:
+    codes = _codes_of(error)
+    if isinstance(error, WaitQueueTimeoutError) or codes & _OVERLOADED:
+        return OutageKind.OVERLOADED
+    if isinstance(error, ServerSelectionTimeoutError):
+        return OutageKind.UNREACHABLE
+    if error.timeout:
+        return OutageKind.TIMED_OUT
+    if isinstance(error, ConnectionFailure) or codes & _ENDS_AS_PRIMARY:
+        return OutageKind.UNREACHABLE
+    return OutageKind.REFUSED
+
+
+def _codes_of(error: PyMongoError) -> set[int]:
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+        return {failure["code"] for failure in failures if "code" in failure}
+    if isinstance(error, OperationFailure) and error.code is not None:
+        return {error.code}
+    return set()
 
 
 def _is_taken(error: Exception) -> bool:
@@ -262,11 +293,11 @@ def _is_unconfirmed(error: Exception) -> bool:
     return any(failure and failure.get("code") in _ENDS_AS_PRIMARY for failure in failures)
 
 
-def _returned(answer: Any) -> Any:
+def _returned(reply: Any) -> Any:
     # Raised here and not where PyMongo's error was caught: it is not even its context.
-    if isinstance(answer, StoreUnavailable):
-        raise answer
-    return answer
+    if isinstance(reply, StoreUnavailable):
+        raise reply
+    return reply
 
 
 def _create_indexes(sessions: Any) -> Any:
@@ -283,12 +314,12 @@ def _warn_of_indexes(failure: StoreUnavailable) -> None:
     )
 
 
-_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_servers: weakref.WeakSet[MongoDBServer] = weakref.WeakSet()
 
 
 def _forget_all() -> None:
-    for connection in list(_connections):
-        connection._forget()  # noqa: SLF001  (this module's own)
+    for server in list(_servers):
+        server._forget()  # noqa: SLF001  (this module's own)
 
 
 os.register_at_fork(after_in_child=_forget_all)

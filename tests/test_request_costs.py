@@ -1,0 +1,139 @@
+"""What a request costs this process, as a count: calls of this package's functions.
+
+Times belong to the yardstick; a count is the same on a busy machine. Whoever raises a bound says in
+the commit what the calls are for.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+
+import django_multisession
+from django_multisession.middleware import SessionMiddleware
+from tests.engine_fixtures import Engine, use_engine
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Running
+
+PACKAGE = str(Path(django_multisession.__file__).parent)
+ENTRIES = {
+    "n": 1,
+    "_auth_user_id": "42",
+    "cart": [{"sku": f"SKU-{number}", "qty": number} for number in range(8)],
+}
+
+
+def untouched(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok")
+
+
+def read(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(request.session.get("n")))
+
+
+def change(request: HttpRequest) -> HttpResponse:
+    request.session["n"] = request.session["n"] + 1
+    return HttpResponse("ok")
+
+
+def new(request: HttpRequest) -> HttpResponse:
+    request.session.update(ENTRIES)
+    return HttpResponse("ok")
+
+
+def login(request: HttpRequest) -> HttpResponse:
+    request.session["u"] = 1
+    request.session.cycle_key()
+    return HttpResponse("ok")
+
+
+def logout(request: HttpRequest) -> HttpResponse:
+    request.session.flush()
+    return HttpResponse("ok")
+
+
+#: At most so many calls of functions in this package, by a request whose page does that.
+MOST_CALLS: dict[Callable[[HttpRequest], HttpResponse], int] = {
+    untouched: 14,
+    read: 95,
+    change: 200,
+    new: 135,
+    login: 215,
+    logout: 70,
+}
+
+
+@pytest.fixture
+def engine(settings: Settings, running_servers: Running) -> Engine:
+    return use_engine("redis-8.2", settings, running_servers)
+
+
+def calls_of(act: Callable[[], Any]) -> list[str]:
+    """Return the names of this package's functions that *act* calls."""
+    called: list[str] = []
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        # A generator that goes on is a call too.
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            called.append(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+def _request(cookie: str | None) -> HttpRequest:
+    request = RequestFactory().get("/")
+    if cookie is not None:
+        request.COOKIES["sessionid"] = cookie
+    return request
+
+
+def _visit(page: Callable[[HttpRequest], HttpResponse], cookie: str | None) -> str:
+    response = SessionMiddleware(page)(_request(cookie))
+    morsel = response.cookies.get("sessionid")
+    return cookie or "" if morsel is None else morsel.value
+
+
+@pytest.mark.parametrize("page", MOST_CALLS, ids=lambda page: page.__name__)
+def test_a_request_calls_few_functions(
+    engine: Engine, page: Callable[[HttpRequest], HttpResponse]
+) -> None:
+    def begun() -> str | None:
+        return None if page in {untouched, new} else _visit(new, None)
+
+    # The first one connects, reads the settings and brings Redis the script.
+    _visit(page, begun())
+    middleware, request = SessionMiddleware(page), _request(begun())
+    calls = calls_of(lambda: middleware(request))
+    assert len(calls) <= MOST_CALLS[page], "\n".join(calls)
+
+
+def test_a_session_takes_few_bytes_of_redis(engine: Engine, settings: Settings) -> None:
+    session = engine.SessionStore()
+    session["_auth_user_id"] = str(uuid.uuid4())
+    session["rest"] = ""
+    serialized = len(session.serializer().dumps(dict(session.items())))
+    session["rest"] = "x" * (320 - serialized)
+    session.save()
+    with redis.Redis.from_url(engine.server.url) as server:
+        (name,) = server.scan_iter(settings.MULTISESSION_REDIS["PREFIX"] + "*")
+        # The prefix of this test is a little longer than the default one.
+        used = server.memory_usage(name)
+        assert used is not None
+        assert used - len(name) + len("multisession:") + 32 <= 620
