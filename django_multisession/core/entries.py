@@ -144,36 +144,39 @@ class Entries(dict[str, Any]):
 
     # Writing
 
-    def _note_write(self, name: str) -> None:
-        """Note that *name* is about to be set or deleted."""
+    # An entry changes first and is noted then: what a save of another thread finds in between is
+    # saved once more, and not taken for saved.
+
+    def _note_write(self, name: str, before: Any) -> None:
+        """Note that *name* was set or deleted; *before* is what it was."""
         self.clock += 1
-        if name not in self.written:
-            before = super().get(name, ABSENT)
-            if type(before) in _SURE_TYPES:
-                self.replaced[name] = before
+        if name not in self.written and type(before) in _SURE_TYPES:
+            self.replaced[name] = before
         self.written[name] = self.clock
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._note_write(name)
+        before = super().get(name, ABSENT)
         super().__setitem__(name, value)
+        self._note_write(name, before)
 
     def __delitem__(self, name: str) -> None:
-        if name in self:
-            self._note_write(name)
+        before = super().get(name, ABSENT)
         super().__delitem__(name)
+        self._note_write(name, before)
 
     def pop(self, name: str, *default: Any) -> Any:
         """See dict.pop()."""
-        if name in self:
-            self._note_write(name)
-        return super().pop(name, *default)
+        is_there, before = name in self, super().get(name, ABSENT)
+        value = super().pop(name, *default)
+        if is_there:
+            self._note_write(name, before)
+        return value
 
     def popitem(self) -> tuple[str, Any]:
         """See dict.popitem()."""
-        name = next(reversed(self)) if self else ""
-        if name in self:
-            self._note_write(name)
-        return super().popitem()
+        name, value = super().popitem()
+        self._note_write(name, value)
+        return name, value
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         """See dict.setdefault()."""
@@ -184,9 +187,10 @@ class Entries(dict[str, Any]):
     def update(self, *others: Any, **more: Any) -> None:
         """See dict.update()."""
         given = dict(*others, **more)
-        for name in given:
-            self._note_write(name)
+        before = {name: super(Entries, self).get(name, ABSENT) for name in given}
         super().update(given)
+        for name, value in before.items():
+            self._note_write(name, value)
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # dict's own overloads
         self.update(other)

@@ -7,6 +7,7 @@ import functools
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from django_multisession.core import keys, lifetime, merging, payloads, signing
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
 from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
-from django_multisession.exceptions import BadPayload
+from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ HOOKS = (
 )
 
 
+#: The site whose ``get_session_cookie_age()`` this thread or task is asking.
+_asking: ContextVar[Site | None] = ContextVar("asking", default=None)
+
 #: Django's clock, unless something replaced it before this was imported.
 _DJANGOS_NOW = timezone.now if timezone.now.__module__ == timezone.__name__ else None
 _DATETIME = datetime
@@ -55,16 +59,24 @@ class Site:
         hooks: Names of Django's methods that the class overrides.
     """
 
-    __slots__ = ("_bound", "_is_asking", "_serializer_class", "_store", "hooks", "sender")
+    __slots__ = ("_bound", "_serializer_class", "_store", "hooks", "sender")
 
     def __init__(self, store: SessionBase, hooks: frozenset[str]) -> None:
         self.sender: Any = type(store)
         self.hooks = hooks
-        self._is_asking = False
         self._bound: tuple[bytes, bytes] | None = None
         self._serializer_class: Any = store.serializer
+        self._store: weakref.ref[SessionBase] | None = None
+        self.belong_to(store)
+
+    def belong_to(self, store: SessionBase) -> None:
+        """Ask the hooks of *store* from now on: of a copy, once there is one."""
         # A session that was read is freed by reference counting: nothing in it leads back.
         self._store = weakref.ref(store) if self.hooks else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy all but the reference to the store, which belongs to the original."""
+        return _copied, (self.sender, self.hooks, self._serializer_class, self._bound)
 
     # Clock and tokens
 
@@ -159,7 +171,13 @@ class Site:
         """
         if "encode" not in self.hooks:
             return SecretEntries(payloads.deserialize(body, self._serializer_class()))
-        entries = self._hook("decode", body.decode())
+        try:
+            entries = self._hook("decode", body.decode())
+        except StoreUnavailable:
+            raise  # it may use the session
+        except Exception as error:
+            # A record that was stored before the class had the hook, for example.
+            raise BadPayload(f"decode() can't read it ({type(error).__name__})") from error
         if not isinstance(entries, dict):
             raise BadPayload(f"expected a dict of entries (got {type(entries).__name__})")
         return SecretEntries(entries)
@@ -181,14 +199,14 @@ class Site:
         """Return the timeouts, with those that a subclass's ``get_session_cookie_age()`` implies."""
         policy = config().policy
         is_hooked = "get_session_cookie_age" in self.hooks and not policy.idle_is_configured
-        if not is_hooked or self._is_asking:
+        if not is_hooked or _asking.get() is self:
             return policy
         # The hook may read the session, whose record can't be opened without the answer.
-        self._is_asking = True
+        asked = _asking.set(self)
         try:
             idle = timedelta(seconds=self._hook("get_session_cookie_age"))
         finally:
-            self._is_asking = False
+            _asking.reset(asked)
         absolute = policy.absolute_timeout
         if absolute is not None and not policy.absolute_is_configured:
             absolute = max(absolute, idle)
@@ -229,6 +247,15 @@ class Site:
 @functools.lru_cache(maxsize=1024)
 def _binding_to(namespace: str) -> tuple[bytes, bytes]:
     return namespace.encode("utf-8", "surrogatepass"), signing.binding(namespace)
+
+
+def _copied(
+    sender: Any, hooks: frozenset[str], serializer_class: Any, bound: tuple[bytes, bytes] | None
+) -> Site:
+    site = object.__new__(Site)
+    site.sender, site.hooks, site._serializer_class = sender, hooks, serializer_class
+    site._bound, site._store = bound, None
+    return site
 
 
 def overridden(store: type[SessionBase], base: type[SessionBase]) -> frozenset[str]:

@@ -88,6 +88,11 @@ class DriverSessionStore(SessionBase):
         self._inner = Session(Site(self, self.hooks))
         self._presented: list[str] = [] if session_key is None else [session_key]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what a copy or a pickle holds."""
+        self.__dict__.update(state)
+        self._inner.site.belong_to(self)
+
     @property
     def _turn(self) -> Turn:
         # Made when it is first needed, and once for all threads: dict.setdefault() is atomic.
