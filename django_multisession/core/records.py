@@ -9,7 +9,10 @@ offset  bytes   what
 19      32      signature of what follows (see `signing`)
 51      8       revision: random token of the last write
 59      24      the revisions before, newest first: with it, the *lineage*
-83      …       header, user, payload
+83      4       length of the header
+87      …       header: which key signed it, times, series, user; what a later
+                release appends to it is skipped
+…       …       payload
 ======  ======  ==========================================================
 
 Numbers are big-endian, times milliseconds since 1970. A server compares and moves what lies at
@@ -69,13 +72,16 @@ REVISION_LENGTH, SERIES_LENGTH = 8, 12
 
 _PREFIX = struct.Struct(">3sqq32s")
 _TIMES = struct.Struct(">qq")
-_HEADER = struct.Struct(">8s24s4sqqqqq12sI")
-_RECORD = struct.Struct(">3sqq32s8s24s4sqqqqq12sI")
+_LINEAGE_AND_HEADER = ">8s24sI4sqqqqq12sI"
+_HEADER = struct.Struct(_LINEAGE_AND_HEADER)
+_RECORD = struct.Struct(">3sqq32s" + _LINEAGE_AND_HEADER[1:])
 _TOMBSTONE = struct.Struct(">3sqq32s8sB")
 #: From here on it is signed.
 SIGNED_FROM = _PREFIX.size
 _NO_SIGNATURE = bytes(32)
 _NO_EARLIER = bytes((REVISIONS_KEPT - 1) * REVISION_LENGTH)
+#: Where the header begins: its length doesn't count what lies before.
+HEADER_AT = 87
 #: Length of the user that stands for none.
 _NO_USER = 0xFFFF_FFFF
 
@@ -94,6 +100,7 @@ class Record(NamedTuple):
         signature: See `signing`.
         revision: Random token of the last write; what a conditional save compares.
         earlier: The three revisions before, newest first.
+        header_length: Bytes of the header, the user's included.
         key_id: Which key signed it.
         created_ms: When the session was first stored.
         began_ms: Login or creation, whichever came last; the absolute timeout counts from here.
@@ -113,6 +120,7 @@ class Record(NamedTuple):
     signature: bytes
     revision: bytes
     earlier: bytes
+    header_length: int
     key_id: bytes
     created_ms: int
     began_ms: int
@@ -291,16 +299,15 @@ def _decode_record(raw: bytes) -> Record:
 
 def _fields_of(raw: bytes) -> Record:
     fields = _RECORD.unpack_from(raw)
-    at = _RECORD.size
-    length = fields[13]
+    at, length, payload_at = _RECORD.size, fields[14], HEADER_AT + fields[6]
     user = None
     if length != _NO_USER:
         user = raw[at : at + length]
         at += length
-        if len(user) < length:
-            raise Unreadable("it is cut short")
+    if not at <= payload_at <= len(raw):
+        raise Unreadable("it is cut short")
     kept = raw if type(raw) is SecretBytes else SecretBytes(raw)
-    return _make((*fields, user, SecretBytes(raw[at:]), kept))
+    return _make((*fields, user, SecretBytes(raw[payload_at:]), kept))
 
 
 _make = Record._make
@@ -339,6 +346,7 @@ def encode_signed(
         # Random and no counter: after a failover to an older copy that would be issued twice.
         urandom(REVISION_LENGTH),
         earlier,
+        _RECORD.size - HEADER_AT + (0 if user is None else len(user)),
         key_id,
         facts.created_ms,
         facts.began_ms,

@@ -114,7 +114,8 @@ def test_the_offsets_of_a_record_are_those_of_the_code() -> None:
         "signature": records.USED_AT + 8,
         "revision": records.REVISION_AT,
         "earlier revisions": records.REVISION_AT + records.REVISION_LENGTH,
-        "the rest": records.SIGNED_FROM + records.REVISIONS_KEPT * records.REVISION_LENGTH,
+        "length of the header": records.HEADER_AT - 4,
+        "the header, then the payload": records.HEADER_AT,
     }
 
 

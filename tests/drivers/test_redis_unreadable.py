@@ -68,7 +68,7 @@ __all__ = ["call", "connect", "driver", "raw", "run"]
 Spoil = Callable[[bytes], bytes]
 
 #: Where the series of a record ends, and the length of its user begins.
-USER_LENGTH_AT = 139
+USER_LENGTH_AT = 143
 
 
 def answer_or_outage(ask: Callable[[], Any]) -> Any:
@@ -79,7 +79,7 @@ def answer_or_outage(ask: Callable[[], Any]) -> Any:
 
 
 #: Where the signature and the id of the key that made it lie.
-SIGNATURE_AT, KEY_ID = 19, slice(83, 87)
+SIGNATURE_AT, KEY_ID = 19, slice(87, 91)
 
 #: What a writer in the store did → how, and what the log says of it. It struck what scripts look at.
 SPOILED: dict[str, tuple[Spoil, str]] = {
@@ -103,7 +103,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "another kind": (lambda raw: raw[:2] + b"\x07" + raw[3:], "it is no record"),
     "one more in front": (lambda raw: b"\x00" + raw, "it is no record"),
     "one less in front": (lambda raw: raw[1:], "it is no record"),
-    "one more in the end": (lambda raw: raw[:5] + b"\x00" + raw[5:], "its end doesn't follow"),
+    "one more in the end": (lambda raw: raw[:5] + b"\x00" + raw[5:], "it is cut short"),
     "hexadecimal": (lambda raw: raw.hex().encode(), "it is no record"),
     "twice encoded": (lambda raw: raw.decode("latin-1").encode(), "it is no record"),
 }

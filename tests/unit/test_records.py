@@ -314,9 +314,10 @@ GOLDEN_RECORD = bytes.fromhex(
     "d50101"  # mark, version, kind
     "0000019b796ec060"  # end
     "0000019b796dd600"  # last use
-    "b7d4e4bb94f9c40ff600bdd8c84e10d02c2cff4a7ec486d90502d61bc5d82215"  # signature
+    "d34fbafb73900bfce0a2393210a9abfa45149de4eab1c7542c476a9c587d4a70"  # signature
     "aaaaaaaaaaaaaaaa"  # revision
     "bbbbbbbbbbbbbbbb00000000000000000000000000000000"  # those before
+    "0000003e"  # length of the header
     "160a326a"  # id of the key
     "0000019b7936e780"  # created
     "0000019b796dd600"  # began
@@ -340,6 +341,7 @@ def test_the_layout_of_a_record_is_fixed() -> None:
         signature=GOLDEN_RECORD[19:51],
         revision=b"\xaa" * 8,
         earlier=b"\xbb" * 8 + bytes(16),
+        header_length=62,
         key_id=next(iter(RECORD_KEYS)),
         created_ms=NOW - HOUR,
         began_ms=NOW,
@@ -355,6 +357,29 @@ def test_the_layout_of_a_record_is_fixed() -> None:
     assert record.revisions == (b"\xaa" * 8, b"\xbb" * 8)
     assert record.user_id == "42"
     signing.verify(record, STORAGE_KEY, signing.binding("shop"), RECORD_KEYS)
+
+
+def test_what_a_later_release_appends_to_the_header_is_skipped() -> None:
+    length_at, payload_at = 83, len(GOLDEN_RECORD) - len(b"payload")
+    longer = (
+        GOLDEN_RECORD[:length_at]
+        + (62 + 3).to_bytes(4, "big")
+        + GOLDEN_RECORD[length_at + 4 : payload_at]
+        + b"new"
+        + b"payload"
+    )
+    record = decode(longer)
+    assert isinstance(record, Record)
+    assert (record.user, record.payload) == (b"42", b"payload")
+
+
+@pytest.mark.parametrize("length", [0, 61, 62 + 8, 2**32 - 1])
+def test_a_header_that_ends_before_its_user_or_behind_the_record_is_unreadable(
+    length: int,
+) -> None:
+    damaged = GOLDEN_RECORD[:83] + length.to_bytes(4, "big") + GOLDEN_RECORD[87:]
+    with pytest.raises(Unreadable):
+        decode(damaged)
 
 
 def test_the_layout_that_is_written_is_the_one_that_is_read() -> None:
