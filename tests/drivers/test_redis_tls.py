@@ -61,6 +61,25 @@ class Certificates:
                 x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
                 False,
             )
+            # Python 3.13 takes no certificate without these (RFC 5280).
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
+            )
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=True,
+                    content_commitment=False,
+                    key_encipherment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    key_cert_sign=issuer is None,
+                    crl_sign=issuer is None,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                True,
+            )
             .sign(signer, hashes.SHA256())
         )
         (self.directory / f"{name}.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
