@@ -18,7 +18,7 @@ from django_multisession.drivers import base
 from django_multisession.drivers.base import Steps
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.testing.driver_fixtures import make_record
+from django_multisession.testing.driver.fixtures import make_record
 
 KEPT = "CLEARSESSIONS_KEPT"
 PATIENCE_SECONDS = 120

@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 
 from django_multisession.drivers.base import Driver
-from django_multisession.testing import (
-    DriverContract,
-    DriverRaceContract,
-    DriverStepMoveContract,
-)
-from django_multisession.testing.driver_step_laws import MovingInSteps
+from django_multisession.testing import DriverContract, DriverRaceContract, DriverStepMoveContract
+from django_multisession.testing.driver.step_laws import MovingInSteps
 from tests.engine_fixtures import Engine
 
 

@@ -28,13 +28,13 @@ def _open_memory() -> Driver:
 
 
 def _open_mongodb() -> Driver:
-    from django_multisession.drivers.mongodb import MongoDBDriver
+    from django_multisession.drivers.mongodb.driver import MongoDBDriver
 
     return MongoDBDriver(options_of("mongodb"))
 
 
 def _open_redis() -> Driver:
-    from django_multisession.drivers.redis import RedisDriver
+    from django_multisession.drivers.redis.driver import RedisDriver
 
     return RedisDriver(options_of("redis"))
 

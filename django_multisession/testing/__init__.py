@@ -18,12 +18,12 @@ Every law runs through the sync verbs and through their a-twins.
 
 from __future__ import annotations
 
-from django_multisession.testing.driver_contract import DriverContract
-from django_multisession.testing.driver_race_contract import DriverRaceContract
-from django_multisession.testing.driver_step_laws import DriverStepMoveContract
-from django_multisession.testing.engine_contract import EngineContract
-from django_multisession.testing.engine_expiry_contract import EngineExpiryContract
-from django_multisession.testing.interleaving_contract import InterleavingContract
+from django_multisession.testing.driver.contract import DriverContract
+from django_multisession.testing.driver.race_contract import DriverRaceContract
+from django_multisession.testing.driver.step_laws import DriverStepMoveContract
+from django_multisession.testing.engine.contract import EngineContract
+from django_multisession.testing.engine.expiry_contract import EngineExpiryContract
+from django_multisession.testing.interleaving.contract import InterleavingContract
 from django_multisession.testing.verbs import Clock, DriverVerbs, SessionVerbs
 
 __all__ = [

@@ -24,14 +24,14 @@ import django_multisession
 from django_multisession import exceptions, middleware, resolvers, signals
 from django_multisession import testing as contracts
 from django_multisession.core import keys, records
-from django_multisession.drivers import mongodb_documents
 from django_multisession.drivers.base import Driver, Indexed, Purging
-from django_multisession.drivers.mongodb_server import INDEXES
+from django_multisession.drivers.mongodb import documents as mongodb_documents
+from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines.memory import SessionStore
 from django_multisession.session import end, events, save, state
 from django_multisession.session.line import MOST_HOPS
 from django_multisession.session.store import MOST_OTHER_KEYS
-from django_multisession.testing.driver_fixtures import make_record
+from django_multisession.testing.driver.fixtures import make_record
 from tests.docs.pages import code, rows_of, section_of, text_of
 
 PACKAGE = Path(django_multisession.__file__).parent

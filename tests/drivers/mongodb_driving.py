@@ -18,8 +18,8 @@ from pymongo.monitoring import (
 
 from django_multisession.core.records import Record
 from django_multisession.drivers.base import arun, run
-from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import HOUR, NOW, make_record
+from django_multisession.drivers.mongodb.driver import MongoDBDriver
+from django_multisession.testing.driver.fixtures import HOUR, NOW, make_record
 
 __all__ = ["HOUR", "NOW"]
 

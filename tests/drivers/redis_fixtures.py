@@ -15,8 +15,8 @@ from servers import RedisServer
 
 from django_multisession.core.records import NEVER, Record
 from django_multisession.drivers import base
-from django_multisession.drivers.redis import RedisDriver
-from django_multisession.testing.driver_fixtures import (
+from django_multisession.drivers.redis.driver import RedisDriver
+from django_multisession.testing.driver.fixtures import (
     NOW,
     SECOND,
     left_by,

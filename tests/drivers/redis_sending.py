@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_multisession.drivers.redis_server import RedisServer
+from django_multisession.drivers.redis.server import RedisServer
 from django_multisession.exceptions import StoreUnavailable
 from tests.unit.frames import mail, shown
 

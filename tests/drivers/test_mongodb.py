@@ -18,8 +18,8 @@ from django_multisession.core.records import (
     Reason,
     Tombstone,
 )
-from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.drivers.mongodb.driver import MongoDBDriver
+from django_multisession.testing.driver.fixtures import left_by, make_end
 from django_multisession.testing.stored_records import changed, next_write
 from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy

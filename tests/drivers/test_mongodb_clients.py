@@ -15,8 +15,8 @@ from pymongo.monitoring import ConnectionPoolListener
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import arun
-from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.drivers.mongodb.driver import MongoDBDriver
+from django_multisession.testing.driver.fixtures import left_by, make_end
 from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import NOW, Commands, Driving, record
 
@@ -172,7 +172,7 @@ def test_loops_and_close_leave_no_socket_behind(mongodb_standalone: MongoServer)
         """
         import asyncio, gc, sys
         from django_multisession.drivers.base import arun, run
-        from django_multisession.drivers.mongodb import MongoDBDriver
+        from django_multisession.drivers.mongodb.driver import MongoDBDriver
         driver = MongoDBDriver({"URI": sys.argv[1]})
         for _ in range(10):
             asyncio.run(arun(driver.get("key")))
@@ -192,7 +192,7 @@ def test_a_forked_process_has_clients_of_its_own(mongodb_standalone: MongoServer
         """
         import asyncio, os, sys, traceback, warnings
         from django_multisession.drivers.base import arun, run
-        from django_multisession.drivers.mongodb import MongoDBDriver
+        from django_multisession.drivers.mongodb.driver import MongoDBDriver
         # Python 3.12 warns of any fork beside threads, and PyMongo has some.
         warnings.filterwarnings("ignore", "This process", DeprecationWarning)
         driver = MongoDBDriver({"URI": sys.argv[1]})
@@ -227,7 +227,7 @@ def test_a_missing_pymongo_is_named() -> None:
         sys.modules["pymongo"] = None
         from django.core.exceptions import ImproperlyConfigured
         try:
-            from django_multisession.drivers.mongodb import MongoDBDriver
+            from django_multisession.drivers.mongodb.driver import MongoDBDriver
         except ImproperlyConfigured as error:
             print(error)
         """

@@ -30,9 +30,9 @@ from django_multisession.core.records import (
     Unreadable,
     decode,
 )
-from django_multisession.drivers.mongodb import MongoDBDriver
+from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.testing.driver.fixtures import left_by, make_end
 from django_multisession.testing.stored_records import changed, next_write
 from tests.drivers.mongodb_driving import DATABASE, HOUR, NOW, Driving, Looking, record
 

@@ -16,11 +16,11 @@ from pymongo.monitoring import CommandStartedEvent
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.core.records import to_datetime
-from django_multisession.drivers import mongodb_checks
 from django_multisession.drivers.base import arun, run
-from django_multisession.drivers.mongodb import MongoDBDriver
+from django_multisession.drivers.mongodb import checks as mongodb_checks
+from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.testing.driver_fixtures import make_end
+from django_multisession.testing.driver.fixtures import make_end
 from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
 
 WITHIN = 60.0

@@ -20,9 +20,9 @@ from servers import MongoReplicaSet, MongoServer, free_port
 
 from django_multisession.core.records import NEVER, SAVED
 from django_multisession.drivers.base import arun
-from django_multisession.drivers.mongodb import MongoDBDriver
+from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.testing.driver.fixtures import left_by, make_end
 from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import DATABASE, HOUR, NOW, Commands, Driving, Looking, record
 from tests.proxy import TCPProxy

@@ -20,8 +20,8 @@ from django_multisession.core.records import (
     Tombstone,
 )
 from django_multisession.drivers.base import Purging
-from django_multisession.drivers.redis import RedisDriver
-from django_multisession.testing.driver_fixtures import (
+from django_multisession.drivers.redis.driver import RedisDriver
+from django_multisession.testing.driver.fixtures import (
     HOUR,
     MINUTE,
     NOW,

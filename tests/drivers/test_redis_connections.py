@@ -17,11 +17,11 @@ from django.core.exceptions import ImproperlyConfigured
 from servers import RedisServer
 
 from django_multisession.core.records import SAVED
-from django_multisession.drivers.redis import RedisDriver
-from django_multisession.drivers.redis_address import Place, located, place_of
-from django_multisession.drivers.redis_checks import _check_version
+from django_multisession.drivers.redis.address import Endpoint, endpoint_of, located
+from django_multisession.drivers.redis.checks import _check_version
+from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.testing.driver_fixtures import NOW, make_end, make_record
+from django_multisession.testing.driver.fixtures import NOW, make_end, make_record
 from django_multisession.testing.stored_records import next_write
 from django_multisession.testing.verbs import DriverVerbs, Run
 from tests.drivers.redis_fixtures import (
@@ -106,8 +106,8 @@ def test_an_unknown_or_wrong_option_of_tls_is_named(options: dict[str, Any], tol
     assert f"(got {told})." in str(caught.value)
 
 
-def place_in(options: dict[str, Any]) -> Place:
-    return place_of(located(options))
+def endpoint_in(options: dict[str, Any]) -> Endpoint:
+    return endpoint_of(located(options))
 
 
 def test_an_alias_that_is_no_django_redis_cache_is_told(settings: Any) -> None:
@@ -127,7 +127,7 @@ settings.configure(CACHES={{"default": {{"BACKEND": "django_redis.cache.RedisCac
 django.setup()
 from django.core.exceptions import ImproperlyConfigured
 try:
-    from django_multisession.drivers.redis import RedisDriver
+    from django_multisession.drivers.redis.driver import RedisDriver
     RedisDriver({{"ALIAS": "default"}})
 except ImproperlyConfigured as error:
     print(error)
@@ -147,7 +147,7 @@ except ImproperlyConfigured as error:
     ],
 )
 def test_what_the_url_says_reaches_the_connections(url: str) -> None:
-    place = place_in({"URL": url, "client_name": "django"})
+    place = endpoint_in({"URL": url, "client_name": "django"})
     address = place.address
     assert address.credentials is not None
     assert address.credentials() == ("user", "p@ss")
@@ -172,7 +172,7 @@ def test_no_option_of_an_alias_makes_a_connection_retry_decode_or_wait_for_ever(
             "encoding": "utf-16",
         },
     )
-    place = place_in(options)
+    place = endpoint_in(options)
     assert place.address.timeout == place.address.connect_timeout == place.patience == 2
     assert place.most == 50
 
@@ -180,13 +180,13 @@ def test_no_option_of_an_alias_makes_a_connection_retry_decode_or_wait_for_ever(
 def test_the_own_options_go_before_those_of_the_alias(settings: Any) -> None:
     alias = alias_to(settings, NOWHERE, CONNECTION_POOL_KWARGS={"max_connections": 7})
     for most in (7, 90):
-        place = place_in(alias if most == 7 else {**alias, "max_connections": most})
+        place = endpoint_in(alias if most == 7 else {**alias, "max_connections": most})
         assert place.most == most
 
 
 def test_two_aliases_of_one_url_keep_their_own_options(settings: Any) -> None:
     for password in ("one", "other"):
-        place = place_in(alias_to(settings, NOWHERE, PASSWORD=password))
+        place = endpoint_in(alias_to(settings, NOWHERE, PASSWORD=password))
         assert place.address.credentials is not None
         assert place.address.credentials() == (password,)
 

@@ -25,13 +25,13 @@ from server_binaries import redis_binaries
 from servers import RedisServer, ServerFailed, free_port
 
 from django_multisession.drivers.loops import ClientPerLoop
-from django_multisession.drivers.redis_multiplex import (
+from django_multisession.drivers.redis.multiplex import (
     Lost,
     Multiplexed,
     NotSent,
     meaning_of,
 )
-from django_multisession.drivers.redis_protocol import Address, Attempt, Command, Refused, outage_of
+from django_multisession.drivers.redis.protocol import Address, Attempt, Command, Refused, outage_of
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from tests.drivers.redis_fixtures import configure, connections_of, own_redis, within_deadline
 from tests.proxy import TCPProxy

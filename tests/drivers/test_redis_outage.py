@@ -15,7 +15,7 @@ from servers import RedisServer
 from django_multisession.core.records import NEVER
 from django_multisession.drivers import base
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.testing.driver_fixtures import NOW, SECOND, left_by, make_end, make_record
+from django_multisession.testing.driver.fixtures import NOW, SECOND, left_by, make_end, make_record
 from django_multisession.testing.stored_records import next_write
 from django_multisession.testing.verbs import DriverVerbs, Run
 from tests.drivers.redis_fixtures import (
@@ -122,7 +122,7 @@ def test_a_wrong_password_is_unavailable_and_not_told(
     assert caught.value.kind is OutageKind.REFUSED
     warning = driver.check()[0]
     assert warning.id == "multisession.W101"
-    assert "secret" not in f"{caught.value} {warning} {driver!r} {driver.server._place!r}"
+    assert "secret" not in f"{caught.value} {warning} {driver!r} {driver.server._endpoint!r}"
     assert call(connect(own_redis, password="right-secret").get, "key") is None
 
 
@@ -180,7 +180,7 @@ def test_threads_that_find_no_free_connection_are_told_of_an_overload(
     own_redis.pause()
     with ThreadPoolExecutor(1) as threads:
         hanging = threads.submit(lambda: base.run(driver.get("key")))
-        within_deadline(lambda: not driver.server._lines._free)
+        within_deadline(lambda: not driver.server._pool._free)
         with pytest.raises(StoreUnavailable) as caught:
             base.run(driver.get("key"))
         assert caught.value.kind is OutageKind.OVERLOADED

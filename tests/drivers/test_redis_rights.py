@@ -12,7 +12,7 @@ from servers import RedisServer
 
 from django_multisession.drivers import base
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.testing.driver_fixtures import make_end, make_record
+from django_multisession.testing.driver.fixtures import make_end, make_record
 from tests.docs.pages import section_of
 from tests.drivers.redis_fixtures import VERBS, Connect, connect, perform
 

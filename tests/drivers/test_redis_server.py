@@ -17,8 +17,8 @@ import redis
 from servers import RedisServer as Redis
 from servers import free_port
 
-from django_multisession.drivers import redis_scripts
-from django_multisession.drivers.redis_protocol import NO_RECORD
+from django_multisession.drivers.redis import scripts as redis_scripts
+from django_multisession.drivers.redis.protocol import NO_RECORD
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from tests.drivers.redis_fixtures import configure, connections_of, own_redis, within_deadline
 from tests.drivers.redis_proxy import RedisProxy

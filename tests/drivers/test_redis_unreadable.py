@@ -32,11 +32,11 @@ from django_multisession.core.records import (
 )
 from django_multisession.drivers import base
 from django_multisession.drivers.base import security_logger
-from django_multisession.drivers.redis import RedisDriver
+from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.redis import SessionStore
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.testing.driver_fixtures import (
+from django_multisession.testing.driver.fixtures import (
     HOUR,
     NOW,
     SECOND,
@@ -44,7 +44,7 @@ from django_multisession.testing.driver_fixtures import (
     make_end,
     make_record,
 )
-from django_multisession.testing.engine_fixtures import storage_key
+from django_multisession.testing.engine.fixtures import storage_key
 from django_multisession.testing.stored_records import next_write
 from django_multisession.testing.verbs import Run, SessionVerbs
 from tests.drivers.redis_fixtures import (

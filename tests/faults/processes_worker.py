@@ -25,7 +25,7 @@ from typing import Any
 
 from django_multisession.core.records import Answer, Outcome
 from django_multisession.drivers.base import Steps
-from django_multisession.drivers.redis import RedisDriver
+from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.store import DriverSessionStore
 
 ORDERS = "FAULTS_ORDERS"
@@ -141,7 +141,7 @@ def _exit_amid_the_next_command(driver: Any) -> None:
 
     if isinstance(driver, RedisDriver):
         # A line holds its socket's method from its beginning on.
-        (line,) = driver.server._lines._free
+        (line,) = driver.server._pool._free
         line._send = exiting(line._send)
     else:
         setattr(socket.socket, "sendall", exiting(socket.socket.sendall))  # noqa: B010  (mypy takes it for a mistake)

@@ -15,9 +15,10 @@ import pytest
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.core.records import SAVED, Record, Stored, Tombstone
-from django_multisession.drivers import base, mongodb_documents
-from django_multisession.drivers.mongodb import MongoDBDriver
-from django_multisession.testing.driver_fixtures import left_by, make_end
+from django_multisession.drivers import base
+from django_multisession.drivers.mongodb import documents as mongodb_documents
+from django_multisession.drivers.mongodb.driver import MongoDBDriver
+from django_multisession.testing.driver.fixtures import left_by, make_end
 from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import NOW, record
 from tests.drivers.test_mongodb_outage import collect_what_pymongo_left

@@ -13,7 +13,7 @@ import pymongo
 import pytest
 from servers import MongoServer
 
-from django_multisession.drivers.mongodb_server import INDEXES
+from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines._drivers import close_drivers
 from tests.drivers.test_mongodb_outage import collect_what_pymongo_left
 from tests.faults.mongodb_load import Load, look_for_the_ended

@@ -9,7 +9,7 @@ import pytest
 
 from django_multisession.core.records import EXPIRY_SLACK, Record
 from django_multisession.drivers import base
-from django_multisession.testing.engine_fixtures import storage_key
+from django_multisession.testing.engine.fixtures import storage_key
 from tests.engine_fixtures import Engine
 
 if TYPE_CHECKING:

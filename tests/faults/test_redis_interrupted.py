@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from servers import RedisServer
 
-from django_multisession.drivers import redis
+from django_multisession.drivers.redis import driver as redis
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.redis import SessionStore
 from tests.drivers.redis_fixtures import own_redis, within_deadline

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from django_multisession.testing import interleaving_table as table
-from django_multisession.testing.interleaving_play import PAIRS, orders_of
-from django_multisession.testing.interleaving_table import Action
+from django_multisession.testing.interleaving import table
+from django_multisession.testing.interleaving.play import PAIRS, orders_of
+from django_multisession.testing.interleaving.table import Action
 from tests.docs.pages import ROOT, text_of
 from tests.interleavings.test_interleavings import ROUNDS, ROUNDS_OF_OTHER_VERSIONS
 

@@ -10,7 +10,7 @@ from django.dispatch import Signal
 from django_multisession import signals
 from django_multisession.drivers.base import Driver, Purging
 from django_multisession.session import events
-from django_multisession.testing.engine_signal_laws import EVERY_SIGNAL
+from django_multisession.testing.engine.signal_laws import EVERY_SIGNAL
 
 NOW = 1_767_268_800_000
 ALL = {each for each in vars(signals).values() if isinstance(each, Signal)}

@@ -25,7 +25,7 @@ from django_multisession.exceptions import (
     StoreUnavailable,
 )
 from django_multisession.store import DriverSessionStore
-from django_multisession.testing.engine_faults import FaultyDriver
+from django_multisession.testing.engine.faults import FaultyDriver
 from tests.unit.frames import caught, mail, shown
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
 from django_multisession.engines.memory import SessionStore
-from django_multisession.testing.engine_faults import run_in_threads
-from django_multisession.testing.engine_fixtures import storage_key
+from django_multisession.testing.engine.faults import run_in_threads
+from django_multisession.testing.engine.fixtures import storage_key
 
 
 class Spelled(SessionStore):

@@ -13,7 +13,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_multisession.engines.memory import SessionStore
-from django_multisession.testing.engine_faults import run_in_threads
+from django_multisession.testing.engine.faults import run_in_threads
 
 SECURITY_LOG = logging.getLogger("django.security.SuspiciousSession")
 

@@ -35,8 +35,8 @@ from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import queues, save, steps
 from django_multisession.session.steps import Pause, Queue, Steps, hook, pause, queue
 from django_multisession.store import DriverSessionStore
-from django_multisession.testing.engine_faults import FaultyDriver, move
-from django_multisession.testing.engine_fixtures import USER_ID, storage_key
+from django_multisession.testing.engine.faults import FaultyDriver, move
+from django_multisession.testing.engine.fixtures import USER_ID, storage_key
 from django_multisession.testing.stored_records import facts_of
 from django_multisession.testing.verbs import SessionVerbs, open_runner
 from tests.conftest import Clock

@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import cache
 
 from django_multisession.drivers import base
-from django_multisession.testing.driver_fixtures import make_end
+from django_multisession.testing.driver.fixtures import make_end
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser

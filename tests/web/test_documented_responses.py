@@ -23,7 +23,7 @@ from django_multisession.exceptions import (
     StoreUnavailable,
 )
 from django_multisession.interruption import SessionEnded
-from django_multisession.testing.driver_fixtures import make_end
+from django_multisession.testing.driver.fixtures import make_end
 from tests.engine_fixtures import Engine, use_engine
 from tests.web.browser import Browser, Reply
 from tests.web.conftest import DJANGOS

@@ -1,6 +1,6 @@
 """Two overlapping requests, through Django's handlers and its middleware or ours, to the cookie.
 
-The table is `django_multisession.testing.interleaving_table`; what is between a request's phases here is
+The table is `django_multisession.testing.interleaving.table`; what is between a request's phases here is
 a site.
 """
 
@@ -20,18 +20,18 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.test import override_settings
 from django.utils import timezone
 
-from django_multisession.testing.interleaving_contract import faults
-from django_multisession.testing.interleaving_model import KEPT, NAMES, OK, REMOVED, SET, Pair
-from django_multisession.testing.interleaving_play import (
+from django_multisession.testing.interleaving.contract import faults
+from django_multisession.testing.interleaving.model import KEPT, NAMES, OK, REMOVED, SET, Pair
+from django_multisession.testing.interleaving.play import (
     CONCURRENT,
     PAIRS,
     PATIENCE,
     allowed,
     orders_of,
 )
-from django_multisession.testing.interleaving_requests import Elsewhere, act, end, use
-from django_multisession.testing.interleaving_stage import SETTINGS, Stage, WatchedDriver
-from django_multisession.testing.interleaving_table import SILENT, Action
+from django_multisession.testing.interleaving.requests import Elsewhere, act, end, use
+from django_multisession.testing.interleaving.stage import SETTINGS, Stage, WatchedDriver
+from django_multisession.testing.interleaving.table import SILENT, Action
 from django_multisession.testing.verbs import Clock
 from tests.conftest import Running
 from tests.engine_fixtures import Engine, be_patient, use_engine

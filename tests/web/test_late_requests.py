@@ -11,7 +11,7 @@ import pytest
 
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
-from django_multisession.testing.driver_fixtures import make_end
+from django_multisession.testing.driver.fixtures import make_end
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
 from tests.web.conftest import OURS, Count

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 
 from django_multisession.drivers import base
 from django_multisession.middleware import SessionMiddleware
-from django_multisession.testing.driver_fixtures import make_end
+from django_multisession.testing.driver.fixtures import make_end
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
 from tests.web.conftest import OURS

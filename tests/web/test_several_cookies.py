@@ -14,7 +14,7 @@ from django_multisession.core import keys
 from django_multisession.core.records import Reason, Record
 from django_multisession.drivers import base
 from django_multisession.session.store import MOST_OTHER_KEYS
-from django_multisession.testing.driver_fixtures import make_end
+from django_multisession.testing.driver.fixtures import make_end
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser, Reply

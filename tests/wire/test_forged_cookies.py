@@ -27,14 +27,14 @@ class SecurityLog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: list[str] = []
+        self._pool: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(self.format(record))
+        self._pool.append(self.format(record))
 
     def take(self) -> list[str]:
         """Return the lines since the last time."""
-        lines, self._lines = self._lines, []
+        lines, self._pool = self._pool, []
         return lines
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.signals import outage_began, outage_ended
-from django_multisession.testing.engine_fixtures import heard
+from django_multisession.testing.engine.fixtures import heard
 from tests.engine_fixtures import use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS

@@ -12,7 +12,7 @@ from django_multisession.drivers import base
 from django_multisession.interruption import SessionEnded
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.signals import session_cycled, session_ended
-from django_multisession.testing.engine_fixtures import USER_ID, heard, storage_key
+from django_multisession.testing.engine.fixtures import USER_ID, heard, storage_key
 from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
 from tests.wire.conftest import Count, under_none

@@ -14,7 +14,7 @@ from django_multisession.interruption import SessionEnded
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.signals import session_merged
 from django_multisession.store import DriverSessionStore
-from django_multisession.testing.engine_fixtures import heard
+from django_multisession.testing.engine.fixtures import heard
 from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
 from tests.faults.cancelling import cancelled_at

@@ -1,0 +1,82 @@
+"""What `check()` finds at a MongoDB server: reachable, new enough, its indexes there and right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core import checks
+
+from django_multisession.drivers.mongodb.server import INDEXES, MongoDBServer
+from django_multisession.exceptions import StoreUnavailable
+
+OLDEST_VERSION = (5, 0)
+
+
+def check(server: MongoDBServer) -> list[checks.CheckMessage]:
+    """Return what is wrong with *server*; creates nothing there."""
+    try:
+        facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
+        if tuple(facts["versionArray"]) < OLDEST_VERSION:
+            return [_too_old(facts["version"])]
+        indexes = server.send_alone(lambda sessions: sessions.index_information())
+    except StoreUnavailable as failure:
+        return [_unreachable(failure)]
+    return _wrong_indexes(indexes, server.collection)
+
+
+def _unreachable(failure: StoreUnavailable) -> checks.CheckMessage:
+    return checks.Warning(
+        str(failure),
+        hint="Start it, or mend MULTISESSION_MONGODB: URI, user, password, TLS.",
+        id="multisession.W111",
+    )
+
+
+def _too_old(version: str) -> checks.CheckMessage:
+    oldest = ".".join(map(str, OLDEST_VERSION))
+    return checks.Error(
+        f"MongoDB must be {oldest} or newer (got {version}).",
+        hint="Upgrade the server.",
+        id="multisession.E113",
+    )
+
+
+def _wrong_indexes(
+    found: Mapping[str, Mapping[str, Any]], collection: str
+) -> list[checks.CheckMessage]:
+    # A collection that is not there yet gets its indexes with its first record.
+    if not found:
+        return []
+    return [
+        checks.Warning(
+            f"MongoDB collection {collection} must have an index on {name}"
+            f"{_described(how)} (got {_found_instead(found, name)}).",
+            hint=(
+                "Drop an index on the same field that differs, then restart the site with a user "
+                f'who may create indexes, or create it: createIndex({{"{name}": 1}}, {how!r}).'
+            ),
+            id="multisession.W112",
+        )
+        for name, how in INDEXES.items()
+        if how not in _indexes_on(found, name)
+    ]
+
+
+def _indexes_on(found: Mapping[str, Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Return, for every index on the field *name*, those of its options that change what it does."""
+    kinds = ("expireAfterSeconds", "partialFilterExpression", "sparse", "unique")
+    return [
+        {kind: index[kind] for kind in kinds if kind in index}
+        for index in found.values()
+        if list(index["key"]) == [(name, 1)]
+    ]
+
+
+def _found_instead(found: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    others = _indexes_on(found, name)
+    return f"one{_described(others[0])}" if others else "none"
+
+
+def _described(how: Mapping[str, Any]) -> str:
+    return f" with {dict(how)!r}" if how else " without options"

@@ -1,0 +1,209 @@
+"""Sessions in MongoDB: one document per record, one command for each verb, no transactions.
+
+A standalone server has no transactions, and they cost round trips. What must be atomic is one
+document, and the condition of a write is its filter (`mongodb_documents`). A write that finds nothing
+to go over is followed by a read, which says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.checks import CheckMessage
+
+from django_multisession.core.records import (
+    MISSING,
+    SAVED,
+    Answer,
+    Outcome,
+    Record,
+    Stored,
+    Tombstone,
+    answer_to_add,
+    answer_to_delete,
+    answer_to_replace,
+    answer_to_retire,
+    answer_to_touch,
+    server_life,
+    touched,
+)
+from django_multisession.drivers.base import Ask, Steps, read
+from django_multisession.drivers.mongodb import documents
+from django_multisession.drivers.mongodb.checks import check
+from django_multisession.drivers.mongodb.server import (
+    Command,
+    MongoDBServer,
+    ReturnDocument,
+    UpdateOne,
+)
+from django_multisession.exceptions import StoreUnavailable
+
+
+class MongoDBDriver:
+    """Stores records in a MongoDB collection.
+
+    Args:
+        options: ``MULTISESSION_MONGODB``: ``URI``; ``DATABASE`` (the URI's, else "multisession");
+            ``COLLECTION`` ("sessions"); PyMongo's client options by their own names.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.server = MongoDBServer(options)
+
+    def add(self, key: str, record: Record) -> Steps[bool]:
+        """See Driver.add(). Only a key that is taken is looked at."""
+        selection = documents.written(key, record)
+        change = documents.added(record, server_life(record, record.touched_ms))
+        result = yield Ask(
+            self.server,
+            "add",
+            lambda sessions: sessions.update_one(selection, change, upsert=True),
+        )
+        if result is not None:
+            return True
+        return answer_to_add((yield from self._find("add", key)), record)
+
+    def get(self, key: str) -> Steps[Stored]:
+        """See Driver.get()."""
+        return self._find("get", key)
+
+    def replace(self, key: str, record: Record, base: Record, now: int) -> Steps[Answer]:
+        """See Driver.replace()."""
+        selection = documents.over(key, base, now, record.touched_ms)
+        change = documents.saved(record, server_life(record, now))
+        if (yield from self._change("replace", selection, change)):
+            return SAVED
+        stored = yield from self._find("replace", key)
+        return answer_to_replace(stored, record, base, now) or MISSING
+
+    def move(
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        base: Record | Tombstone,
+        left: Tombstone,
+        now: int,
+    ) -> Steps[Answer]:
+        """See Driver.move(); one command, and two more where it is refused."""
+        result = yield Ask(self.server, "move", _moving(old_key, new_key, record, base, left, now))
+        if result is not None and result.upserted_count + result.matched_count == 2:  # noqa: PLR2004  (new and old)
+            return SAVED
+        document = documents.first_of((yield Ask(self.server, "move", _finding(old_key))))
+        # With nothing there, an earlier attempt may have been made, and its tombstone be gone.
+        is_to_withdraw = result is not None and (result.upserted_count or document is not None)
+        try:
+            stored = read(old_key, documents.bytes_of(document))
+        except StoreUnavailable:
+            if is_to_withdraw:
+                yield Ask(self.server, "move", _withdrawing(new_key, record))
+            raise
+        # Where nothing speaks against it, the new key was taken.
+        answer = answer_to_retire(stored, base, left, now, record.touched_ms) or MISSING
+        if is_to_withdraw and answer.outcome is not Outcome.SAVED:
+            yield Ask(self.server, "move", _withdrawing(new_key, record))
+        return answer
+
+    def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
+        """See Driver.touch()."""
+        used = touched(base, touched_ms)
+        selection = documents.over(key, base, now, touched_ms - 1)
+        change = documents.used(used, server_life(used, now))
+        if (yield from self._change("touch", selection, change)):
+            return SAVED
+        stored = yield from self._find("touch", key)
+        return answer_to_touch(stored, base, touched_ms, now) or MISSING
+
+    def retire(
+        self,
+        key: str,
+        base: Record | Tombstone,
+        left: Tombstone,
+        now: int,
+        latest_use: int,
+    ) -> Steps[Answer]:
+        """See Driver.retire()."""
+        selection, change = documents.over(key, base, now, latest_use), documents.retired(left)
+        if (yield from self._change("retire", selection, change)):
+            return SAVED
+        stored = yield from self._find("retire", key)
+        return answer_to_retire(stored, base, left, now, latest_use) or MISSING
+
+    def withdraw(self, key: str, record: Record) -> Steps[None]:
+        """See Driver.withdraw()."""
+        yield Ask(self.server, "withdraw", _withdrawing(key, record))
+
+    def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
+        """See Driver.delete()."""
+        change = documents.ended(left)
+        document = yield Ask(
+            self.server,
+            "delete",
+            lambda sessions: sessions.find_one_and_update(
+                {"_id": key}, change, documents.BYTES, return_document=ReturnDocument.AFTER
+            ),
+        )
+        return answer_to_delete(read(key, documents.bytes_of(document)), left)
+
+    def check(self) -> list[CheckMessage]:
+        """See Driver.check()."""
+        return check(self.server)
+
+    def close(self) -> None:
+        """See Driver.close()."""
+        self.server.close()
+
+    async def aclose(self) -> None:
+        """See close()."""
+        await self.server.aclose()
+
+    def _change(
+        self, verb: str, selection: documents.Expression, change: documents.Change
+    ) -> Steps[bool]:
+        """Change what *selection* finds; return whether there was anything."""
+        result = yield Ask(
+            self.server, verb, lambda sessions: sessions.update_one(selection, change)
+        )
+        return bool(result is not None and result.matched_count)
+
+    def _find(self, verb: str, key: str) -> Steps[Stored]:
+        raw = documents.bytes_of(documents.first_of((yield Ask(self.server, verb, _finding(key)))))
+        return read(key, raw)
+
+
+def _finding(key: str) -> Command:
+    # No find_one(), whose cursor costs a tenth of a read.
+    return lambda sessions: sessions.database.command(
+        "find",
+        sessions.name,
+        filter={"_id": key},
+        projection=documents.BYTES,
+        limit=1,
+        singleBatch=True,
+        codec_options=sessions.codec_options,
+    )
+
+
+def _moving(
+    old_key: str,
+    new_key: str,
+    record: Record,
+    base: Record | Tombstone,
+    left: Tombstone,
+    now: int,
+) -> Command:
+    added = UpdateOne(
+        documents.written(new_key, record),
+        documents.added(record, server_life(record, now)),
+        upsert=True,
+    )
+    selection = documents.over(old_key, base, now, record.touched_ms)
+    retired = UpdateOne(selection, documents.retired(left))
+    # In this order: a client that got neither key loses nothing if the server stops between them.
+    return lambda sessions: sessions.bulk_write([added, retired], ordered=True)
+
+
+def _withdrawing(key: str, record: Record) -> Command:
+    # Not where somebody has saved over it.
+    return lambda sessions: sessions.delete_one(documents.written(key, record))

@@ -1,0 +1,186 @@
+"""Sessions in Redis: one string for each record, one round trip for each verb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from django_multisession.core.records import (
+    MISSING,
+    NEVER,
+    SAVED,
+    TOMBSTONE_MS,
+    Answer,
+    Record,
+    Stored,
+    Tombstone,
+    answer_to_add,
+    answer_to_delete,
+    answer_to_replace,
+    answer_to_retire,
+    answer_to_touch,
+    server_life,
+    times_of,
+    touched,
+)
+from django_multisession.drivers.base import Ask, Steps, read
+from django_multisession.drivers.redis import scripts
+from django_multisession.drivers.redis.checks import facts_of, judged, unanswered
+from django_multisession.drivers.redis.server import RedisServer
+from django_multisession.exceptions import StoreUnavailable
+
+DEFAULT_PREFIX = "multisession:"
+
+#: Answer of a script that wrote what it was given.
+_WRITTEN = 1
+
+
+class RedisDriver:
+    """Stores sessions in Redis.
+
+    Args:
+        options: ``MULTISESSION_REDIS``: ``ALIAS`` of a django-redis cache or a ``URL``, a
+            ``PREFIX`` of keys, and options of connections by redis-py's names.
+
+    Raises:
+        ImproperlyConfigured: The options name no Redis, or one is unknown or wrong.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        rest = dict(options)
+        self._prefix: str = rest.pop("PREFIX", DEFAULT_PREFIX)
+        if not isinstance(self._prefix, str):
+            raise ImproperlyConfigured(
+                'MULTISESSION_REDIS["PREFIX"] must be a string '
+                f"(got {type(self._prefix).__name__})."
+            )
+        self.server = RedisServer(rest)
+
+    def add(self, key: str, record: Record) -> Steps[bool]:
+        """See Driver.add(). Only a key that is taken, or an answer that was lost, is looked at."""
+        place, life = self._prefix + key, server_life(record, record.touched_ms)
+        is_added = yield Ask(self.server, "add", ("SET", place, record.raw, "NX", "PX", life))
+        if is_added is not None:
+            return True
+        return answer_to_add(read(key, (yield Ask(self.server, "add", ("GET", place)))), record)
+
+    def get(self, key: str) -> Steps[Stored]:
+        """See Driver.get()."""
+        return read(key, (yield Ask(self.server, "get", ("GET", self._prefix + key))))
+
+    def replace(self, key: str, record: Record, base: Record, now: int) -> Steps[Answer]:
+        """See Driver.replace()."""
+        reply = yield self._script(
+            "replace",
+            scripts.REPLACE,
+            (self._prefix + key,),
+            base.revision,
+            now,
+            record.touched_ms,
+            record.raw,
+            server_life(record, now),
+        )
+        if reply == _WRITTEN:
+            return SAVED
+        return answer_to_replace(read(key, reply), record, base, now) or MISSING
+
+    def move(
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        base: Record | Tombstone,
+        left: Tombstone,
+        now: int,
+    ) -> Steps[Answer]:
+        """See Driver.move()."""
+        reply = yield self._script(
+            "move",
+            scripts.MOVE,
+            (self._prefix + old_key, self._prefix + new_key),
+            base.revision,
+            now if isinstance(base, Record) else "",
+            record.touched_ms,
+            record.raw,
+            server_life(record, now),
+            left.raw,
+        )
+        if reply == _WRITTEN:
+            return SAVED
+        # Where nothing speaks against it, the new key was taken.
+        stored = read(old_key, reply)
+        return answer_to_retire(stored, base, left, now, record.touched_ms) or MISSING
+
+    def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
+        """See Driver.touch()."""
+        used = touched(base, touched_ms)
+        reply = yield self._script(
+            "touch",
+            scripts.TOUCH,
+            (self._prefix + key,),
+            base.revision,
+            now,
+            NEVER,
+            touched_ms,
+            times_of(used),
+            server_life(used, now),
+        )
+        if reply == _WRITTEN:
+            return SAVED
+        return answer_to_touch(read(key, reply), base, touched_ms, now) or MISSING
+
+    def retire(
+        self,
+        key: str,
+        base: Record | Tombstone,
+        left: Tombstone,
+        now: int,
+        latest_use: int,
+    ) -> Steps[Answer]:
+        """See Driver.retire()."""
+        reply = yield self._script(
+            "retire",
+            scripts.REPLACE,
+            (self._prefix + key,),
+            base.revision,
+            now if isinstance(base, Record) else "",
+            latest_use,
+            left.raw,
+            TOMBSTONE_MS,
+        )
+        if reply == _WRITTEN:
+            return SAVED
+        return answer_to_retire(read(key, reply), base, left, now, latest_use) or MISSING
+
+    def withdraw(self, key: str, record: Record) -> Steps[None]:
+        """See Driver.withdraw()."""
+        yield self._script("withdraw", scripts.WITHDRAW, (self._prefix + key,), record.revision)
+
+    def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
+        """See Driver.delete()."""
+        reply = yield self._script("delete", scripts.DELETE, (self._prefix + key,), left.raw)
+        return reply == _WRITTEN or answer_to_delete(read(key, reply), left)
+
+    def check(self) -> list[checks.CheckMessage]:
+        """See Driver.check()."""
+        try:
+            told = self.server.send(("INFO",))
+        except StoreUnavailable as error:
+            return [unanswered(error)]
+        return judged(facts_of(told))
+
+    def close(self) -> None:
+        """See Driver.close()."""
+        self.server.close()
+
+    async def aclose(self) -> None:
+        """See close()."""
+        await self.server.aclose()
+
+    def _script(
+        self, verb: str, digest: str, places: tuple[str, ...], *values: bytes | int | str
+    ) -> Ask:
+        return Ask(self.server, verb, ("EVALSHA", digest, len(places), *places, *values))

@@ -1,0 +1,1 @@
+"""The laws of a driver: start at `contract`."""

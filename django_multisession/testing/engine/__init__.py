@@ -1,0 +1,1 @@
+"""The laws of an engine: start at `contract`."""

@@ -1,0 +1,1 @@
+"""The laws of requests that overlap: start at `contract`."""
