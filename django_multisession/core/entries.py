@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from django_multisession.core.secret import SecretEntries
-from django_multisession.core.values import ABSENT, PLAIN_TYPES, is_same
+from django_multisession.core.values import ABSENT, PLAIN_TYPES, is_same, is_same_plain
 
 _NOT_GIVEN = object()
 _SURE_TYPES = PLAIN_TYPES | {type(ABSENT)}
@@ -67,7 +67,12 @@ class Entries(dict[str, Any]):
         """Was a plain value replaced by another one? False means that a closer look is needed."""
         for name, before in self.replaced.items():
             now = super().get(name, ABSENT)
-            if type(now) in _SURE_TYPES and type(name) is str and not is_same(before, now):
+            if (
+                now is not before
+                and type(now) in _SURE_TYPES
+                and type(name) is str
+                and not is_same_plain(now, before)
+            ):
                 return True
         return False
 

@@ -77,7 +77,7 @@ def settled(session: Session) -> CookieAnswer | None:  # noqa: PLR0911  (one ret
         return None
     if state.sent or state.has_written or state.is_moving or entries.handed_out:
         return None
-    if session.needs_signature() or session.is_touch_due(state.snapshot):
+    if state.needs_signature or session.is_touch_due(state.snapshot):
         return None
     return CookieAnswer.KEEP
 

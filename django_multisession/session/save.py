@@ -229,15 +229,16 @@ def update(session: Session) -> Steps[None]:
 
 def _composed(session: Session, state: Stored, now: int) -> Sent | None:
     """Make what is to be written over the record; None if nothing is."""
-    site, base = session.site, state.snapshot
+    base = state.snapshot
     # The entries get no name here: an error page shows what frames hold.
     is_login, clock = session.is_login, session.own_entries().clock
-    life = site.life(session.own_entries(), now if is_login else base.record.began_ms)
+    began = now if is_login else base.record.began_ms
+    life = session.site.life(session.own_entries(), began)
     is_due = (
-        state.is_moving
+        is_login
+        or state.is_moving
         or bool(state.sent)  # one that was not carried out yet may still be
-        or session.needs_signature()
-        or is_login
+        or state.needs_signature
         or life != (base.record.idle_ms, base.record.deadline_ms)
     )
     if not (is_due or session.is_marked()):
@@ -509,33 +510,32 @@ def compose(
     # Only what grew under it: a limit that was lowered leaves stored sessions in use.
     if base is None or len(body) > len(base.body):
         site.require_size(body, session.own_entries())
-    is_login, user_id = session.is_login, merging.user_id(session.own_entries())
-    if before is None or is_login:
+    user_id = merging.user_id(session.own_entries())
+    if before is None or session.is_login:
         began, series = now, new_series()
-        authenticated = NEVER if user_id is None else now
+        authenticated = now
     else:
-        began, series = before.began_ms, before.series
-        authenticated = NEVER if user_id is None else before.authenticated_ms
+        began, series, authenticated = before.began_ms, before.series, before.authenticated_ms
+    if before is None:
+        created = touched_ms = now
+    else:
+        # The clocks of two processes must not move the last use back.
+        created, touched_ms = before.created_ms, before.touched_ms
+        if session.counts_as_use and now > touched_ms:
+            touched_ms = now
     # By position: this is made at every save.
     facts = Facts(
-        now if before is None else before.created_ms,
+        created,
         began,
-        _touched_ms(before, now, is_use=session.counts_as_use),
+        touched_ms,
         life.idle_ms,
         life.deadline_ms,
         None if user_id is None else user_id.encode("utf-8", "surrogatepass"),
-        authenticated,
+        NEVER if user_id is None else authenticated,
         series,
     )
     record = site.sign(facts, body, key, before)
     return Snapshot(key, record, body, site.touch_due_ms(record))
-
-
-def _touched_ms(base: Record | None, now: int, *, is_use: bool) -> int:
-    """Return the last use to store; the clocks of two processes must not move it back."""
-    if base is None:
-        return now
-    return max(base.touched_ms, now) if is_use else base.touched_ms
 
 
 def require_login(session: Session) -> None:

@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.core.signing import JSONSerializer
 from django.utils import timezone
 
 from django_multisession.conf import config
@@ -43,6 +44,13 @@ HOOKS = (
 )
 
 
+_JSON = payloads.CompactJSON()
+
+
+def _djangos_json() -> payloads.CompactJSON:
+    return _JSON
+
+
 #: The site whose ``get_session_cookie_age()`` this thread or task is asking.
 _asking: ContextVar[Site | None] = ContextVar("asking", default=None)
 
@@ -52,22 +60,31 @@ _DATETIME = datetime
 
 
 class Site:
-    """The surroundings of one store object's session.
+    """The surroundings of a session: of one store object, or of all whose class has no hooks.
 
     Attributes:
         sender: The engine's class, which signals name as their sender.
         hooks: Names of Django's methods that the class overrides.
+        serializer_class: What ``SESSION_SERIALIZER`` named.
     """
 
-    __slots__ = ("_bound", "_serializer_class", "_store", "hooks", "sender")
+    __slots__ = ("_bound", "_make_serializer", "_store", "hooks", "sender", "serializer_class")
 
-    def __init__(self, store: SessionBase, hooks: frozenset[str]) -> None:
-        self.sender: Any = type(store)
+    def __init__(
+        self,
+        sender: Any,
+        hooks: frozenset[str],
+        serializer_class: Any,
+        bound: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        self.sender = sender
         self.hooks = hooks
-        self._bound: tuple[bytes, bytes] | None = None
-        self._serializer_class: Any = store.serializer
+        self.serializer_class = serializer_class
+        self._make_serializer: Callable[[], payloads.Serializer] = (
+            _djangos_json if serializer_class is JSONSerializer else serializer_class
+        )
+        self._bound = bound
         self._store: weakref.ref[SessionBase] | None = None
-        self.belong_to(store)
 
     def belong_to(self, store: SessionBase) -> None:
         """Ask the hooks of *store* from now on: of a copy, once there is one."""
@@ -76,7 +93,7 @@ class Site:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy all but the reference to the store, which belongs to the original."""
-        return _copied, (self.sender, self.hooks, self._serializer_class, self._bound)
+        return Site, (self.sender, self.hooks, self.serializer_class, self._bound)
 
     # Clock and tokens
 
@@ -110,9 +127,14 @@ class Site:
 
     @property
     def bound(self) -> tuple[bytes, bytes]:
-        """What is signed of the site or tenant, with a key and with a record; once for a request."""
+        """What is signed of the site or tenant: with a key, and with a record.
+
+        A hook is asked for it once by each store object.
+        """
+        if "get_namespace" not in self.hooks:
+            return _binding_to(config().namespace)
         if self._bound is None:
-            given = self._hook("get_namespace") if "get_namespace" in self.hooks else None
+            given = self._hook("get_namespace")
             self._bound = _binding_to(config().namespace if given is None else str(given))
         return self._bound
 
@@ -158,7 +180,7 @@ class Site:
         try:
             if "encode" in self.hooks:
                 return SecretBytes(self._hook("encode", dict(entries)).encode())
-            return SecretBytes(payloads.serialize(entries, self._serializer_class()))
+            return SecretBytes(payloads.serialize(entries, self._make_serializer()))
         finally:
             # An error reporter walks through the locals of every frame.
             del entries
@@ -170,7 +192,7 @@ class Site:
             BadPayload: The serializer can't read it.
         """
         if "encode" not in self.hooks:
-            return SecretEntries(payloads.deserialize(body, self._serializer_class()))
+            return SecretEntries(payloads.deserialize(body, self._make_serializer()))
         try:
             entries = self._hook("decode", body.decode())
         except StoreUnavailable:
@@ -189,7 +211,7 @@ class Site:
             SessionTooLarge: They are; the message names the biggest.
         """
         try:
-            payloads.require_size(body, entries, self._serializer_class(), config().max_size)
+            payloads.require_size(body, entries, self._make_serializer(), config().max_size)
         finally:
             del entries
 
@@ -247,15 +269,6 @@ class Site:
 @functools.lru_cache(maxsize=1024)
 def _binding_to(namespace: str) -> tuple[bytes, bytes]:
     return namespace.encode("utf-8", "surrogatepass"), signing.binding(namespace)
-
-
-def _copied(
-    sender: Any, hooks: frozenset[str], serializer_class: Any, bound: tuple[bytes, bytes] | None
-) -> Site:
-    site = object.__new__(Site)
-    site.sender, site.hooks, site._serializer_class = sender, hooks, serializer_class
-    site._bound, site._store = bound, None
-    return site
 
 
 def overridden(store: type[SessionBase], base: type[SessionBase]) -> frozenset[str]:
