@@ -119,7 +119,7 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
     composed = compose(session, key, None, body, now, session.site.life(session.own_entries(), now))
     sent = Sent(composed, None, clock, session.is_login)
     # Before it is sent: a lost answer must not make a second session of it.
-    noted = session.state = state._replace(sent=(sent, *state.sent))
+    noted = session.state = New(state.key, state.after, (sent, *state.sent))
     is_made = yield from _place(session, state.after, sent, now)
     current = session.state
     if not isinstance(current, New):
@@ -135,9 +135,7 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
 def _finish_add(session: Session, state: New, sent: Sent, now: int | None) -> None:
     composed = sent.composed
     # A key that was given while the add was under way waits for the next save.
-    session.state = (
-        Stored(composed, state.key or composed.key).written(sent, now)._replace(earlier=())
-    )
+    session.state = Stored(composed, state.key or composed.key, confirmed_at=now, has_written=True)
     if state.after is not None:
         note_moving(session)
     session.note_saved(sent)
@@ -508,7 +506,8 @@ def compose(
     site = session.site
     before = base.record if base else None
     # Only what grew under it: a limit that was lowered leaves stored sessions in use.
-    if base is None or len(body) > len(base.body):
+    has_grown = base is None or len(body) > len(base.body)
+    if has_grown and len(body) > config().max_size:
         site.require_size(body, session.own_entries())
     user_id = merging.user_id(session.own_entries())
     if before is None or session.is_login:
@@ -544,14 +543,9 @@ def require_login(session: Session) -> None:
     Raises:
         SessionEnded: Its cookie would overwrite that of a login elsewhere.
     """
-    match session.state:
-        case Ended() as after:
-            pass
-        case New(after=Ended() as after):
-            pass
-        case _:
-            return
-    if not (after.allows_write or session.is_login):
+    state = session.state
+    after = state.after if isinstance(state, New) else state
+    if isinstance(after, Ended) and not (after.allows_write or session.is_login):
         raise interrupted(session, after.tombstone)
 
 

@@ -16,8 +16,9 @@ from django.core.signing import JSONSerializer
 from django.utils import timezone
 
 from django_multisession.conf import config
-from django_multisession.core import keys, lifetime, merging, payloads, signing
+from django_multisession.core import keys, lifetime, payloads, signing
 from django_multisession.core.keys import Verified
+from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
 from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
@@ -242,7 +243,7 @@ class Site:
             self.policy() if self.hooks else config().policy,
             None if custom is None else custom_expiry(custom),
             began_ms=began_ms,
-            is_anonymous=dict.get(entries, merging.USER_ID_ENTRY) is None,
+            is_anonymous=dict.get(entries, USER_ID_ENTRY) is None,
         )
 
     def touch_due_ms(self, record: Record) -> int:
