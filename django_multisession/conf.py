@@ -132,7 +132,7 @@ def _config(
     return Config(
         policy=_policy(reader),
         cycle_on_login=reader.value(
-            "MULTISESSION_CYCLE_ON_LOGIN",
+            "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
             "E006",
             True,
             "True or False",
@@ -140,7 +140,7 @@ def _config(
         ),
         on_outage=reader.choice("MULTISESSION_ON_OUTAGE", "E007", ON_OUTAGE_CHOICES),
         on_interrupted=reader.choice("MULTISESSION_ON_INTERRUPTED", "E027", ON_INTERRUPTED_CHOICES),
-        resolvers=reader.functions("MULTISESSION_RESOLVERS", "E028", import_string),
+        resolvers=reader.functions("MULTISESSION_CONFLICT_RESOLVERS", "E028", import_string),
         cookie=Cookie(
             name=settings.SESSION_COOKIE_NAME,
             path=settings.SESSION_COOKIE_PATH,
@@ -194,7 +194,7 @@ def _policy(reader: SettingReader) -> Policy:
         "E002",
         max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=cookie_age)),
     )
-    anonymous = reader.timeout("MULTISESSION_ANONYMOUS_TIMEOUT", "E003", None)
+    anonymous = reader.timeout("MULTISESSION_ANONYMOUS_IDLE_TIMEOUT", "E003", None)
     touch_interval = reader.timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
     if idle and touch_interval and touch_interval >= idle:
         reader.problem(
@@ -207,7 +207,7 @@ def _policy(reader: SettingReader) -> Policy:
         idle_timeout=idle,
         absolute_timeout=absolute,
         absolute_is_configured=hasattr(settings, "MULTISESSION_ABSOLUTE_TIMEOUT"),
-        anonymous_timeout=anonymous,
+        anonymous_idle_timeout=anonymous,
         touch_interval=touch_interval,
         idle_is_configured=hasattr(settings, "MULTISESSION_IDLE_TIMEOUT"),
     )
@@ -217,14 +217,14 @@ def _redis(reader: SettingReader) -> SecretOptions:
     options = reader.options(
         "MULTISESSION_REDIS",
         "E009",
-        'a dict with either "ALIAS" or "URL"',
-        lambda value: ("ALIAS" in value) != ("URL" in value),
+        'a dict with either "CACHE_ALIAS" or "URL"',
+        lambda value: ("CACHE_ALIAS" in value) != ("URL" in value),
     )
     # The driver quotes an alias that it does not find, and an address may hold a password.
-    if _is_address(options.get("ALIAS")):
+    if _is_address(options.get("CACHE_ALIAS")):
         reader.problem(
             "E034",
-            'MULTISESSION_REDIS["ALIAS"] must be the name of a cache in CACHES (got an address).',
+            'MULTISESSION_REDIS["CACHE_ALIAS"] must be the name of a cache in CACHES (got an address).',
             f"Write the address as URL: {EXAMPLES['redis']}",
         )
         return SecretOptions()

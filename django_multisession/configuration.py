@@ -55,7 +55,7 @@ class Config:
         save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
         max_size: Bytes a serialized session may have at most.
         namespace: ``MULTISESSION_NAMESPACE``: names the site in what is signed.
-        redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
+        redis: ``MULTISESSION_REDIS``: a ``CACHE_ALIAS`` or a ``URL``, a ``KEY_PREFIX``, client options.
         mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.

@@ -63,7 +63,7 @@ def timeouts_without_effect(policy: Policy) -> list[Problem]:
     source = "" if policy.idle_is_configured else ", SESSION_COOKIE_AGE"
     idle_timeouts = {
         "MULTISESSION_IDLE_TIMEOUT": (policy.idle_timeout, source),
-        "MULTISESSION_ANONYMOUS_TIMEOUT": (policy.anonymous_timeout, ""),
+        "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT": (policy.anonymous_idle_timeout, ""),
     }
     return [
         Problem(
@@ -83,9 +83,9 @@ def resolvers_without_effect(entries: Iterable[str]) -> list[Problem]:
     return [
         Problem(
             "multisession.W033",
-            f"MULTISESSION_RESOLVERS must name entries that are merged (got {name!r}): those that "
+            f"MULTISESSION_CONFLICT_RESOLVERS must name entries that are merged (got {name!r}): those that "
             f"begin with {AUTH_PREFIX!r} change together or not at all, and no resolver is asked.",
-            "Remove it from MULTISESSION_RESOLVERS.",
+            "Remove it from MULTISESSION_CONFLICT_RESOLVERS.",
         )
         for name in entries
         if name.startswith(AUTH_PREFIX)

@@ -80,7 +80,7 @@ def use_engine(
     mine = uuid.uuid4().hex[:12]
     if engine.kind == "redis":
         engine = Engine(name, running_servers.redis(name))
-        settings.MULTISESSION_REDIS = {"URL": url or engine.server.url, "PREFIX": f"{mine}:"}
+        settings.MULTISESSION_REDIS = {"URL": url or engine.server.url, "KEY_PREFIX": f"{mine}:"}
     elif engine.kind == "mongodb":
         server_kind = MongoReplicaSet if name.endswith("replica-set") else MongoServer
         engine = Engine(name, running_servers.mongodb(name, server_kind))

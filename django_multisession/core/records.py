@@ -174,7 +174,7 @@ class Record(NamedTuple):
         return to_datetime(self.touched_ms)
 
     @property
-    def hard_deadline_at(self) -> datetime | None:
+    def absolute_deadline_at(self) -> datetime | None:
         """When the session ends whatever happens, or None for never."""
         return None if self.deadline_ms >= NEVER else to_datetime(self.deadline_ms)
 

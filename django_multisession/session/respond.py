@@ -39,7 +39,7 @@ class Deadlines:
     """When a session ends; None is never. Both are None for a session that is not stored."""
 
     idle_deadline_at: datetime | None
-    hard_deadline_at: datetime | None
+    absolute_deadline_at: datetime | None
 
 
 class Plan(NamedTuple):
@@ -156,5 +156,5 @@ def deadlines(session: Session) -> Deadlines:
     used = session.site.now() if session.is_touch_due(snapshot) else record.touched_ms
     idle_ends = end_of(used, record.idle_ms, NEVER)
     return Deadlines(
-        None if idle_ends >= NEVER else to_datetime(idle_ends), record.hard_deadline_at
+        None if idle_ends >= NEVER else to_datetime(idle_ends), record.absolute_deadline_at
     )

@@ -290,7 +290,7 @@ def _finish_update(
     storage_key = sent.composed.key.storage_key
     if sent.is_move and sent.base is not None:
         session.note(
-            signals.session_cycled,
+            signals.session_key_changed,
             storage_key=storage_key,
             old_storage_key=sent.base.key.storage_key,
             user_id=sent.composed.record.user_id,

@@ -140,7 +140,7 @@ class DriverSessionStore(SessionBase):
                 self._presented = []
         # Told last: code that hears of it may use the session.
         if is_forged:
-            session.note(signals.forged_key_refused)
+            session.note(signals.invalid_session_key)
 
     def _verify(
         self, presented: Sequence[object], signature: tuple[Sequence[MacKey], bytes]
@@ -157,7 +157,7 @@ class DriverSessionStore(SessionBase):
         session = self._recognized
         found, is_forged = self._verify([session_key], session.site.key_signature())
         if is_forged:
-            session.note(signals.forged_key_refused)
+            session.note(signals.invalid_session_key)
         return found
 
     def offer_keys(self, session_keys: Sequence[str]) -> None:

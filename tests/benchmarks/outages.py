@@ -246,7 +246,7 @@ def site(kind: str, server: Server) -> Iterator[None]:
         MIDDLEWARE=middleware(OURS),
         AUTHENTICATION_BACKENDS=[people.BACKEND],
         SESSION_ENGINE=f"django_multisession.engines.{kind}",
-        MULTISESSION_REDIS={"URL": server.url, "PREFIX": f"{uuid.uuid4().hex[:12]}:"},
+        MULTISESSION_REDIS={"URL": server.url, "KEY_PREFIX": f"{uuid.uuid4().hex[:12]}:"},
         MULTISESSION_MONGODB={"URI": server.url, "DATABASE": "multisession_outages"},
     ):
         yield

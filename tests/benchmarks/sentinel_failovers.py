@@ -75,7 +75,7 @@ def measured(
             ) as servers,
             override_settings(
                 CACHES=servers.caches(),
-                MULTISESSION_REDIS={"ALIAS": "sessions"},
+                MULTISESSION_REDIS={"CACHE_ALIAS": "sessions"},
                 SESSION_ENGINE="django_multisession.engines.redis",
             ),
         ):

@@ -527,7 +527,7 @@ class Site:
 @pytest.fixture
 def site(newest_redis: RedisServer, settings: Settings, run: Run | None) -> Iterator[Site]:
     prefix = f"test-{secrets.token_hex(8)}:"
-    use_redis(newest_redis, settings, PREFIX=prefix)
+    use_redis(newest_redis, settings, KEY_PREFIX=prefix)
     with redis.Redis.from_url(newest_redis.url) as client:
         yield Site(client, prefix, run)
     close_drivers()

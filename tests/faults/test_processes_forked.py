@@ -28,7 +28,7 @@ SAVES = 20
 @pytest.fixture
 def client_name(newest_redis: RedisServer, settings: Settings) -> Iterator[str]:
     name = uuid.uuid4().hex
-    use_redis(newest_redis, settings, client_name=name, PREFIX=f"{name}:")
+    use_redis(newest_redis, settings, client_name=name, KEY_PREFIX=f"{name}:")
     yield name
     close_drivers()
 

@@ -30,7 +30,7 @@ Count = Callable[[], int]
 def count_connections(newest_redis: RedisServer, settings: Settings) -> Iterator[Count]:
     """Count the site's connections, of which it may have one."""
     name = uuid.uuid4().hex
-    options = {"client_name": name, "max_connections": 1, "db": 3, "PREFIX": f"{name}:"}
+    options = {"client_name": name, "max_connections": 1, "db": 3, "KEY_PREFIX": f"{name}:"}
     use_redis(newest_redis, settings, **options)
     with redis.Redis.from_url(newest_redis.url) as client:
         yield lambda: [one["name"] for one in client.client_list()].count(name)

@@ -47,7 +47,7 @@ def start(running_servers: Running, settings: Settings, tmp_path: Path) -> Itera
         started.append(servers.start())
         settings.SESSION_ENGINE = PATH
         settings.CACHES = servers.caches()
-        settings.MULTISESSION_REDIS = {"ALIAS": "sessions"}
+        settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "sessions"}
         return servers
 
     yield start
@@ -166,7 +166,7 @@ def test_while_the_primary_hangs_another_takes_over_and_what_it_says_late_counts
     start: Start, open_session: Open, settings: Settings
 ) -> None:
     servers = start()
-    settings.MULTISESSION_REDIS = {"ALIAS": "sessions", "socket_timeout": 0.5}
+    settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "sessions", "socket_timeout": 0.5}
     key = stored(open_session, name="before")
     servers.wait_until_replicated()
     late = open_session(key)

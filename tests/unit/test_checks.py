@@ -24,17 +24,17 @@ PASSWORD = "hunter2"
 IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E001": {"MULTISESSION_IDLE_TIMEOUT": 0},
     "multisession.E002": {"MULTISESSION_ABSOLUTE_TIMEOUT": 0},
-    "multisession.E003": {"MULTISESSION_ANONYMOUS_TIMEOUT": 0},
+    "multisession.E003": {"MULTISESSION_ANONYMOUS_IDLE_TIMEOUT": 0},
     "multisession.E004": {"MULTISESSION_TOUCH_INTERVAL": 0},
     "multisession.E005": {"MULTISESSION_TOUCH_INTERVAL": 60, "MULTISESSION_IDLE_TIMEOUT": 60},
-    "multisession.E006": {"MULTISESSION_CYCLE_ON_LOGIN": 1},
+    "multisession.E006": {"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": 1},
     "multisession.E007": {"MULTISESSION_ON_OUTAGE": "x"},
     "multisession.E008": {"MULTISESSION_MAX_SIZE": 0},
     "multisession.E009": {"MULTISESSION_REDIS": {"PASSWORD": PASSWORD}},
     "multisession.E010": {"MULTISESSION_MONGODB": {"PASSWORD": PASSWORD}},
     "multisession.E012": {"SESSION_COOKIE_AGE": 0},
     "multisession.E027": {"MULTISESSION_ON_INTERRUPTED": "x"},
-    "multisession.E028": {"MULTISESSION_RESOLVERS": {"cart": "x"}},
+    "multisession.E028": {"MULTISESSION_CONFLICT_RESOLVERS": {"cart": "x"}},
     "multisession.E035": {"MULTISESSION_NAMESPACE": 7},
 }
 

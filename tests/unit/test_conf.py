@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OURS = (
     "MULTISESSION_IDLE_TIMEOUT",
     "MULTISESSION_ABSOLUTE_TIMEOUT",
-    "MULTISESSION_ANONYMOUS_TIMEOUT",
+    "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
     "MULTISESSION_TOUCH_INTERVAL",
 )
 PASSWORD = "hunter2"
@@ -43,7 +43,7 @@ NO_TIMEOUTS: dict[str, Any] = {
     "too long": 10**20,
     "list": [60],
 }
-REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "ALIAS" or "URL"'
+REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "CACHE_ALIAS" or "URL"'
 MONGODB_EXPECTED = 'MULTISESSION_MONGODB must be a dict with "URI"'
 
 
@@ -68,7 +68,7 @@ def test_the_defaults_are_those_of_the_documentation(settings: Settings) -> None
     assert config.policy.idle_timeout == timedelta(days=14)
     assert config.policy.absolute_timeout == timedelta(days=30)
     assert config.policy.absolute_is_configured is False
-    assert config.policy.anonymous_timeout is None
+    assert config.policy.anonymous_idle_timeout is None
     assert config.policy.touch_interval is None
     assert config.cycle_on_login is True
     assert config.on_outage == "error"
@@ -165,9 +165,9 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
 @pytest.mark.parametrize(
     ("name", "value", "check_id", "expected"),
     [
-        ("MULTISESSION_CYCLE_ON_LOGIN", 1, "E006", "True or False"),
-        ("MULTISESSION_CYCLE_ON_LOGIN", None, "E006", "True or False"),
-        ("MULTISESSION_CYCLE_ON_LOGIN", "no", "E006", "True or False"),
+        ("MULTISESSION_ALWAYS_CYCLE_ON_LOGIN", 1, "E006", "True or False"),
+        ("MULTISESSION_ALWAYS_CYCLE_ON_LOGIN", None, "E006", "True or False"),
+        ("MULTISESSION_ALWAYS_CYCLE_ON_LOGIN", "no", "E006", "True or False"),
         ("MULTISESSION_ON_OUTAGE", "Error", "E007", '"error" or "anonymous"'),
         ("MULTISESSION_ON_OUTAGE", None, "E007", '"error" or "anonymous"'),
         ("MULTISESSION_ON_OUTAGE", ["error"], "E007", '"error" or "anonymous"'),
@@ -177,11 +177,21 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
         ("MULTISESSION_ON_INTERRUPTED", {"ignore"}, "E027", '"error" or "ignore"'),
         ("MULTISESSION_NAMESPACE", None, "E035", "a string"),
         ("MULTISESSION_NAMESPACE", b"shop", "E035", "a string"),
-        ("MULTISESSION_RESOLVERS", None, "E028", "a dict of names and dotted paths"),
-        ("MULTISESSION_RESOLVERS", ["cart"], "E028", "a dict of names and dotted paths"),
-        ("MULTISESSION_RESOLVERS", {"cart": len}, "E028", "a dict of names and dotted paths"),
-        ("MULTISESSION_RESOLVERS", {"cart": None}, "E028", "a dict of names and dotted paths"),
-        ("MULTISESSION_RESOLVERS", {7: "x.y"}, "E028", "a dict of names and dotted paths"),
+        ("MULTISESSION_CONFLICT_RESOLVERS", None, "E028", "a dict of names and dotted paths"),
+        ("MULTISESSION_CONFLICT_RESOLVERS", ["cart"], "E028", "a dict of names and dotted paths"),
+        (
+            "MULTISESSION_CONFLICT_RESOLVERS",
+            {"cart": len},
+            "E028",
+            "a dict of names and dotted paths",
+        ),
+        (
+            "MULTISESSION_CONFLICT_RESOLVERS",
+            {"cart": None},
+            "E028",
+            "a dict of names and dotted paths",
+        ),
+        ("MULTISESSION_CONFLICT_RESOLVERS", {7: "x.y"}, "E028", "a dict of names and dotted paths"),
         ("MULTISESSION_MAX_SIZE", 1023, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", 16711681, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", True, "E008", "a number of bytes from 1024 to 16711680"),
@@ -203,16 +213,16 @@ def test_a_wrong_choice_is_a_problem(
 @pytest.mark.parametrize(
     ("name", "value", "attribute"),
     [
-        ("MULTISESSION_CYCLE_ON_LOGIN", False, "cycle_on_login"),
+        ("MULTISESSION_ALWAYS_CYCLE_ON_LOGIN", False, "cycle_on_login"),
         ("MULTISESSION_ON_OUTAGE", "anonymous", "on_outage"),
         ("MULTISESSION_ON_OUTAGE", "error", "on_outage"),
         ("MULTISESSION_ON_INTERRUPTED", "error", "on_interrupted"),
         ("MULTISESSION_ON_INTERRUPTED", "ignore", "on_interrupted"),
-        ("MULTISESSION_RESOLVERS", {}, "resolvers"),
+        ("MULTISESSION_CONFLICT_RESOLVERS", {}, "resolvers"),
         ("MULTISESSION_MAX_SIZE", 1024, "max_size"),
         ("MULTISESSION_MAX_SIZE", 16711680, "max_size"),
         ("MULTISESSION_REDIS", {"URL": "redis://x"}, "redis"),
-        ("MULTISESSION_REDIS", {"ALIAS": "default", "PREFIX": "s:"}, "redis"),
+        ("MULTISESSION_REDIS", {"CACHE_ALIAS": "default", "KEY_PREFIX": "s:"}, "redis"),
         ("MULTISESSION_MONGODB", {"URI": "mongodb://x", "DATABASE": "d"}, "mongodb"),
     ],
 )
@@ -223,7 +233,7 @@ def test_a_right_choice_is_taken(settings: Settings, name: str, value: Any, attr
 
 
 def test_resolvers_are_found_by_their_paths(settings: Settings) -> None:
-    settings.MULTISESSION_RESOLVERS = {
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {
         "cart": "django_multisession.resolvers.union",
         "visits": f"{__name__}.longest",
         "seen": "builtins.max",
@@ -246,24 +256,27 @@ def test_resolvers_are_found_by_their_paths(settings: Settings) -> None:
 def test_a_path_that_leads_to_no_resolver_is_a_problem(
     settings: Settings, path: str, found: str
 ) -> None:
-    settings.MULTISESSION_RESOLVERS = {"cart": path}
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {"cart": path}
     problem = only_problem()
     assert problem.check_id == "multisession.E028"
     assert problem.message == (
-        "MULTISESSION_RESOLVERS['cart'] must be the dotted path of a function "
+        "MULTISESSION_CONFLICT_RESOLVERS['cart'] must be the dotted path of a function "
         f"(got {path!r}: {found})."
     )
     assert problem.hint
 
 
 def test_every_resolver_that_there_is_none_of_is_told(settings: Settings) -> None:
-    settings.MULTISESSION_RESOLVERS = {
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {
         "cart": "shop.onion",
         "seen": "django_multisession.resolvers.union",
         "visits": "shop.plus",
     }
     told = [problem.message.partition(" ")[0] for problem in conf.problems()]
-    assert told == ["MULTISESSION_RESOLVERS['cart']", "MULTISESSION_RESOLVERS['visits']"]
+    assert told == [
+        "MULTISESSION_CONFLICT_RESOLVERS['cart']",
+        "MULTISESSION_CONFLICT_RESOLVERS['visits']",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +284,7 @@ def test_every_resolver_that_there_is_none_of_is_told(settings: Settings) -> Non
     [
         ({}, "a dict with nothing in it"),
         ({"HOST": PASSWORD, "DB": PASSWORD}, "a dict with DB, HOST"),
-        ({"ALIAS": PASSWORD, "URL": PASSWORD}, "a dict with ALIAS, URL"),
+        ({"CACHE_ALIAS": PASSWORD, "URL": PASSWORD}, "a dict with CACHE_ALIAS, URL"),
         ({"url": PASSWORD}, "a dict with url"),
         ({1: PASSWORD}, "dict"),
         (f"redis://:{PASSWORD}@localhost", "str"),
@@ -345,12 +358,12 @@ def test_other_engines_need_no_options(settings: Settings, engine: str) -> None:
 WRONG: dict[str, Any] = {
     "MULTISESSION_IDLE_TIMEOUT": 0,
     "MULTISESSION_ABSOLUTE_TIMEOUT": "month",
-    "MULTISESSION_ANONYMOUS_TIMEOUT": -1,
+    "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT": -1,
     "MULTISESSION_TOUCH_INTERVAL": False,
-    "MULTISESSION_CYCLE_ON_LOGIN": "yes",
+    "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": "yes",
     "MULTISESSION_ON_OUTAGE": "ignore",
     "MULTISESSION_ON_INTERRUPTED": "end",
-    "MULTISESSION_RESOLVERS": "django_multisession.resolvers.union",
+    "MULTISESSION_CONFLICT_RESOLVERS": "django_multisession.resolvers.union",
     "MULTISESSION_MAX_SIZE": 1,
     "MULTISESSION_REDIS": {"PASSWORD": PASSWORD, "HOST": PASSWORD},
     "MULTISESSION_MONGODB": {"PASSWORD": PASSWORD, "HOST": PASSWORD},
@@ -427,7 +440,7 @@ def test_what_the_checks_judge_has_defaults_for_what_is_wrong_and_no_keys() -> N
     with override_settings(**WRONG, SECRET_KEY=""):
         config = conf.site().config
     assert config.policy.absolute_timeout == timedelta(days=30)
-    assert config.policy.anonymous_timeout is None
+    assert config.policy.anonymous_idle_timeout is None
     assert config.max_size == conf.DEFAULT_MAX_SIZE
     assert config.on_interrupted == "error"
     assert config.resolvers == {}

@@ -41,7 +41,7 @@ WRONG_SETTINGS: dict[str, Any] = {
     "MULTISESSION_IDLE_TIMEOUT": "an hour",
     "MULTISESSION_MAX_SIZE": 1,
     "MULTISESSION_ON_OUTAGE": "panic",
-    "MULTISESSION_RESOLVERS": {"cart": "no.such.module"},
+    "MULTISESSION_CONFLICT_RESOLVERS": {"cart": "no.such.module"},
     "MULTISESSION_REDIS": ["redis://"],
     "SESSION_COOKIE_AGE": 0,
 }
@@ -51,9 +51,9 @@ WRONG_OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"URL": f"redis://:{PASSWORD}@127.0.0.1/0", "no_such_option": 1},
         {"URL": f"redis//:{PASSWORD}@127.0.0.1/0"},
         {"URL": "redis://127.0.0.1/0", "password": PASSWORD, "no_such_option": 1},
-        {"ALIAS": "nowhere", "password": PASSWORD},
-        {"ALIAS": "default", "password": PASSWORD},
-        {"ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
+        {"CACHE_ALIAS": "nowhere", "password": PASSWORD},
+        {"CACHE_ALIAS": "default", "password": PASSWORD},
+        {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
     ],
     "mongodb": [
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "noSuchOption": 1},
@@ -132,8 +132,8 @@ def test_wrong_options_of_a_server_show_no_password(
 @pytest.mark.parametrize(
     "options",
     [
-        {"ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
-        {"ALIAS": f"user:{PASSWORD}@127.0.0.1"},
+        {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
+        {"CACHE_ALIAS": f"user:{PASSWORD}@127.0.0.1"},
         {f"redis://:{PASSWORD}@127.0.0.1/0": "URL"},
     ],
     ids=["url", "address", "name"],
@@ -151,11 +151,11 @@ def test_manage_py_check_prints_no_password(settings: Settings, options: dict[st
 
 
 def test_an_alias_that_is_an_address_is_told_without_it(settings: Settings) -> None:
-    settings.MULTISESSION_REDIS = {"ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"}
+    settings.MULTISESSION_REDIS = {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"}
     (problem,) = conf.problems()
     assert problem.check_id == "multisession.E034"
     assert problem.message == (
-        'MULTISESSION_REDIS["ALIAS"] must be the name of a cache in CACHES (got an address).'
+        'MULTISESSION_REDIS["CACHE_ALIAS"] must be the name of a cache in CACHES (got an address).'
     )
 
 
@@ -164,7 +164,7 @@ def test_the_name_of_a_cache_may_look_like_an_address(settings: Settings) -> Non
         "default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
         "redis:sessions": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
     }
-    settings.MULTISESSION_REDIS = {"ALIAS": "redis:sessions"}
+    settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "redis:sessions"}
     assert conf.problems() == []
 
 
@@ -213,7 +213,7 @@ def failing(_base: object, _theirs: object, _mine: object) -> object:
 
 
 def test_a_resolver_that_failed_shows_no_other_entry(settings: Settings) -> None:
-    settings.MULTISESSION_RESOLVERS = {"n": f"{__name__}.failing"}
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {"n": f"{__name__}.failing"}
     session = memory.SessionStore()
     session.update({"card": PRECIOUS, "n": 1})
     session.save()
@@ -221,7 +221,7 @@ def test_a_resolver_that_failed_shows_no_other_entry(settings: Settings) -> None
     session["n"], other["n"] = 2, 3
     session.save()
     error = caught(other.save, ZeroDivisionError)
-    assert "MULTISESSION_RESOLVERS['n']" in shown(error)
+    assert "MULTISESSION_CONFLICT_RESOLVERS['n']" in shown(error)
     assert_hidden(error, PRECIOUS)
 
 

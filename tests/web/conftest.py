@@ -84,7 +84,7 @@ def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
         before = len(driver)
         yield lambda: len(driver) - before
     elif engine.kind == "redis":
-        pattern = settings.MULTISESSION_REDIS["PREFIX"] + "*"
+        pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(engine.server.url) as server:
             yield lambda: len(list(server.scan_iter(pattern)))
     else:

@@ -102,7 +102,7 @@ def own_servers(running_servers: Running) -> Iterator[OwnServers]:
 def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
     """Tell how many records this test's server holds, tombstones included; asked past the proxy."""
     if engine.kind == "redis":
-        pattern = settings.MULTISESSION_REDIS["PREFIX"] + "*"
+        pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(engine.server.url) as server:
             yield lambda: len(list(server.scan_iter(pattern)))
     else:

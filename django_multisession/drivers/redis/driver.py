@@ -42,8 +42,8 @@ class RedisDriver:
     """Stores sessions in Redis.
 
     Args:
-        options: ``MULTISESSION_REDIS``: ``ALIAS`` of a django-redis cache or a ``URL``, a
-            ``PREFIX`` of keys, and options of connections by redis-py's names.
+        options: ``MULTISESSION_REDIS``: ``CACHE_ALIAS`` of a django-redis cache or a ``URL``, a
+            ``KEY_PREFIX`` of keys, and options of connections by redis-py's names.
 
     Raises:
         ImproperlyConfigured: The options name no Redis, or one is unknown or wrong.
@@ -51,10 +51,10 @@ class RedisDriver:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         rest = dict(options)
-        self._prefix: str = rest.pop("PREFIX", DEFAULT_PREFIX)
+        self._prefix: str = rest.pop("KEY_PREFIX", DEFAULT_PREFIX)
         if not isinstance(self._prefix, str):
             raise ImproperlyConfigured(
-                'MULTISESSION_REDIS["PREFIX"] must be a string '
+                'MULTISESSION_REDIS["KEY_PREFIX"] must be a string '
                 f"(got {type(self._prefix).__name__})."
             )
         self.server = RedisServer(rest)

@@ -69,8 +69,10 @@ class EngineContract(
             lambda record: {"user_id": None},
             lambda record: {"began_at": record.began_at + timedelta(days=1)},
             lambda record: {"created_at": record.created_at + timedelta(days=1)},
-            lambda record: {"hard_deadline_at": record.hard_deadline_at + timedelta(days=1)},
-            lambda record: {"hard_deadline_at": None},
+            lambda record: {
+                "absolute_deadline_at": record.absolute_deadline_at + timedelta(days=1)
+            },
+            lambda record: {"absolute_deadline_at": None},
             lambda record: {"idle_age": record.idle_age * 2},
         ],
         ids=[
