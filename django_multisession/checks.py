@@ -18,12 +18,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from django_multisession import conf, cookie_laws, order_laws, settings_laws
-from django_multisession.configuration import Problem
+from django_multisession.core.problems import Problem, Severity
 from django_multisession.engines._drivers import ENGINES, driver_of
 from django_multisession.store import DriverSessionStore
 
 #: What only a serializer that unpickles makes a dict of.
 PICKLED = {"multisession": "does it unpickle?"}
+
+KINDS = {Severity.ERROR: checks.Error, Severity.WARNING: checks.Warning}
 
 #: With one of these a message begins that reports it; its default stands in for it then.
 TIMEOUTS = (
@@ -100,15 +102,12 @@ def check_server(**_kwargs: Any) -> list[checks.CheckMessage]:
     store = _store()
     if store is None or conf.problems() or check_installed():
         return []
-    return store.get_driver().check()
+    return _messages(store.get_driver().check())
 
 
 def _messages(problems: Iterable[Problem]) -> list[checks.CheckMessage]:
-    kinds = {"E": checks.Error, "W": checks.Warning}
     return [
-        kinds[problem.check_id.removeprefix("multisession.")[0]](
-            problem.message, hint=problem.hint, id=problem.check_id
-        )
+        KINDS[problem.severity](problem.message, hint=problem.hint, id=problem.id)
         for problem in problems
     ]
 

@@ -19,9 +19,10 @@ from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.configuration import Config, Cookie, Problem, Site
+from django_multisession.configuration import Config, Cookie, Site
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
+from django_multisession.core.problems import Problem
 from django_multisession.core.secret import MacKey, SecretOptions
 from django_multisession.setting_reader import (
     ENGINE_PREFIX,

@@ -11,21 +11,6 @@ from django_multisession.core.secret import MacKey, SecretOptions
 from django_multisession.core.signing import RecordKeys
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
-    """A wrong setting, or settings that contradict each other.
-
-    Attributes:
-        check_id: Id of the system check that reports it; its letter is the level.
-        message: The setting, what was expected and what was found.
-        hint: How to mend it: the line to write.
-    """
-
-    check_id: str
-    message: str
-    hint: str
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cookie:
     """Django's ``SESSION_COOKIE_*``: what a cookie is set, and removed, with."""

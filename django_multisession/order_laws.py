@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django_multisession.configuration import Problem
+from django_multisession.core.problems import Problem, Severity
 
 DJANGOS_APP = "django.contrib.sessions"
 DJANGOS_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -71,6 +71,7 @@ def ignoring_in_vain(on_interrupted: str, ours: Sequence[str]) -> list[Problem]:
             'MULTISESSION_ON_INTERRUPTED must be "error" without our session middleware '
             f"(got {on_interrupted!r}): under Django's own it has no effect.",
             f'Put "{OUR_MIDDLEWARE}" into MIDDLEWARE, in the place of Django\'s.',
+            Severity.WARNING,
         )
     ]
 
@@ -88,5 +89,6 @@ def hidden_command(app_names: Sequence[str]) -> list[Problem]:
             f"{ours!r} must come before {DJANGOS_APP!r} in INSTALLED_APPS (it comes after): "
             "manage.py clearsessions is Django's otherwise, without our options and its report.",
             f'INSTALLED_APPS = ["{ours}", ...the others]: move it to the front.',
+            Severity.WARNING,
         )
     ]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django_multisession.configuration import Problem
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
+from django_multisession.core.problems import Problem
 from django_multisession.core.secret import SecretOptions
 
 #: How the names of our settings begin.

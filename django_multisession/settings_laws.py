@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator
 
-from django_multisession.configuration import Problem, Site
+from django_multisession.configuration import Site
 from django_multisession.cookie_laws import is_known_same_site, same_site
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import AUTH_PREFIX
+from django_multisession.core.problems import Problem, Severity
 from django_multisession.order_laws import DJANGOS_APP, DJANGOS_MIDDLEWARE
 from django_multisession.setting_reader import ENGINE_PREFIX, EXAMPLES, OURS, in_seconds
 
@@ -72,6 +73,7 @@ def timeouts_without_effect(policy: Policy) -> list[Problem]:
             f"{in_seconds(absolute)} seconds (got {in_seconds(idle)}{source}): "
             "it has no effect.",
             f"Set {name} to less; sessions end by the absolute timeout alone now.",
+            Severity.WARNING,
         )
         for name, (idle, source) in idle_timeouts.items()
         if idle is not None and idle > absolute
@@ -86,6 +88,7 @@ def resolvers_without_effect(entries: Iterable[str]) -> list[Problem]:
             f"MULTISESSION_CONFLICT_RESOLVERS must name entries that are merged (got {name!r}): those that "
             f"begin with {AUTH_PREFIX!r} change together or not at all, and no resolver is asked.",
             "Remove it from MULTISESSION_CONFLICT_RESOLVERS.",
+            Severity.WARNING,
         )
         for name in entries
         if name.startswith(AUTH_PREFIX)
@@ -115,6 +118,7 @@ def unpickling(serializer: str) -> Problem:
         f"SESSION_SERIALIZER must not unpickle (got {serializer!r}): what is stored is sealed with "
         "SECRET_KEY, and whoever learns that and can write to the store runs code on this site.",
         f"{_JSON_LINE}; then put into sessions only what JSON can hold.",
+        Severity.WARNING,
     )
 
 
@@ -126,6 +130,7 @@ def foreign_engine(engine: str) -> Problem:
         f"(got {engine!r}): nothing that it protects is protected.",
         'SESSION_ENGINE = "django_multisession.engines.redis", or remove "django_multisession" '
         "from INSTALLED_APPS.",
+        Severity.WARNING,
     )
 
 
@@ -138,6 +143,7 @@ def exposures(site: Site) -> Iterator[Problem]:
             f"SESSION_COOKIE_SECURE must be True (got {cookie.is_secure!r}): whoever listens to a "
             "request over HTTP has the session otherwise.",
             "SESSION_COOKIE_SECURE = True",
+            Severity.WARNING,
         )
     if not (cookie.is_http_only or _is_told_by_django(site)):
         yield Problem(
@@ -145,6 +151,7 @@ def exposures(site: Site) -> Iterator[Problem]:
             f"SESSION_COOKIE_HTTPONLY must be True (got {cookie.is_http_only!r}): a script that "
             "was smuggled into a page takes the session away otherwise.",
             "SESSION_COOKIE_HTTPONLY = True",
+            Severity.WARNING,
         )
     if is_known_same_site(cookie.same_site) and same_site(cookie) in {"", "none"}:
         yield Problem(
@@ -153,6 +160,7 @@ def exposures(site: Site) -> Iterator[Problem]:
             f"(got {cookie.same_site or False!r}): every other site can send requests with the "
             "session otherwise.",
             'SESSION_COOKIE_SAMESITE = "Lax"; silence this where other sites embed this one.',
+            Severity.WARNING,
         )
     yield from _endless(site.config.policy)
     if site.engine == "django_multisession.engines.memory":
@@ -161,6 +169,7 @@ def exposures(site: Site) -> Iterator[Problem]:
             "SESSION_ENGINE must be an engine that processes share and that survives a restart "
             f"(got {site.engine!r}): each process has sessions of its own otherwise.",
             'SESSION_ENGINE = "django_multisession.engines.redis"',
+            Severity.WARNING,
         )
 
 
@@ -171,6 +180,7 @@ def _endless(policy: Policy) -> Iterator[Problem]:
             "MULTISESSION_IDLE_TIMEOUT must be a timeout (got None): a session that nobody uses, "
             "in a browser that was left open, stays open.",
             "MULTISESSION_IDLE_TIMEOUT = 30 * 60",
+            Severity.WARNING,
         )
     if policy.absolute_timeout is None:
         yield Problem(
@@ -178,6 +188,7 @@ def _endless(policy: Policy) -> Iterator[Problem]:
             "MULTISESSION_ABSOLUTE_TIMEOUT must be a timeout (got None): a stolen session lives "
             "for as long as the thief uses it.",
             "MULTISESSION_ABSOLUTE_TIMEOUT = 12 * 60 * 60",
+            Severity.WARNING,
         )
 
 

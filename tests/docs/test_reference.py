@@ -24,6 +24,7 @@ import django_multisession
 from django_multisession import exceptions, middleware, resolvers, signals
 from django_multisession import testing as contracts
 from django_multisession.core import keys, records
+from django_multisession.core.problems import Problem
 from django_multisession.drivers.base import Driver, Indexed, Purging
 from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
@@ -92,7 +93,7 @@ def test_every_verb_of_a_driver_has_its_heading(section: str, protocols: list[ty
     assert headings == [verb.partition("(")[0] for verb in verbs]
 
 
-@pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer])
+@pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer, Problem])
 def test_the_fields_of_a_value_are_those_of_its_class(value: Any) -> None:
     section = section_of(CONTRACT, "## Values", f"### `{value.__name__}`")
     # A table has twelve rows at most.
@@ -100,7 +101,8 @@ def test_the_fields_of_a_value_are_those_of_its_class(value: Any) -> None:
     rows = [row for number in tables for row in rows_of(section, number)]
     documented = [(code(name), code(kind)) for name, kind, _means in rows]
     assert documented == [
-        (name, kind.__forward_arg__) for name, kind in value.__annotations__.items()
+        (name, getattr(kind, "__forward_arg__", kind))
+        for name, kind in value.__annotations__.items()
     ]
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from servers import RedisServer
 
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import SAVED
 from django_multisession.drivers.redis.address import Endpoint, endpoint_of, located
 from django_multisession.drivers.redis.checks import _check_version
@@ -292,7 +292,7 @@ def test_a_good_server_has_nothing_to_be_told(redis_server: RedisServer, connect
     assert connect(redis_server).check() == []
 
 
-def told(messages: list[CheckMessage]) -> list[tuple[str | None, str | None]]:
+def told(messages: list[Problem]) -> list[tuple[str, str]]:
     return [(message.id, message.hint) for message in messages]
 
 

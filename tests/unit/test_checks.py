@@ -10,6 +10,7 @@ import pytest
 from django.core import checks
 from django.test import override_settings
 
+from django_multisession.core.problems import Problem, Severity
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines import _drivers
 from tests.unit.checked_site import found, ids, right_site
@@ -46,9 +47,9 @@ class OutspokenDriver(MemoryDriver):
         super().__init__()
         self.times_asked = 0
 
-    def check(self) -> list[checks.CheckMessage]:
+    def check(self) -> list[Problem]:
         self.times_asked += 1
-        return [checks.Warning("Unfit.", hint="Mend it.", id="multisession.W999")]
+        return [Problem("multisession.W999", "Unfit.", "Repair it.", Severity.WARNING)]
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_multisession import conf, resolvers
-from django_multisession.configuration import Problem
 from django_multisession.core import keys, signing
+from django_multisession.core.problems import Problem
 from django_multisession.setting_reader import EXAMPLES, SettingReader
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def test_a_wrong_time_is_a_problem(
 ) -> None:
     setattr(settings, name, value)
     problem = only_problem()
-    assert problem.check_id == f"multisession.{check_id}"
+    assert problem.id == f"multisession.{check_id}"
     assert problem.message == f"{name} must be {TIMEOUT_EXPECTED} (got {value!r})."
     assert problem.hint
 
@@ -143,7 +143,7 @@ def test_a_touch_interval_as_long_as_the_idle_timeout_is_a_problem(
     problem = only_problem()
     seconds = SettingReader(settings).timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
     assert seconds is not None
-    assert problem.check_id == "multisession.E005"
+    assert problem.id == "multisession.E005"
     assert problem.message == (
         "MULTISESSION_TOUCH_INTERVAL must be shorter than the idle timeout of 60 seconds "
         f"(got {seconds.total_seconds():g})."
@@ -205,7 +205,7 @@ def test_a_wrong_choice_is_a_problem(
 ) -> None:
     setattr(settings, name, value)
     problem = only_problem()
-    assert problem.check_id == f"multisession.{check_id}"
+    assert problem.id == f"multisession.{check_id}"
     assert problem.message == f"{name} must be {expected} (got {value!r})."
     assert problem.hint
 
@@ -258,7 +258,7 @@ def test_a_path_that_leads_to_no_resolver_is_a_problem(
 ) -> None:
     settings.MULTISESSION_CONFLICT_RESOLVERS = {"cart": path}
     problem = only_problem()
-    assert problem.check_id == "multisession.E028"
+    assert problem.id == "multisession.E028"
     assert problem.message == (
         "MULTISESSION_CONFLICT_RESOLVERS['cart'] must be the dotted path of a function "
         f"(got {path!r}: {found})."
@@ -297,7 +297,7 @@ def test_wrong_redis_options_are_told_by_type_and_names(
 ) -> None:
     settings.MULTISESSION_REDIS = value
     problem = only_problem()
-    assert problem.check_id == "multisession.E009"
+    assert problem.id == "multisession.E009"
     assert problem.message == f"{REDIS_EXPECTED} (got {found})."
     assert problem.hint == EXAMPLES["redis"]
 
@@ -317,7 +317,7 @@ def test_wrong_mongodb_options_are_told_by_type_and_names(
 ) -> None:
     settings.MULTISESSION_MONGODB = value
     problem = only_problem()
-    assert problem.check_id == "multisession.E010"
+    assert problem.id == "multisession.E010"
     assert problem.message == f"{MONGODB_EXPECTED} (got {found})."
     assert problem.hint == EXAMPLES["mongodb"]
 
@@ -331,7 +331,7 @@ def test_an_engine_without_its_options_is_a_problem(
 ) -> None:
     settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
     problem = only_problem()
-    assert problem.check_id == f"multisession.{check_id}"
+    assert problem.id == f"multisession.{check_id}"
     assert problem.message == (
         f"{expected} (got nothing) for SESSION_ENGINE 'django_multisession.engines.{engine}'."
     )
@@ -380,7 +380,7 @@ def test_everything_that_is_wrong_is_reported_together() -> None:
 
 def test_the_problems_of_several_settings_have_ids_of_their_own() -> None:
     with override_settings(**WRONG):
-        ids = [problem.check_id for problem in conf.problems()]
+        ids = [problem.id for problem in conf.problems()]
     assert len(set(ids)) == len(ids) == len(WRONG)
 
 
@@ -408,7 +408,7 @@ def test_a_wrong_cookie_age_is_one_problem(settings: Settings, value: Any) -> No
     # It is the default of two of our settings.
     settings.SESSION_COOKIE_AGE = value
     problem = only_problem()
-    assert problem.check_id == "multisession.E012"
+    assert problem.id == "multisession.E012"
     assert problem.message == (
         f"SESSION_COOKIE_AGE must be a number of seconds, from one to 3155760000 (got {value!r})."
     )

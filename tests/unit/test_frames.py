@@ -153,7 +153,7 @@ def test_manage_py_check_prints_no_password(settings: Settings, options: dict[st
 def test_an_alias_that_is_an_address_is_told_without_it(settings: Settings) -> None:
     settings.MULTISESSION_REDIS = {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"}
     (problem,) = conf.problems()
-    assert problem.check_id == "multisession.E034"
+    assert problem.id == "multisession.E034"
     assert problem.message == (
         'MULTISESSION_REDIS["CACHE_ALIAS"] must be the name of a cache in CACHES (got an address).'
     )

@@ -35,7 +35,7 @@ def test_a_timeout_of_more_than_a_century_is_reported(
 ) -> None:
     setattr(settings, name, value)
     problems = conf.problems()
-    assert [problem.check_id for problem in problems] == [f"multisession.{TIMEOUTS[name]}"]
+    assert [problem.id for problem in problems] == [f"multisession.{TIMEOUTS[name]}"]
     assert repr(value) in problems[0].message
     with pytest.raises(ImproperlyConfigured, match=name):
         memory.SessionStore().save()
@@ -45,7 +45,7 @@ def test_a_timeout_of_more_than_a_century_is_reported(
 def test_a_cookie_age_of_more_than_a_century_is_reported(settings: Settings, value: int) -> None:
     settings.SESSION_COOKIE_AGE = value
     problems = conf.problems()
-    assert [problem.check_id for problem in problems] == ["multisession.E012"]
+    assert [problem.id for problem in problems] == ["multisession.E012"]
     assert repr(value) in problems[0].message
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
     MISSING,
     NEVER,
@@ -164,7 +164,7 @@ class RedisDriver:
         reply = yield self._script("delete", scripts.DELETE, (self._prefix + key,), left.raw)
         return reply == _WRITTEN or answer_to_delete(read(key, reply), left)
 
-    def check(self) -> list[checks.CheckMessage]:
+    def check(self) -> list[Problem]:
         """See Driver.check()."""
         try:
             told = self.server.send(("INFO",))

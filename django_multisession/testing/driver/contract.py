@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from django_multisession.core.problems import Severity
 from django_multisession.core.records import (
     MISSING,
     NEVER,
@@ -247,7 +248,7 @@ class DriverContract(DriverWriteLaws, DriverMoveLaws, DriverStepLaws, DriverUnre
     # check and close
 
     def test_check_finds_nothing_wrong(self, driver: Driver) -> None:
-        assert [message for message in driver.check() if message.is_serious()] == []
+        assert [each for each in driver.check() if each.severity is Severity.ERROR] == []
 
     def test_a_closed_driver_opens_again(self, verbs: DriverVerbs) -> None:
         key, record = make_key(), make_record()
