@@ -30,8 +30,8 @@ from datetime import UTC, datetime, timedelta
 from os import urandom
 from typing import NamedTuple
 
+from django_multisession.core.errors import OutageKind, StoreUnavailable
 from django_multisession.core.secret import SecretBytes
-from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 #: A moment that does not come, and an age that nothing reaches. Lua's numbers hold it exactly.
 NEVER = 1 << 53

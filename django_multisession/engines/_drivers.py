@@ -10,10 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils import timezone
 
-from django_multisession.conf import options_of
 from django_multisession.core.locks import ForkSafeLock
 from django_multisession.drivers.base import Driver
-from django_multisession.setting_reader import OURS
+from django_multisession.settings.conf import options_of
+from django_multisession.settings.reader import OURS
 
 _lock = ForkSafeLock()
 _drivers: dict[str, Driver] = {}

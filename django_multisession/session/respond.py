@@ -8,10 +8,8 @@ import enum
 from datetime import datetime
 from typing import NamedTuple
 
-from django_multisession.conf import config
 from django_multisession.core.records import NEVER, end_of, to_datetime
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session.read import read_entries
 from django_multisession.session.save import interrupted, save
 from django_multisession.session.state import (
@@ -24,6 +22,7 @@ from django_multisession.session.state import (
     unread,
 )
 from django_multisession.session.steps import Steps, hook
+from django_multisession.settings.conf import config
 
 
 class CookieAnswer(enum.Enum):

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils import timezone
 
-from django_multisession.conf import config
 from django_multisession.core import keys, lifetime, merging, payloads, signing
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
 from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
+from django_multisession.settings.conf import config
 
 if TYPE_CHECKING:
     from django_multisession.drivers.base import Driver

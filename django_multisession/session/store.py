@@ -13,7 +13,6 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import signals
-from django_multisession.conf import config, serializer
 from django_multisession.core import keys, lifetime
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
@@ -37,6 +36,7 @@ from django_multisession.session.state import (
 )
 from django_multisession.session.steps import Result, Steps, arun, run
 from django_multisession.session.turns import Turn, running_loop
+from django_multisession.settings.conf import config, serializer
 
 #: Shorter values are no session keys to Django.
 SHORTEST_KEY = 8

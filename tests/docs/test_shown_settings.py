@@ -12,7 +12,7 @@ import pytest
 from django.core import checks
 from django.test import override_settings
 
-from django_multisession import conf
+from django_multisession.settings import conf
 from tests.docs.pages import PAGES, Block, blocks
 from tests.started_project import TEMPLATES
 

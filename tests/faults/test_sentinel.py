@@ -11,8 +11,7 @@ import pytest
 
 from django_multisession.engines._drivers import close_drivers
 from django_multisession.engines.redis import SessionStore
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.testing.verbs import Run
 from tests.faults.redis_site import PATH, Open, opener, stored
 from tests.faults.sentinel_load import DEADLINE_SECONDS, POLL_SECONDS, Load

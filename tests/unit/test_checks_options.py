@@ -9,7 +9,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.drivers.redis.address import located
-from django_multisession.setting_reader import EXAMPLES
+from django_multisession.settings.reader import EXAMPLES
 from tests.unit.checked_site import found, right_site
 
 if TYPE_CHECKING:

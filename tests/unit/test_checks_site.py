@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core import checks
 
-from django_multisession import conf
 from django_multisession.engines._drivers import ENGINES
+from django_multisession.settings import conf
 from tests.unit.checked_site import OWN_ENGINE, found, ids, right_site
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from django_multisession import conf, resolvers
+from django_multisession import resolvers
 from django_multisession.core import keys, signing
 from django_multisession.core.problems import Problem
-from django_multisession.setting_reader import EXAMPLES, SettingReader
+from django_multisession.settings import conf
+from django_multisession.settings.reader import EXAMPLES, SettingReader
 
 if TYPE_CHECKING:
     from pytest_django import Settings

@@ -12,7 +12,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.core.serializers.json import DjangoJSONEncoder
 
-from django_multisession import conf
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.records import Facts
 from django_multisession.core.secret import SecretBytes
@@ -24,6 +23,7 @@ from django_multisession.exceptions import (
     SessionTooLarge,
     StoreUnavailable,
 )
+from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.faults import FaultyDriver
 from tests.unit.frames import caught, mail, shown

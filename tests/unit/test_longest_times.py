@@ -10,9 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from django_multisession import conf
 from django_multisession.engines import memory
 from django_multisession.middleware import SessionMiddleware
+from django_multisession.settings import conf
 
 if TYPE_CHECKING:
     from pytest_django import Settings

@@ -9,7 +9,7 @@ import pytest
 
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.signals import session_ended, session_key_changed
 from django_multisession.testing.engine.fixtures import USER_ID, heard, storage_key

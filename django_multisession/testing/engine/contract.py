@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from django_multisession import conf
 from django_multisession.core import signing
 from django_multisession.core.records import SAVED, touched
+from django_multisession.settings import conf
 from django_multisession.testing.engine.claim_laws import EngineClaimLaws
 from django_multisession.testing.engine.clock_laws import EngineClockLaws
 from django_multisession.testing.engine.cost_laws import EngineCostLaws

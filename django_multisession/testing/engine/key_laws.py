@@ -8,9 +8,9 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from django.test import override_settings
 
-from django_multisession import conf
 from django_multisession.core import keys
 from django_multisession.core.records import Reason, Tombstone
+from django_multisession.settings import conf
 from django_multisession.testing.engine.fixtures import (
     USER_ID,
     EngineFixtures,

@@ -1,7 +1,7 @@
 """Which settings contradict each other, have no effect or leave a site unprotected: pure rules.
 
-What a single setting may be is decided where it is read, in `conf`. `cookie_laws` and `order_laws`
-judge the cookie, and what stands in lists.
+What a single setting may be is decided where it is read, in `conf`. `rules.cookie` and
+`rules.middleware` judge the cookie, and what stands in lists.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator
 
-from django_multisession.configuration import Site
-from django_multisession.cookie_laws import is_known_same_site, same_site
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import AUTH_PREFIX
 from django_multisession.core.problems import Problem, Severity
-from django_multisession.order_laws import DJANGOS_APP, DJANGOS_MIDDLEWARE
-from django_multisession.setting_reader import ENGINE_PREFIX, EXAMPLES, OURS, in_seconds
+from django_multisession.settings.reader import ENGINE_PREFIX, EXAMPLES, OURS, in_seconds
+from django_multisession.settings.rules.cookie import is_known_same_site, same_site
+from django_multisession.settings.rules.middleware import DJANGOS_APP, DJANGOS_MIDDLEWARE
+from django_multisession.settings.values import Site
 
 
 def unknown_settings(our_settings: Collection[str], given: Collection[str]) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""What the settings say, as frozen values; `conf` reads them, `settings_laws` judges them."""
+"""What the settings say, as frozen values; `conf` reads them, `rules` judges them."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import dataclasses
 import http.cookies
 from collections.abc import Iterator
 
-from django_multisession.configuration import Cookie
 from django_multisession.core.problems import Problem
+from django_multisession.settings.values import Cookie
 
 #: What browsers ask of a cookie whose name begins so (RFC 6265bis, section 4.1.3).
 PREFIXES = {

@@ -17,9 +17,11 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from django_multisession import conf, cookie_laws, order_laws, settings_laws
 from django_multisession.core.problems import Problem, Severity
 from django_multisession.engines._drivers import ENGINES, driver_of
+from django_multisession.settings import conf
+from django_multisession.settings.rules import cookie, middleware
+from django_multisession.settings.rules import settings as rules
 from django_multisession.store import DriverSessionStore
 
 #: What only a serializer that unpickles makes a dict of.
@@ -41,12 +43,12 @@ def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
     site = conf.site()
     problems = conf.problems()
     if not any(problem.message.startswith(TIMEOUTS) for problem in problems):
-        problems += settings_laws.timeouts_without_effect(site.config.policy)
+        problems += rules.timeouts_without_effect(site.config.policy)
     return _messages(
         [
             *problems,
-            *settings_laws.resolvers_without_effect(site.config.resolvers),
-            *settings_laws.unknown_settings(site.our_settings, site.given_settings),
+            *rules.resolvers_without_effect(site.config.resolvers),
+            *rules.unknown_settings(site.our_settings, site.given_settings),
             *_wrong_engine(site.engine),
         ]
     )
@@ -55,16 +57,16 @@ def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
 def check_site(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report what in Django's settings keeps sessions from working."""
     site = conf.site()
-    sessions = _made_from(order_laws.DJANGOS_MIDDLEWARE, site.middleware)
-    logins = _made_from(order_laws.DJANGOS_LOGIN_MIDDLEWARE, site.middleware)
-    problems = order_laws.several_session_middlewares(sessions)
-    problems += order_laws.session_behind_login(site.middleware, sessions, logins)
+    sessions = _made_from(middleware.DJANGOS_MIDDLEWARE, site.middleware)
+    logins = _made_from(middleware.DJANGOS_LOGIN_MIDDLEWARE, site.middleware)
+    problems = middleware.several_session_middlewares(sessions)
+    problems += middleware.session_behind_login(site.middleware, sessions, logins)
     if _store() is not None:
-        ours = _made_from(order_laws.OUR_MIDDLEWARE, site.middleware)
-        problems += order_laws.ignoring_in_vain(site.config.on_interrupted, ours)
-        problems += cookie_laws.contradictions(site.config.cookie)
+        ours = _made_from(middleware.OUR_MIDDLEWARE, site.middleware)
+        problems += middleware.ignoring_in_vain(site.config.on_interrupted, ours)
+        problems += cookie.contradictions(site.config.cookie)
         problems += _unfit_serializer(site.serializer)
-        problems += order_laws.hidden_command([app.name for app in apps.get_app_configs()])
+        problems += middleware.hidden_command([app.name for app in apps.get_app_configs()])
     return _messages(problems)
 
 
@@ -79,7 +81,7 @@ def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
             except ImproperlyConfigured as error:
                 lacks_library = isinstance(error.__cause__, ImportError)
                 return _messages(
-                    [settings_laws.not_installed(engine, str(error), lacks_library=lacks_library)]
+                    [rules.not_installed(engine, str(error), lacks_library=lacks_library)]
                 )
     return []
 
@@ -88,13 +90,13 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report what leaves sessions unprotected; ``check --deploy`` only."""
     site = conf.site()
     if _store() is not None:
-        problems = list(settings_laws.exposures(site))
+        problems = list(rules.exposures(site))
         if _unpickles(site.serializer):
-            problems.append(settings_laws.unpickling(site.serializer))
+            problems.append(rules.unpickling(site.serializer))
         return _messages(problems)
     if _wrong_engine(site.engine):
         return []
-    return _messages([settings_laws.foreign_engine(site.engine)])
+    return _messages([rules.foreign_engine(site.engine)])
 
 
 def check_server(**_kwargs: Any) -> list[checks.CheckMessage]:
@@ -124,7 +126,7 @@ def _store() -> type[DriverSessionStore] | None:
 
 def _wrong_engine(engine: object) -> list[Problem]:
     """Report a ``SESSION_ENGINE`` that there is none of, or that is none."""
-    if unknown := settings_laws.unknown_engine(str(engine), ENGINES):
+    if unknown := rules.unknown_engine(str(engine), ENGINES):
         return unknown
     try:
         module = import_module(engine)  # type: ignore[arg-type]  # whatever the settings say
@@ -139,7 +141,7 @@ def _wrong_engine(engine: object) -> list[Problem]:
         if hasattr(module, "SessionStore"):
             return []
         found = "it has none"
-    return [settings_laws.no_engine(engine, found, ENGINES)]
+    return [rules.no_engine(engine, found, ENGINES)]
 
 
 def _made_from(base: str, paths: Iterable[str]) -> list[str]:
@@ -164,14 +166,14 @@ def _unfit_serializer(path: str) -> list[Problem]:
         # It may need what an image build lacks: a secret.
         return []
     except Exception as error:  # noqa: BLE001  (whatever its module raises)
-        return [settings_laws.not_a_serializer(path, f"{type(error).__name__} at its import")]
+        return [rules.not_a_serializer(path, f"{type(error).__name__} at its import")]
     if not callable(serializer):
-        return [settings_laws.not_a_serializer(path, f"a {type(serializer).__name__}")]
+        return [rules.not_a_serializer(path, f"a {type(serializer).__name__}")]
     # A function that makes one is as good for Django; what it makes is not known here.
     verbs = ("dumps", "loads") if isinstance(serializer, type) else ()
     missing = [f"{verb}()" for verb in verbs if not callable(getattr(serializer, verb, None))]
     if missing:
-        return [settings_laws.not_a_serializer(path, f"no {' and no '.join(missing)}")]
+        return [rules.not_a_serializer(path, f"no {' and no '.join(missing)}")]
     return []
 
 

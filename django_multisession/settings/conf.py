@@ -1,6 +1,6 @@
 """The only reader of settings: Django's and ours, as frozen values.
 
-A wrong value is a system check (`checks.py`), never a traceback at import. Whoever skipped the
+A wrong value is a system check (`checks`), never a traceback at import. Whoever skipped the
 checks gets `ImproperlyConfigured` at first use, with every problem in it at once.
 """
 
@@ -19,18 +19,18 @@ from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.configuration import Config, Cookie, Site
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
 from django_multisession.core.problems import Problem
 from django_multisession.core.secret import MacKey, SecretOptions
-from django_multisession.setting_reader import (
+from django_multisession.settings.reader import (
     ENGINE_PREFIX,
     EXAMPLES,
     OURS,
     SettingReader,
     in_seconds,
 )
+from django_multisession.settings.values import Config, Cookie, Site
 
 EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 
@@ -254,4 +254,4 @@ def _forget(*, setting: str, **_kwargs: Any) -> None:
         config.cache_clear()
 
 
-setting_changed.connect(_forget, dispatch_uid="django_multisession.conf")
+setting_changed.connect(_forget, dispatch_uid="django_multisession.settings.conf")
