@@ -398,7 +398,7 @@ def test_the_store_of_an_engine_is_called_what_django_salts_by(name: str) -> Non
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_says_which_driver_and_little_else(name: str) -> None:
     lines = (PACKAGE / "engines" / f"{name}.py").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 40
+    assert len(lines) <= 65
 
 
 # Layers
@@ -408,6 +408,7 @@ def is_below_conf(module: str) -> bool:
     return module.startswith(("core/", "drivers/", "settings/rules/")) or module in {
         "exceptions.py",
         "resolvers.py",
+        "settings/check_ids.py",
         "settings/reader.py",
         "settings/values.py",
     }

@@ -48,8 +48,8 @@ Kind = TypeVar("Kind", bound=MemoryServer)
 PRECIOUS = "-".join(["4111"] * 4)
 
 CLOSED = {
-    "redis": {"URL": "redis://127.0.0.1:1", "max_connections": 2},
-    "mongodb": {"URI": "mongodb://127.0.0.1:1", "serverSelectionTimeoutMS": 200},
+    "redis": {"URL": "redis://127.0.0.1:1", "OPTIONS": {"max_connections": 2}},
+    "mongodb": {"URI": "mongodb://127.0.0.1:1", "OPTIONS": {"serverSelectionTimeoutMS": 200}},
 }
 
 

@@ -21,6 +21,7 @@ from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import BEGINNING, END, to_milliseconds
 from django_multisession.core.secret import MacKey
 from django_multisession.drivers.base import Ask, Driver, Purging
+from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.session import end, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
@@ -54,6 +55,9 @@ _EXPIRY_HOOKS = frozenset({"get_expiry_age", "get_expiry_date", "get_expire_at_b
 class DriverSessionStore(SessionBase):
     """A session whose record a driver keeps. Engines subclass it and say which driver."""
 
+    #: What keeps the records; None where `get_driver` is overridden.
+    engine: ClassVar[Engine | None] = None
+
     #: Did code of this request meet an outage?
     has_met_outage = False
 
@@ -70,8 +74,10 @@ class DriverSessionStore(SessionBase):
 
     @classmethod
     def get_driver(cls) -> Driver:
-        """Return the driver that keeps this engine's records."""
-        raise NotImplementedError("subclasses of DriverSessionStore must provide get_driver()")
+        """Return the driver that keeps the records: that of `engine` by default."""
+        if cls.engine is None:
+            raise NotImplementedError("subclasses of DriverSessionStore must provide an engine")
+        return cls.engine.driver()
 
     def get_namespace(self) -> str:
         """Return the site or tenant that this session is signed for.

@@ -18,9 +18,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from django_multisession.core.problems import Problem, Severity
-from django_multisession.engines._drivers import ENGINES, driver_of
+from django_multisession.engine import Engine
+from django_multisession.engines import NAMES
 from django_multisession.settings import conf
-from django_multisession.settings.rules import cookie, middleware
+from django_multisession.settings.check_ids import Check
+from django_multisession.settings.reader import ENGINE_PREFIX, OURS
+from django_multisession.settings.rules import cookie, middleware, options
 from django_multisession.settings.rules import settings as rules
 from django_multisession.store import DriverSessionStore
 
@@ -29,26 +32,28 @@ PICKLED = {"multisession": "does it unpickle?"}
 
 KINDS = {Severity.ERROR: checks.Error, Severity.WARNING: checks.Warning}
 
-#: With one of these a message begins that reports it; its default stands in for it then.
-TIMEOUTS = (
-    "MULTISESSION_IDLE_TIMEOUT ",
-    "MULTISESSION_ABSOLUTE_TIMEOUT ",
-    "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT ",
-    "SESSION_COOKIE_AGE ",
-)
+#: A timeout that one of them reports has its default meanwhile.
+TIMEOUTS = {
+    Check.IDLE_TIMEOUT.id,
+    Check.ABSOLUTE_TIMEOUT.id,
+    Check.ANONYMOUS_IDLE_TIMEOUT.id,
+    Check.COOKIE_AGE.id,
+}
 
 
 def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report every ``MULTISESSION_*`` setting that is wrong, or that there is none of."""
     site = conf.site()
     problems = conf.problems()
-    if not any(problem.message.startswith(TIMEOUTS) for problem in problems):
+    if TIMEOUTS.isdisjoint(problem.id for problem in problems):
         problems += rules.timeouts_without_effect(site.config.policy)
+    settings = {engine.setting for engine in _engines() if engine.setting.startswith(OURS)}
     return _messages(
         [
             *problems,
+            *_engine_problems(),
             *rules.resolvers_without_effect(site.config.resolvers),
-            *rules.unknown_settings(site.our_settings, site.given_settings),
+            *rules.unknown_settings(site.our_settings | settings, site.given_settings),
             *_wrong_engine(site.engine),
         ]
     )
@@ -71,18 +76,16 @@ def check_site(**_kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
-    """Report a missing engine library."""
-    if conf.problems():
+    """Report a missing engine library, or options that it doesn't take."""
+    engine = _chosen_engine()
+    if engine is None or _has_wrong_settings():
         return []
-    for engine in ENGINES:
-        if conf.uses_engine(engine):
-            try:
-                driver_of(engine)
-            except ImproperlyConfigured as error:
-                lacks_library = isinstance(error.__cause__, ImportError)
-                return _messages(
-                    [rules.not_installed(engine, str(error), lacks_library=lacks_library)]
-                )
+    try:
+        engine.driver()
+    except ImproperlyConfigured as error:
+        lacks_library = isinstance(error.__cause__, ImportError) and engine.install
+        hint = f"pip install '{engine.install}'" if lacks_library else engine.example
+        return _messages([rules.not_opened(str(error), hint)])
     return []
 
 
@@ -91,6 +94,11 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
     site = conf.site()
     if _store() is not None:
         problems = list(rules.exposures(site))
+        engine = _chosen_engine()
+        if engine is not None and not engine.is_shared:
+            problems.append(rules.unshared(site.engine))
+        if engine is not None and engine.setting and not _has_wrong_settings():
+            problems += options.password_in_address(engine.setting, engine.options())
         if _unpickles(site.serializer):
             problems.append(rules.unpickling(site.serializer))
         return _messages(problems)
@@ -102,7 +110,7 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
 def check_server(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Ask the engine's server whether it is fit to hold sessions; ``check --deploy`` only."""
     store = _store()
-    if store is None or conf.problems() or check_installed():
+    if store is None or _has_wrong_settings() or check_installed():
         return []
     return _messages(store.get_driver().check())
 
@@ -124,9 +132,42 @@ def _store() -> type[DriverSessionStore] | None:
     return store if is_ours else None
 
 
+def _chosen_engine() -> Engine | None:
+    """Return the engine whose driver keeps the site's sessions; None if its store finds another."""
+    store = _store()
+    if store is None or _finds_its_driver(store):
+        return None
+    return store.engine
+
+
+def _finds_its_driver(store: type[DriverSessionStore]) -> bool:
+    """Does *store* override `get_driver`, for a driver per tenant for example?"""
+    own = inspect.getattr_static(store, "get_driver")
+    return own is not inspect.getattr_static(DriverSessionStore, "get_driver")
+
+
+def _engines() -> list[Engine]:
+    """Return this package's engines, and the site's."""
+    modules = [import_module(f"{ENGINE_PREFIX}{name}") for name in NAMES]
+    found = [module.SessionStore.engine for module in modules]
+    chosen = _chosen_engine()
+    return found if chosen is None or chosen in found else [*found, chosen]
+
+
+def _engine_problems() -> list[Problem]:
+    chosen = _chosen_engine()
+    return [
+        problem for engine in _engines() for problem in engine.problems(is_chosen=engine is chosen)
+    ]
+
+
+def _has_wrong_settings() -> bool:
+    return bool(conf.problems() or _engine_problems())
+
+
 def _wrong_engine(engine: object) -> list[Problem]:
     """Report a ``SESSION_ENGINE`` that there is none of, or that is none."""
-    if unknown := rules.unknown_engine(str(engine), ENGINES):
+    if unknown := rules.unknown_engine(str(engine), NAMES):
         return unknown
     try:
         module = import_module(engine)  # type: ignore[arg-type]  # whatever the settings say
@@ -141,7 +182,7 @@ def _wrong_engine(engine: object) -> list[Problem]:
         if hasattr(module, "SessionStore"):
             return []
         found = "it has none"
-    return [rules.no_engine(engine, found, ENGINES)]
+    return [rules.no_engine(engine, found, NAMES)]
 
 
 def _made_from(base: str, paths: Iterable[str]) -> list[str]:

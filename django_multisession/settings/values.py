@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import Resolver
-from django_multisession.core.secret import MacKey, SecretOptions
+from django_multisession.core.secret import MacKey
 from django_multisession.core.signing import RecordKeys
 
 
@@ -40,8 +40,6 @@ class Config:
         save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
         max_size: Bytes a serialized session may have at most.
         namespace: ``MULTISESSION_NAMESPACE``: names the site in what is signed.
-        redis: ``MULTISESSION_REDIS``: a ``CACHE_ALIAS`` or a ``URL``, a ``KEY_PREFIX``, client options.
-        mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.
     """
@@ -57,8 +55,6 @@ class Config:
     save_every_request: bool
     max_size: int
     namespace: str
-    redis: SecretOptions = dataclasses.field(repr=False)
-    mongodb: SecretOptions = dataclasses.field(repr=False)
     signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     record_keys: RecordKeys = dataclasses.field(repr=False)
 

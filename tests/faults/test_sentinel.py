@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
 from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.testing.verbs import Run
@@ -165,7 +165,7 @@ def test_while_the_primary_hangs_another_takes_over_and_what_it_says_late_counts
     start: Start, open_session: Open, settings: Settings
 ) -> None:
     servers = start()
-    settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "sessions", "socket_timeout": 0.5}
+    settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "sessions", "OPTIONS": {"socket_timeout": 0.5}}
     key = stored(open_session, name="before")
     servers.wait_until_replicated()
     late = open_session(key)

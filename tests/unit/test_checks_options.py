@@ -9,8 +9,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.drivers.redis.address import located
-from django_multisession.settings.reader import EXAMPLES
 from tests.unit.checked_site import found, right_site
+from tests.unit.test_engine import ENGINES
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -39,7 +39,7 @@ def message_about(settings: Settings, engine: str, options: dict[str, Any]) -> s
     (message,) = found()
     assert message.id == "multisession.E011"
     assert message.level == checks.ERROR
-    assert message.hint == EXAMPLES[engine]
+    assert message.hint == ENGINES[engine].example
     assert PASSWORD not in repr(message)
     return str(message.msg)
 
@@ -87,7 +87,7 @@ def test_what_is_a_uri_is_right(settings: Settings, scheme: str) -> None:
 def test_options_that_pymongo_refuses_are_named(
     settings: Settings, options: dict[str, Any], told: str
 ) -> None:
-    options = {"URI": "mongodb://127.0.0.1:1", **options}
+    options = {"URI": "mongodb://127.0.0.1:1", "OPTIONS": options}
     assert message_about(settings, "mongodb", options) == f"{OPTIONS_EXPECTED} (got {told})."
 
 
@@ -95,7 +95,7 @@ def test_options_that_pymongo_refuses_are_named(
     ("options", "told"),
     [
         ({"DATABASE": f"{PASSWORD} x"}, "InvalidName"),
-        ({"port": PASSWORD}, "TypeError"),
+        ({"OPTIONS": {"port": PASSWORD}}, "TypeError"),
         ({"URI": f"mongodb://me:{PASSWORD}@x@:y"}, "InvalidURI"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core import checks
 
-from django_multisession.engines._drivers import ENGINES
+from django_multisession.engines import NAMES as ENGINES
 from django_multisession.settings import conf
 from tests.unit.checked_site import OWN_ENGINE, found, ids, right_site
 
@@ -138,7 +138,7 @@ def test_no_message_shows_what_a_misspelled_setting_holds(settings: Settings) ->
         ("django_multisession.engines.mongo", "django_multisession.engines.mongodb"),
         ("django_multisession.drivers.memory", "django_multisession.engines.memory"),
         ("django_multisession.engines.redis.SessionStore", "one of these"),
-        ("django_multisession.engines._drivers", "one of these"),
+        ("django_multisession.engine", "one of these"),
         ("django_multisession.engines", "one of these"),
         ("django_multisession", "one of these"),
     ],

@@ -15,8 +15,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.records import Facts
 from django_multisession.core.secret import SecretBytes
+from django_multisession.engine import close_drivers
 from django_multisession.engines import memory
-from django_multisession.engines._drivers import close_drivers, driver_of
 from django_multisession.exceptions import (
     BadPayload,
     EntryNotSerializable,
@@ -27,6 +27,7 @@ from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.faults import FaultyDriver
 from tests.unit.frames import caught, mail, shown
+from tests.unit.test_engine import engine_of
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -42,23 +43,22 @@ WRONG_SETTINGS: dict[str, Any] = {
     "MULTISESSION_MAX_SIZE": 1,
     "MULTISESSION_ON_OUTAGE": "panic",
     "MULTISESSION_CONFLICT_RESOLVERS": {"cart": "no.such.module"},
-    "MULTISESSION_REDIS": ["redis://"],
     "SESSION_COOKIE_AGE": 0,
 }
 
 WRONG_OPTIONS: dict[str, list[dict[str, Any]]] = {
     "redis": [
-        {"URL": f"redis://:{PASSWORD}@127.0.0.1/0", "no_such_option": 1},
+        {"URL": f"redis://:{PASSWORD}@127.0.0.1/0", "OPTIONS": {"no_such_option": 1}},
         {"URL": f"redis//:{PASSWORD}@127.0.0.1/0"},
-        {"URL": "redis://127.0.0.1/0", "password": PASSWORD, "no_such_option": 1},
-        {"CACHE_ALIAS": "nowhere", "password": PASSWORD},
-        {"CACHE_ALIAS": "default", "password": PASSWORD},
+        {"URL": "redis://127.0.0.1/0", "PASSWORD": PASSWORD, "OPTIONS": {"no_such_option": 1}},
+        {"CACHE_ALIAS": "nowhere", "OPTIONS": {"password": PASSWORD}},
+        {"CACHE_ALIAS": "default", "PASSWORD": PASSWORD},
         {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
     ],
     "mongodb": [
-        {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "noSuchOption": 1},
+        {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "OPTIONS": {"noSuchOption": 1}},
         {"URI": f"mongodb//user:{PASSWORD}@127.0.0.1"},
-        {"URI": "mongodb://127.0.0.1", "password": PASSWORD, "maxPoolSize": "many"},
+        {"URI": "mongodb://127.0.0.1", "PASSWORD": PASSWORD, "OPTIONS": {"maxPoolSize": "many"}},
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1:port"},
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "DATABASE": "a b"},
     ],
@@ -107,7 +107,7 @@ def test_derived_keys_do_not_show_themselves(secret_settings: Settings) -> None:
 
 def test_the_options_of_an_engine_do_not_show_their_values(settings: Settings) -> None:
     settings.MULTISESSION_REDIS = {"URL": f"redis://:{PASSWORD}@127.0.0.1/0"}
-    options = conf.options_of("redis")
+    options = engine_of("redis").options()
     for text in (repr(options), str(options), repr([options]), repr({"options": options})):
         assert PASSWORD not in text
     assert dict(options) == {"URL": f"redis://:{PASSWORD}@127.0.0.1/0"}
@@ -126,7 +126,7 @@ def test_wrong_options_of_a_server_show_no_password(
     close_drivers()
     settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
     setattr(settings, f"MULTISESSION_{engine.upper()}", WRONG_OPTIONS[engine][number])
-    assert_hidden(caught(lambda: driver_of(engine), ImproperlyConfigured), PASSWORD)
+    assert_hidden(caught(engine_of(engine).driver, ImproperlyConfigured), PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_manage_py_check_prints_no_password(settings: Settings, options: dict[st
 
 def test_an_alias_that_is_an_address_is_told_without_it(settings: Settings) -> None:
     settings.MULTISESSION_REDIS = {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"}
-    (problem,) = conf.problems()
+    (problem,) = engine_of("redis").problems(is_chosen=True)
     assert problem.id == "multisession.E034"
     assert problem.message == (
         'MULTISESSION_REDIS["CACHE_ALIAS"] must be the name of a cache in CACHES (got an address).'
@@ -165,7 +165,7 @@ def test_the_name_of_a_cache_may_look_like_an_address(settings: Settings) -> Non
         "redis:sessions": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
     }
     settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "redis:sessions"}
-    assert conf.problems() == []
+    assert engine_of("redis").problems(is_chosen=True) == []
 
 
 # Entries

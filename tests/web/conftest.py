@@ -109,7 +109,7 @@ def unreachable(network_engine: Engine, settings: Settings) -> Iterator[Callable
             options = {
                 **settings.MULTISESSION_MONGODB,
                 "URI": f"mongodb://127.0.0.1:{port}/",
-                "timeoutMS": 200,
+                "OPTIONS": {"timeoutMS": 200},
             }
             settings.MULTISESSION_MONGODB = options
 

@@ -27,6 +27,7 @@ from django_multisession.core.records import (
     touched,
 )
 from django_multisession.drivers.base import Ask, Steps, read
+from django_multisession.drivers.options import flat
 from django_multisession.drivers.redis import scripts
 from django_multisession.drivers.redis.checks import facts_of, judged, unanswered
 from django_multisession.drivers.redis.server import RedisServer
@@ -42,15 +43,14 @@ class RedisDriver:
     """Stores sessions in Redis.
 
     Args:
-        options: ``MULTISESSION_REDIS``: ``CACHE_ALIAS`` of a django-redis cache or a ``URL``, a
-            ``KEY_PREFIX`` of keys, and options of connections by redis-py's names.
+        options: As ``MULTISESSION_REDIS``. What is in ``OPTIONS`` may stand beside it.
 
     Raises:
         ImproperlyConfigured: The options name no Redis, or one is unknown or wrong.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        rest = dict(options)
+        rest = dict(flat(options))
         self._prefix: str = rest.pop("KEY_PREFIX", DEFAULT_PREFIX)
         if not isinstance(self._prefix, str):
             raise ImproperlyConfigured(
