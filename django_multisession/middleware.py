@@ -19,10 +19,10 @@ from django.template import TemplateDoesNotExist, loader
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.http import http_date
 
-from django_multisession.conf import config
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
+from django_multisession.settings.conf import config
 from django_multisession.store import DriverSessionStore
 
 logger = logging.getLogger("django_multisession")

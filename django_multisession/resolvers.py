@@ -1,4 +1,4 @@
-"""What to make of one entry that two requests changed at once: for ``MULTISESSION_RESOLVERS``.
+"""What to make of one entry that two requests changed at once: for ``MULTISESSION_CONFLICT_RESOLVERS``.
 
 A resolver is called with the entry's value as both requests had read it, as the other one has
 stored it meanwhile, and as this one has it now, and returns what shall be stored. A side that has

@@ -132,7 +132,7 @@ def test_a_session_takes_few_bytes_of_redis(engine: Engine, settings: Settings) 
     session["rest"] = "x" * (320 - serialized)
     session.save()
     with redis.Redis.from_url(engine.server.url) as server:
-        (name,) = server.scan_iter(settings.MULTISESSION_REDIS["PREFIX"] + "*")
+        (name,) = server.scan_iter(settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*")
         # The prefix of this test is a little longer than the default one.
         used = server.memory_usage(name)
         assert used is not None

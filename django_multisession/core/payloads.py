@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from django_multisession.exceptions import BadPayload, EntryNotSerializable, SessionTooLarge
+from django_multisession.core.errors import BadPayload, EntryNotSerializable, SessionTooLarge
 
 _PLAIN = b"\x00"
 _DEFLATED = b"\x01"

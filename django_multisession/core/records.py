@@ -30,8 +30,8 @@ from datetime import UTC, datetime, timedelta
 from os import urandom
 from typing import Any, NamedTuple
 
+from django_multisession.core.errors import OutageKind, StoreUnavailable
 from django_multisession.core.secret import SecretBytes
-from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 #: A moment that does not come, and an age that nothing reaches. Lua's numbers hold it exactly.
 NEVER = 1 << 53
@@ -175,7 +175,7 @@ class Record(NamedTuple):
         return to_datetime(self.touched_ms)
 
     @property
-    def hard_deadline_at(self) -> datetime | None:
+    def absolute_deadline_at(self) -> datetime | None:
         """When the session ends whatever happens, or None for never."""
         return None if self.deadline_ms >= NEVER else to_datetime(self.deadline_ms)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
+from django_multisession.core.errors import BadPayload, OutageKind, StoreUnavailable
 from django_multisession.core.records import (
     RECORD_HEAD,
     SIGNED_FROM,
@@ -23,7 +24,6 @@ from django_multisession.core.records import (
     encode_signed,
 )
 from django_multisession.core.secret import MacKey, SecretBytes
-from django_multisession.exceptions import BadPayload, OutageKind, StoreUnavailable
 
 _PURPOSE = b"django_multisession.record.1"
 _ID_LENGTH = 4

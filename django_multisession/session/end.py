@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from django_multisession.conf import config
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session import line
 from django_multisession.session.context import moving_sessions, note_moving, own_session
 from django_multisession.session.line import End
@@ -27,6 +25,7 @@ from django_multisession.session.state import (
     unread,
 )
 from django_multisession.session.steps import Steps, hook
+from django_multisession.settings.conf import config
 
 FLUSHED, DELETED = "flushed", "deleted"
 

@@ -32,7 +32,7 @@ class Telling:
 
 TELLINGS: Mapping[Signal, Telling] = {
     signals.session_created: Telling(logger, logging.DEBUG, "Session %(storage_key)s was created."),
-    signals.session_cycled: Telling(
+    signals.session_key_changed: Telling(
         logger,
         logging.DEBUG,
         "Session %(old_storage_key)s got a new key (%(reason)s) and is %(storage_key)s now.",
@@ -43,7 +43,7 @@ TELLINGS: Mapping[Signal, Telling] = {
     signals.session_ended: Telling(
         logger, logging.DEBUG, "Session %(storage_key)s was ended (%(reason)s)."
     ),
-    signals.forged_key_refused: Telling(
+    signals.invalid_session_key: Telling(
         security_logger, logging.WARNING, "A session key that this site did not sign was refused."
     ),
     signals.session_merged: Telling(

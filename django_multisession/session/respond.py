@@ -8,10 +8,8 @@ import enum
 from datetime import datetime
 from typing import NamedTuple
 
-from django_multisession.conf import config
 from django_multisession.core.records import NEVER, end_of, to_datetime
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session.read import read_entries
 from django_multisession.session.save import interrupted, save
 from django_multisession.session.state import (
@@ -24,6 +22,7 @@ from django_multisession.session.state import (
     unread,
 )
 from django_multisession.session.steps import Steps, hook
+from django_multisession.settings.conf import config
 
 
 class CookieAnswer(enum.Enum):
@@ -39,7 +38,7 @@ class Deadlines:
     """When a session ends; None is never. Both are None for a session that is not stored."""
 
     idle_deadline_at: datetime | None
-    hard_deadline_at: datetime | None
+    absolute_deadline_at: datetime | None
 
 
 class Plan(NamedTuple):
@@ -156,5 +155,5 @@ def deadlines(session: Session) -> Deadlines:
     used = session.site.now() if session.is_touch_due(snapshot) else record.touched_ms
     idle_ends = end_of(used, record.idle_ms, NEVER)
     return Deadlines(
-        None if idle_ends >= NEVER else to_datetime(idle_ends), record.hard_deadline_at
+        None if idle_ends >= NEVER else to_datetime(idle_ends), record.absolute_deadline_at
     )

@@ -10,7 +10,6 @@ from django.contrib.sessions.backends.base import CreateError
 from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import signals
-from django_multisession.conf import config
 from django_multisession.core import merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.lifetime import Life
@@ -27,8 +26,7 @@ from django_multisession.core.records import (
 )
 from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.core.values import ABSENT
-from django_multisession.exceptions import SessionConflict, StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionConflict, SessionEnded, StoreUnavailable
 from django_multisession.session.context import note_moving
 from django_multisession.session.line import MOST_HOPS, Opened, find, open_record
 from django_multisession.session.read import (
@@ -48,6 +46,7 @@ from django_multisession.session.state import (
     unread,
 )
 from django_multisession.session.steps import Steps, pause, queue
+from django_multisession.settings.conf import config
 
 #: A new key is never taken (132 random bits); a server that says so again and again is broken.
 CREATE_TRIES = 3
@@ -289,7 +288,7 @@ def _finish_update(
     storage_key = sent.composed.key.storage_key
     if sent.is_move and sent.base is not None:
         session.note(
-            signals.session_cycled,
+            signals.session_key_changed,
             storage_key=storage_key,
             old_storage_key=sent.base.key.storage_key,
             user_id=sent.composed.record.user_id,

@@ -15,7 +15,6 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.signing import JSONSerializer
 from django.utils import timezone
 
-from django_multisession.conf import config
 from django_multisession.core import keys, lifetime, payloads, signing
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import USER_ID_ENTRY
@@ -23,6 +22,7 @@ from django_multisession.core.records import Facts, Reason, Record, Tombstone, n
 from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
+from django_multisession.settings.conf import config
 
 if TYPE_CHECKING:
     from django_multisession.drivers.base import Driver

@@ -13,7 +13,6 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import signals
-from django_multisession.conf import config, serializer
 from django_multisession.core import keys, lifetime
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
@@ -22,6 +21,7 @@ from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import BEGINNING, END, to_milliseconds
 from django_multisession.core.secret import MacKey
 from django_multisession.drivers.base import Ask, Driver, Purging
+from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.session import end, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
@@ -37,6 +37,7 @@ from django_multisession.session.state import (
 )
 from django_multisession.session.steps import Result, Steps, arun, run
 from django_multisession.session.turns import Turn, running_loop
+from django_multisession.settings.conf import config, serializer
 
 #: Shorter values are no session keys to Django.
 SHORTEST_KEY = 8
@@ -53,6 +54,9 @@ _EXPIRY_HOOKS = frozenset({"get_expiry_age", "get_expiry_date", "get_expire_at_b
 
 class DriverSessionStore(SessionBase):
     """A session whose record a driver keeps. Engines subclass it and say which driver."""
+
+    #: What keeps the records; None where `get_driver` is overridden.
+    engine: ClassVar[Engine | None] = None
 
     #: Did code of this request meet an outage?
     has_met_outage = False
@@ -73,8 +77,10 @@ class DriverSessionStore(SessionBase):
 
     @classmethod
     def get_driver(cls) -> Driver:
-        """Return the driver that keeps this engine's records."""
-        raise NotImplementedError("subclasses of DriverSessionStore must provide get_driver()")
+        """Return the driver that keeps the records: that of `engine` by default."""
+        if cls.engine is None:
+            raise NotImplementedError("subclasses of DriverSessionStore must provide an engine")
+        return cls.engine.driver()
 
     def get_namespace(self) -> str:
         """Return the site or tenant that this session is signed for.
@@ -155,7 +161,7 @@ class DriverSessionStore(SessionBase):
                 self._presented = []
         # Told last: code that hears of it may use the session.
         if is_forged:
-            session.note(signals.forged_key_refused)
+            session.note(signals.invalid_session_key)
 
     def _verify(
         self, presented: Sequence[object], signature: tuple[Sequence[MacKey], bytes]
@@ -172,7 +178,7 @@ class DriverSessionStore(SessionBase):
         session = self._recognized
         found, is_forged = self._verify([session_key], session.site.key_signature())
         if is_forged:
-            session.note(signals.forged_key_refused)
+            session.note(signals.invalid_session_key)
         return found
 
     def offer_keys(self, session_keys: Sequence[str]) -> None:

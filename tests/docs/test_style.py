@@ -47,7 +47,6 @@ PAGES = [
 PACKAGES = ("core", "session")
 MODULES = [
     "exceptions.py",
-    "interruption.py",
     "signals.py",
     *sorted(
         path.relative_to(PACKAGE).as_posix()

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from servers import RedisServer
 
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import SAVED
 from django_multisession.drivers.redis.address import Endpoint, endpoint_of, located
 from django_multisession.drivers.redis.checks import _check_version
@@ -49,7 +49,7 @@ def alias_to(settings: Any, location: Any, **options: Any) -> dict[str, Any]:
             "OPTIONS": options,
         }
     }
-    return {"ALIAS": "sessions"}
+    return {"CACHE_ALIAS": "sessions"}
 
 
 def test_making_a_driver_does_no_io() -> None:
@@ -113,7 +113,7 @@ def endpoint_in(options: dict[str, Any]) -> Endpoint:
 def test_an_alias_that_is_no_django_redis_cache_is_told(settings: Any) -> None:
     settings.CACHES = {"sessions": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     with pytest.raises(ImproperlyConfigured, match="must name a django-redis cache"):
-        RedisDriver({"ALIAS": "sessions"})
+        RedisDriver({"CACHE_ALIAS": "sessions"})
 
 
 @pytest.mark.parametrize("missing", ["redis", "django_redis"])
@@ -128,7 +128,7 @@ django.setup()
 from django.core.exceptions import ImproperlyConfigured
 try:
     from django_multisession.drivers.redis.driver import RedisDriver
-    RedisDriver({{"ALIAS": "default"}})
+    RedisDriver({{"CACHE_ALIAS": "default"}})
 except ImproperlyConfigured as error:
     print(error)
 """
@@ -204,7 +204,7 @@ def test_an_alias_gives_the_connection_for_writing(
         [newest_redis.url, NOWHERE, NOWHERE],
         CONNECTION_POOL_KWARGS={"decode_responses": True},
     )
-    driver, record = RedisDriver({**options, "PREFIX": f"test-{os.getpid()}:"}), make_record()
+    driver, record = RedisDriver({**options, "KEY_PREFIX": f"test-{os.getpid()}:"}), make_record()
     for _ in range(20):
         call(driver.delete, "key", make_end())
         configure(newest_redis, "FLUSHDB")
@@ -292,7 +292,7 @@ def test_a_good_server_has_nothing_to_be_told(redis_server: RedisServer, connect
     assert connect(redis_server).check() == []
 
 
-def told(messages: list[CheckMessage]) -> list[tuple[str | None, str | None]]:
+def told(messages: list[Problem]) -> list[tuple[str, str]]:
     return [(message.id, message.hint) for message in messages]
 
 

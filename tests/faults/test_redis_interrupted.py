@@ -11,7 +11,7 @@ import pytest
 from servers import RedisServer
 
 from django_multisession.drivers.redis import driver as redis
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
 from tests.drivers.redis_fixtures import own_redis, within_deadline
 from tests.faults.interrupting import Interrupted, Library

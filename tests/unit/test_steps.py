@@ -15,7 +15,6 @@ import pytest
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.exceptions import SynchronousOnlyOperation
 
-from django_multisession.conf import config
 from django_multisession.core import keys, records, signing
 from django_multisession.core.records import (
     MISSING,
@@ -35,6 +34,7 @@ from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import queues, save, steps
 from django_multisession.session.events import OutageWatch
 from django_multisession.session.steps import Pause, Queue, Steps, hook, pause, queue
+from django_multisession.settings.conf import config
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.faults import FaultyDriver, move
 from django_multisession.testing.engine.fixtures import USER_ID, storage_key

@@ -90,11 +90,11 @@ def located(options: Mapping[str, Any]) -> Found:
     Raises:
         ImproperlyConfigured: They name nothing.
     """
-    given = {name: value for name, value in options.items() if name not in {"ALIAS", "URL"}}
+    given = {name: value for name, value in options.items() if name not in {"CACHE_ALIAS", "URL"}}
     if "URL" in options:
         found, service = _from_url(options["URL"]), None
     else:
-        found, service = _from_alias(options.get("ALIAS", "default"))
+        found, service = _from_alias(options.get("CACHE_ALIAS", "default"))
     connection_class = found.pop("connection_class", redis.Connection)
     return Found(
         options=SecretOptions({**found, **given}),
@@ -369,7 +369,7 @@ def _from_alias(alias: str) -> tuple[dict[str, Any], Service | None]:
         problem = _problem_of(alias, error)
     if problem is not None:
         raise ImproperlyConfigured(
-            f'MULTISESSION_REDIS["ALIAS"] must name a django-redis cache (got {alias!r}: {problem}).'
+            f'MULTISESSION_REDIS["CACHE_ALIAS"] must name a django-redis cache (got {alias!r}: {problem}).'
         )
     found = {
         name: value

@@ -1,4 +1,4 @@
-"""What the settings say, as frozen values; `conf` reads them, `settings_laws` judges them."""
+"""What the settings say, as frozen values; `conf` reads them, `rules` judges them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,8 @@ from collections.abc import Mapping
 
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import Resolver
-from django_multisession.core.secret import MacKey, SecretOptions
+from django_multisession.core.secret import MacKey
 from django_multisession.core.signing import RecordKeys
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
-    """A wrong setting, or settings that contradict each other.
-
-    Attributes:
-        check_id: Id of the system check that reports it; its letter is the level.
-        message: The setting, what was expected and what was found.
-        hint: How to mend it: the line to write.
-    """
-
-    check_id: str
-    message: str
-    hint: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +40,6 @@ class Config:
         save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
         max_size: Bytes a serialized session may have at most.
         namespace: ``MULTISESSION_NAMESPACE``: names the site in what is signed.
-        redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
-        mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.
     """
@@ -72,8 +55,6 @@ class Config:
     save_every_request: bool
     max_size: int
     namespace: str
-    redis: SecretOptions = dataclasses.field(repr=False)
-    mongodb: SecretOptions = dataclasses.field(repr=False)
     signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     record_keys: RecordKeys = dataclasses.field(repr=False)
 

@@ -1,13 +1,13 @@
 """The only reader of settings: Django's and ours, as frozen values.
 
-A wrong value is a system check (`checks.py`), never a traceback at import. Whoever skipped the
+A wrong value is a system check (`checks`), never a traceback at import. Whoever skipped the
 checks gets `ImproperlyConfigured` at first use, with every problem in it at once.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -19,17 +19,14 @@ from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.configuration import Config, Cookie, Problem, Site
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
-from django_multisession.core.secret import MacKey, SecretOptions
-from django_multisession.setting_reader import (
-    ENGINE_PREFIX,
-    EXAMPLES,
-    OURS,
-    SettingReader,
-    in_seconds,
-)
+from django_multisession.core.problems import Problem
+from django_multisession.core.secret import MacKey
+from django_multisession.settings.check_ids import Check
+from django_multisession.settings.reader import OURS, SettingReader, in_seconds
+from django_multisession.settings.rules.options import NOT_GIVEN
+from django_multisession.settings.values import Config, Cookie, Site
 
 EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 
@@ -41,9 +38,6 @@ DEFAULT_MAX_SIZE = 1024 * 1024
 LEAST_MAX_SIZE = 1024
 #: A MongoDB document holds 16 MiB; the record's other fields need a little of it.
 GREATEST_MAX_SIZE = payloads.INFLATED_LIMIT - 64 * 1024
-
-#: What stands in addresses, and hardly in the name of a cache.
-_IN_ADDRESSES = frozenset(":/@")
 
 
 @functools.cache
@@ -66,14 +60,9 @@ def _imported(path: str) -> Any:
     return import_string(path)
 
 
-def options_of(engine: str) -> Mapping[str, Any]:
-    """Return the options of *engine*'s server; needs no ``SECRET_KEY``, as checks may have none.
-
-    Raises:
-        ImproperlyConfigured: See config().
-    """
-    options: Mapping[str, Any] = getattr(_read(), engine)
-    return options
+def given(name: str) -> Any:
+    """Return the value of the setting *name*; `NOT_GIVEN` if the site has none."""
+    return getattr(settings, name, NOT_GIVEN)
 
 
 def problems() -> list[Problem]:
@@ -96,11 +85,6 @@ def site() -> Site:
         our_settings=frozenset(reader.names),
         given_settings=frozenset(name for name in dir(settings) if name.startswith(OURS)),
     )
-
-
-def uses_engine(name: str) -> bool:
-    """Is ``SESSION_ENGINE`` our engine *name*?"""
-    return bool(ENGINE_PREFIX + name == settings.SESSION_ENGINE)
 
 
 @sensitive_variables()
@@ -132,15 +116,19 @@ def _config(
     return Config(
         policy=_policy(reader),
         cycle_on_login=reader.value(
-            "MULTISESSION_CYCLE_ON_LOGIN",
-            "E006",
+            "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
+            Check.ALWAYS_CYCLE_ON_LOGIN,
             True,
             "True or False",
             lambda value: isinstance(value, bool),
         ),
-        on_outage=reader.choice("MULTISESSION_ON_OUTAGE", "E007", ON_OUTAGE_CHOICES),
-        on_interrupted=reader.choice("MULTISESSION_ON_INTERRUPTED", "E027", ON_INTERRUPTED_CHOICES),
-        resolvers=reader.functions("MULTISESSION_RESOLVERS", "E028", import_string),
+        on_outage=reader.choice("MULTISESSION_ON_OUTAGE", Check.ON_OUTAGE, ON_OUTAGE_CHOICES),
+        on_interrupted=reader.choice(
+            "MULTISESSION_ON_INTERRUPTED", Check.ON_INTERRUPTED, ON_INTERRUPTED_CHOICES
+        ),
+        resolvers=reader.functions(
+            "MULTISESSION_CONFLICT_RESOLVERS", Check.CONFLICT_RESOLVERS, import_string
+        ),
         cookie=Cookie(
             name=settings.SESSION_COOKIE_NAME,
             path=settings.SESSION_COOKIE_PATH,
@@ -154,7 +142,7 @@ def _config(
         save_every_request=settings.SESSION_SAVE_EVERY_REQUEST,
         max_size=reader.value(
             "MULTISESSION_MAX_SIZE",
-            "E008",
+            Check.MAX_SIZE,
             DEFAULT_MAX_SIZE,
             f"a number of bytes from {LEAST_MAX_SIZE} to {GREATEST_MAX_SIZE}",
             lambda value: (
@@ -165,14 +153,10 @@ def _config(
         ),
         namespace=reader.value(
             "MULTISESSION_NAMESPACE",
-            "E035",
+            Check.NAMESPACE,
             "",
             "a string",
             lambda value: isinstance(value, str),
-        ),
-        redis=_redis(reader),
-        mongodb=reader.options(
-            "MULTISESSION_MONGODB", "E010", 'a dict with "URI"', lambda value: "URI" in value
         ),
         signing_keys=signing_keys,
         record_keys=record_keys,
@@ -183,22 +167,26 @@ def _policy(reader: SettingReader) -> Policy:
     cookie_age = _cookie_age()
     if cookie_age != settings.SESSION_COOKIE_AGE:
         reader.problem(
-            "E012",
+            Check.COOKIE_AGE,
             "SESSION_COOKIE_AGE must be a number of seconds, from one to "
             f"{in_seconds(LONGEST_TIMEOUT)} (got {settings.SESSION_COOKIE_AGE!r}).",
             "Django's default is two weeks, 1209600.",
         )
-    idle = reader.timeout("MULTISESSION_IDLE_TIMEOUT", "E001", timedelta(seconds=cookie_age))
+    idle = reader.timeout(
+        "MULTISESSION_IDLE_TIMEOUT", Check.IDLE_TIMEOUT, timedelta(seconds=cookie_age)
+    )
     absolute = reader.timeout(
         "MULTISESSION_ABSOLUTE_TIMEOUT",
-        "E002",
+        Check.ABSOLUTE_TIMEOUT,
         max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=cookie_age)),
     )
-    anonymous = reader.timeout("MULTISESSION_ANONYMOUS_TIMEOUT", "E003", None)
-    touch_interval = reader.timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
+    anonymous = reader.timeout(
+        "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT", Check.ANONYMOUS_IDLE_TIMEOUT, None
+    )
+    touch_interval = reader.timeout("MULTISESSION_TOUCH_INTERVAL", Check.TOUCH_INTERVAL, None)
     if idle and touch_interval and touch_interval >= idle:
         reader.problem(
-            "E005",
+            Check.LONG_TOUCH_INTERVAL,
             "MULTISESSION_TOUCH_INTERVAL must be shorter than the idle timeout of "
             f"{in_seconds(idle)} seconds (got {in_seconds(touch_interval)}).",
             "Remove the setting: the default is a tenth of the idle timeout, at most a minute.",
@@ -207,35 +195,9 @@ def _policy(reader: SettingReader) -> Policy:
         idle_timeout=idle,
         absolute_timeout=absolute,
         absolute_is_configured=hasattr(settings, "MULTISESSION_ABSOLUTE_TIMEOUT"),
-        anonymous_timeout=anonymous,
+        anonymous_idle_timeout=anonymous,
         touch_interval=touch_interval,
         idle_is_configured=hasattr(settings, "MULTISESSION_IDLE_TIMEOUT"),
-    )
-
-
-def _redis(reader: SettingReader) -> SecretOptions:
-    options = reader.options(
-        "MULTISESSION_REDIS",
-        "E009",
-        'a dict with either "ALIAS" or "URL"',
-        lambda value: ("ALIAS" in value) != ("URL" in value),
-    )
-    # The driver quotes an alias that it does not find, and an address may hold a password.
-    if _is_address(options.get("ALIAS")):
-        reader.problem(
-            "E034",
-            'MULTISESSION_REDIS["ALIAS"] must be the name of a cache in CACHES (got an address).',
-            f"Write the address as URL: {EXAMPLES['redis']}",
-        )
-        return SecretOptions()
-    return options
-
-
-def _is_address(alias: object) -> bool:
-    return (
-        isinstance(alias, str)
-        and alias not in settings.CACHES
-        and not _IN_ADDRESSES.isdisjoint(alias)
     )
 
 
@@ -253,4 +215,4 @@ def _forget(*, setting: str, **_kwargs: Any) -> None:
         config.cache_clear()
 
 
-setting_changed.connect(_forget, dispatch_uid="django_multisession.conf")
+setting_changed.connect(_forget, dispatch_uid="django_multisession.settings.conf")
