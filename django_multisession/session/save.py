@@ -61,11 +61,17 @@ BIG = 32 * 1024
 _random = secrets.SystemRandom()
 
 
-def save(session: Session, *, must_create: bool = False) -> Steps[None]:
-    """Store what changed; touch the session if nothing did. See `DriverSessionStore.save`."""
+def save(session: Session, *, must_create: bool = False, is_changed: bool = False) -> Steps[None]:
+    """Store what changed; touch the session if nothing did. See `DriverSessionStore.save`.
+
+    Args:
+        session: What to save.
+        must_create: See there.
+        is_changed: Is it known that something changed? Otherwise that is looked at.
+    """
     state = session.state
     if isinstance(state, Stored) and session.entries is not None and not must_create:
-        yield from update(session)
+        yield from update(session, is_changed=is_changed)
         return
     if isinstance(state, Ended) and not state.allows_write:
         require_login(session)
@@ -194,9 +200,11 @@ def _place(session: Session, after: Ended | None, sent: Sent, now: int) -> Steps
 # Updating
 
 
-def update(session: Session) -> Steps[None]:
+def update(session: Session, *, is_changed: bool = False) -> Steps[None]:
     """Write over the stored record what changed, move it to a new key, or touch it."""
     merges: list[Merge] = []
+    # What is known of one state says nothing of the next.
+    changed = session.state if is_changed else None
     if isinstance(session.state, Stored) and session.state.sent:
         yield from _look_for_sent(session, session.state, merges)
     began_at = session.site.monotonic()
@@ -216,7 +224,7 @@ def update(session: Session) -> Steps[None]:
         if not isinstance(state := session.state, Stored):
             return
         now = session.site.now()
-        sent = _composed(session, state, now)
+        sent = _composed(session, state, now, is_changed=state is changed)
         if sent is None:
             yield from confirm(session, state)
             return
@@ -224,7 +232,7 @@ def update(session: Session) -> Steps[None]:
             return
 
 
-def _composed(session: Session, state: Stored, now: int) -> Sent | None:
+def _composed(session: Session, state: Stored, now: int, *, is_changed: bool) -> Sent | None:
     """Make what is to be written over the record; None if nothing is."""
     base = state.snapshot
     # The entries get no name here: an error page shows what frames hold.
@@ -232,7 +240,8 @@ def _composed(session: Session, state: Stored, now: int) -> Sent | None:
     began = now if is_login else base.record.began_ms
     life = session.site.life(session.own_entries(), began)
     is_due = (
-        is_login
+        is_changed
+        or is_login
         or state.is_moving
         or bool(state.sent)  # one that was not carried out yet may still be
         or state.needs_signature
@@ -258,7 +267,7 @@ def _write(
     if (current := session.stored_over(base)) is None:
         return False  # a thread or another coroutine of this request was faster
     if answer.outcome is Outcome.SAVED:
-        _finish_update(session, current, sent, merges)
+        _finish_update(session, current, sent, merges, now)
         return True
     found = yield from _found_instead(session, base, answer)
     if (current := session.stored_over(base)) is None:
@@ -281,9 +290,10 @@ def _send(session: Session, sent: Sent, now: int) -> Steps[Answer]:
 
 
 def _finish_update(
-    session: Session, state: Stored, sent: Sent, merges: list[Merge], *, is_late: bool = False
+    session: Session, state: Stored, sent: Sent, merges: list[Merge], now: int | None
 ) -> Stored:
-    written = session.state = state.written(sent, None if is_late else session.site.now())
+    # Not when the answer came: it confirms what was there when it was made.
+    written = session.state = state.written(sent, now)
     session.note_saved(sent)
     storage_key = sent.composed.key.storage_key
     if sent.is_move and sent.base is not None:
@@ -366,7 +376,7 @@ def _take_over(session: Session, found: Opened, merges: list[Merge]) -> None:
     state = session.state
     assert isinstance(state, Stored)  # noqa: S101  (asked of stored sessions only; for mypy)
     if (sent := state.sent_in(found.snapshot.record)) is not None:
-        state = _finish_update(session, state, sent, [], is_late=True)
+        state = _finish_update(session, state, sent, [], None)
     ancestor = state.ancestor_of(found.snapshot.record)
     is_own = ancestor.record.revision == found.snapshot.record.revision
     if not (session.is_login or _has_same_owner(session, ancestor, found)):
