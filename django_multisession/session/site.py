@@ -20,7 +20,7 @@ from django_multisession.core.records import Facts, Reason, Record, Tombstone, n
 from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
-from django_multisession.settings.conf import config
+from django_multisession.settings.conf import config, current
 
 if TYPE_CHECKING:
     from django_multisession.drivers.base import Driver
@@ -112,8 +112,9 @@ class Site:
     def bound(self) -> tuple[bytes, bytes]:
         """What is signed of the site or tenant, with a key and with a record; once for a request."""
         if self._bound is None:
+            namespace = current().namespace
             given = self._hook("get_namespace") if "get_namespace" in self.hooks else None
-            self._bound = _binding_to(config().namespace if given is None else str(given))
+            self._bound = _binding_to(namespace if given is None else str(given))
         return self._bound
 
     def key_signature(self) -> tuple[Sequence[MacKey], bytes]:
@@ -122,11 +123,13 @@ class Site:
         Asked for before any session key stands in a frame: wrong settings are an error, and its
         mail shows what frames hold.
         """
-        return config().signing_keys, self.bound[0]
+        bound = self.bound[0]
+        return config().signing_keys, bound
 
     def make_key(self) -> Verified:
         """Return a new session key."""
-        return keys.make(config().signing_keys, self.bound[0])
+        bound = self.bound[0]
+        return keys.make(config().signing_keys, bound)
 
     def sign(self, facts: Facts, body: SecretBytes, key: Verified, before: Record | None) -> Record:
         """Return the record of *facts* and *body* under *key*, written over *before*."""

@@ -133,7 +133,7 @@ def unshared(engine: str) -> Problem:
 
 def exposures(site: Site) -> Iterator[Problem]:
     """Yield what leaves the sessions of a site that is deployed unprotected."""
-    cookie = site.config.cookie
+    cookie = site.cookie
     if not (cookie.is_secure or _is_told_by_django(site)):
         yield Check.NOT_SECURE.found(
             f"SESSION_COOKIE_SECURE must be True (got {cookie.is_secure!r}): whoever listens to a "
