@@ -22,7 +22,7 @@ from django_multisession.core.records import Facts, Reason, Record, Tombstone, n
 from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
-from django_multisession.settings.conf import config
+from django_multisession.settings.conf import config, current
 
 if TYPE_CHECKING:
     from django_multisession.drivers.base import Driver
@@ -145,11 +145,12 @@ class Site:
         Asked for before any session key stands in a frame: wrong settings are an error, and its
         mail shows what frames hold.
         """
-        return config().signing_keys, self.bound[0]
+        # With a key a session begins to be used: what the settings say now.
+        return current().signing_keys, self.bound[0]
 
     def make_key(self) -> Verified:
         """Return a new session key."""
-        return keys.make(config().signing_keys, self.bound[0])
+        return keys.make(current().signing_keys, self.bound[0])
 
     def sign(self, facts: Facts, body: SecretBytes, key: Verified, before: Record | None) -> Record:
         """Return the record of *facts* and *body* under *key*, written over *before*."""

@@ -69,7 +69,7 @@ def check_site(**_kwargs: Any) -> list[checks.CheckMessage]:
     if _store() is not None:
         ours = _made_from(middleware.OUR_MIDDLEWARE, site.middleware)
         problems += middleware.ignoring_in_vain(site.config.on_interrupted, ours)
-        problems += cookie.contradictions(site.config.cookie)
+        problems += cookie.contradictions(site.cookie)
         problems += _unfit_serializer(site.serializer)
         problems += middleware.hidden_command([app.name for app in apps.get_app_configs()])
     return _messages(problems)

@@ -6,6 +6,7 @@ checks gets `ImproperlyConfigured` at first use, with every problem in it at onc
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from datetime import timedelta
@@ -28,6 +29,32 @@ from django_multisession.settings.reader import OURS, SettingReader, in_seconds
 from django_multisession.settings.rules.options import NOT_GIVEN
 from django_multisession.settings.values import Config, Cookie, Site
 
+#: What `config` reads, and `current` looks at.
+READ_ONCE = (
+    "MULTISESSION_ABSOLUTE_TIMEOUT",
+    "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
+    "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
+    "MULTISESSION_CONFLICT_RESOLVERS",
+    "MULTISESSION_IDLE_TIMEOUT",
+    "MULTISESSION_MAX_SIZE",
+    "MULTISESSION_NAMESPACE",
+    "MULTISESSION_ON_INTERRUPTED",
+    "MULTISESSION_ON_OUTAGE",
+    "MULTISESSION_TOUCH_INTERVAL",
+    "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
+    "SESSION_COOKIE_AGE",
+    "SESSION_EXPIRE_AT_BROWSER_CLOSE",
+    "SESSION_SAVE_EVERY_REQUEST",
+)
+
+#: Django's settings themselves, for what is read at each use.
+live: Any = settings
+
+#: Returns the object behind them. It is another one while settings are overridden, and what is
+#: assigned goes into its ``__dict__``.
+_wrapped: Callable[[], Any] = functools.partial(object.__getattribute__, settings, "_wrapped")
+
 EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 
 # The first of each is the default.
@@ -40,6 +67,15 @@ LEAST_MAX_SIZE = 1024
 GREATEST_MAX_SIZE = payloads.INFLATED_LIMIT - 64 * 1024
 
 
+class _Values(tuple[Any, ...]):
+    """Values of settings. No text that is made of them holds one, such as ``SECRET_KEY``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} values of settings>"
+
+
 @functools.cache
 def config() -> Config:
     """Return what the settings say.
@@ -47,7 +83,27 @@ def config() -> Config:
     Raises:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
-    return _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    given("SESSION_ENGINE")  # Django sets settings up at the first use of one.
+    # Looked at before anything is read: the next current() sees what is assigned meanwhile.
+    values = _values()
+    read = _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    return dataclasses.replace(read, read_from=values)
+
+
+def current() -> Config:
+    """Return `config()`; reads it again if a setting was assigned since, as Django does for each use.
+
+    A session asks once, when it is first used: ``settings.X = ...`` sends no signal.
+
+    Raises:
+        ImproperlyConfigured: See config().
+    """
+    held, said = config(), _wrapped()
+    # As _values() does, without the call.
+    if held.read_from != _Values((said, *map(said.__dict__.get, READ_ONCE))):
+        config.cache_clear()
+        held = config()
+    return held
 
 
 def serializer() -> Any:
@@ -78,6 +134,14 @@ def site() -> Site:
     reader = SettingReader(settings)
     return Site(
         config=_config(reader),
+        cookie=Cookie(
+            name=settings.SESSION_COOKIE_NAME,
+            path=settings.SESSION_COOKIE_PATH,
+            domain=settings.SESSION_COOKIE_DOMAIN,
+            is_secure=bool(settings.SESSION_COOKIE_SECURE),
+            is_http_only=bool(settings.SESSION_COOKIE_HTTPONLY),
+            same_site=settings.SESSION_COOKIE_SAMESITE or None,
+        ),
         engine=settings.SESSION_ENGINE,
         serializer=settings.SESSION_SERIALIZER,
         middleware=tuple(settings.MIDDLEWARE),
@@ -96,6 +160,12 @@ def _derived(derive: Callable[[bytes], MacKey]) -> tuple[MacKey, ...]:
     # An empty fallback ("".split(",") makes one) would let anyone sign.
     secrets = (settings.SECRET_KEY, *filter(None, settings.SECRET_KEY_FALLBACKS))
     return tuple(map(derive, map(force_bytes, secrets)))
+
+
+def _values() -> _Values:
+    """Return what an assignment or an override would change."""
+    said = _wrapped()
+    return _Values((said, *map(said.__dict__.get, READ_ONCE)))
 
 
 def _read(
@@ -128,14 +198,6 @@ def _config(
         ),
         resolvers=reader.functions(
             "MULTISESSION_CONFLICT_RESOLVERS", Check.CONFLICT_RESOLVERS, import_string
-        ),
-        cookie=Cookie(
-            name=settings.SESSION_COOKIE_NAME,
-            path=settings.SESSION_COOKIE_PATH,
-            domain=settings.SESSION_COOKIE_DOMAIN,
-            is_secure=bool(settings.SESSION_COOKIE_SECURE),
-            is_http_only=bool(settings.SESSION_COOKIE_HTTPONLY),
-            same_site=settings.SESSION_COOKIE_SAMESITE or None,
         ),
         cookie_age=_cookie_age(),
         expire_at_browser_close=settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,

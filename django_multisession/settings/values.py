@@ -34,7 +34,6 @@ class Config:
         on_interrupted: ``"error"`` or ``"ignore"``: what becomes of a request whose changes come
             too late, because its session was ended.
         resolvers: Name of an entry → what merges two requests' changes of it.
-        cookie: Its name and attributes.
         cookie_age: ``SESSION_COOKIE_AGE``, in seconds.
         expire_at_browser_close: ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
         save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
@@ -42,6 +41,7 @@ class Config:
         namespace: ``MULTISESSION_NAMESPACE``: names the site in what is signed.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.
+        read_from: The values that were read.
     """
 
     policy: Policy
@@ -49,7 +49,6 @@ class Config:
     on_outage: str
     on_interrupted: str
     resolvers: Mapping[str, Resolver]
-    cookie: Cookie
     cookie_age: float
     expire_at_browser_close: bool
     save_every_request: bool
@@ -57,6 +56,7 @@ class Config:
     namespace: str
     signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     record_keys: RecordKeys = dataclasses.field(repr=False)
+    read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,7 @@ class Site:
     Attributes:
         config: What a session reads, with the default in place of what is wrong, and no keys:
             there may be no ``SECRET_KEY`` yet.
+        cookie: ``SESSION_COOKIE_*``.
         engine: ``SESSION_ENGINE``.
         serializer: ``SESSION_SERIALIZER``.
         middleware: ``MIDDLEWARE``.
@@ -75,6 +76,7 @@ class Site:
     """
 
     config: Config
+    cookie: Cookie
     engine: str
     serializer: str
     middleware: tuple[str, ...]

@@ -35,6 +35,7 @@ PAGES = [
     "explanation/sync-and-async.md",
     "explanation/under-djangos-middleware.md",
     "howto/separate-tenants.md",
+    "howto/upgrade.md",
     "howto/write-a-driver.md",
     "reference/driver-contract.md",
     "reference/engines.md",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from datetime import timedelta
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.conf import settings as site_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_multisession import resolvers
 from django_multisession.core import keys, signing
 from django_multisession.core.problems import Problem
+from django_multisession.engines import memory
 from django_multisession.settings import conf
 from django_multisession.settings.check_ids import Check
 from django_multisession.settings.reader import SettingReader
@@ -391,3 +394,61 @@ def test_what_the_settings_say_cannot_be_changed() -> None:
     config = conf.config()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.max_size = 1  # type: ignore[misc]  # that is what is tried
+
+
+@pytest.mark.parametrize("is_overridden", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value", "attribute"),
+    [
+        ("MULTISESSION_MAX_SIZE", 4096, "max_size"),
+        ("MULTISESSION_NAMESPACE", "shop", "namespace"),
+        ("MULTISESSION_ON_OUTAGE", "anonymous", "on_outage"),
+        ("SESSION_COOKIE_AGE", 77.0, "cookie_age"),
+        ("SESSION_EXPIRE_AT_BROWSER_CLOSE", True, "expire_at_browser_close"),
+        ("SESSION_SAVE_EVERY_REQUEST", True, "save_every_request"),
+    ],
+)
+def test_the_next_session_sees_an_assigned_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: Any, attribute: str, is_overridden: bool
+) -> None:
+    overridden = override_settings(SHOP="north") if is_overridden else contextlib.nullcontext()
+    with overridden, monkeypatch.context() as patch:
+        before = getattr(conf.current(), attribute)
+        patch.setattr(site_settings, name, value, raising=False)
+        assert getattr(conf.current(), attribute) == value != before
+        # Every step of that session too.
+        assert getattr(conf.config(), attribute) == value
+        patch.undo()
+        assert getattr(conf.current(), attribute) == before
+
+
+def test_a_session_is_signed_with_an_assigned_secret_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = memory.SessionStore()
+    session.save()
+    key = session.session_key
+    monkeypatch.setattr(site_settings, "SECRET_KEY", "another")
+    assert memory.SessionStore(key).is_empty()
+    another = memory.SessionStore()
+    another.save()
+    monkeypatch.undo()
+    assert not memory.SessionStore(key).is_empty()
+    assert memory.SessionStore(another.session_key).is_empty()
+
+
+def test_what_was_assigned_wrongly_is_an_error_at_the_next_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory.SessionStore().save()
+    monkeypatch.setattr(site_settings, "MULTISESSION_MAX_SIZE", 0, raising=False)
+    with pytest.raises(ImproperlyConfigured, match="MULTISESSION_MAX_SIZE"):
+        memory.SessionStore().save()
+
+
+def test_an_unchanged_setting_is_not_read_again() -> None:
+    assert conf.current() is conf.current() is conf.config()
+
+
+def test_every_setting_that_is_read_once_is_looked_at() -> None:
+    assert {name for name in conf.READ_ONCE if name.startswith("MULTISESSION_")} == (
+        conf.site().our_settings
+    )

@@ -16,6 +16,7 @@ from django_multisession.settings.check_ids import Check
 from django_multisession.settings.reader import ENGINE_PREFIX, OURS, in_seconds
 from django_multisession.settings.rules.cookie import is_known_same_site, same_site
 from django_multisession.settings.rules.middleware import DJANGOS_APP, DJANGOS_MIDDLEWARE
+from django_multisession.settings.rules.renames import RENAMED
 from django_multisession.settings.values import Site
 
 
@@ -133,7 +134,7 @@ def unshared(engine: str) -> Problem:
 
 def exposures(site: Site) -> Iterator[Problem]:
     """Yield what leaves the sessions of a site that is deployed unprotected."""
-    cookie = site.config.cookie
+    cookie = site.cookie
     if not (cookie.is_secure or _is_told_by_django(site)):
         yield Check.NOT_SECURE.found(
             f"SESSION_COOKIE_SECURE must be True (got {cookie.is_secure!r}): whoever listens to a "
@@ -175,6 +176,8 @@ _JSON_LINE = 'SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSeri
 
 
 def _rename(name: str, our_settings: Collection[str]) -> str:
+    if name in RENAMED:
+        return f"Rename it to {RENAMED[name]}."
     # Without the prefix, which would make them all alike.
     rests = [ours.removeprefix(OURS) for ours in our_settings]
     found = difflib.get_close_matches(name.removeprefix(OURS), rests, n=1)
