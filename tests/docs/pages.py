@@ -124,6 +124,34 @@ def text_of(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
+def changed(source: str, diff: str) -> str:
+    """Return *source*, a file, after the changes that a ``diff`` block shows.
+
+    A line after one that goes takes its place, and one without is added at the end."""
+    lines = source.splitlines()
+    replaced: int | None = None
+    for line in diff.splitlines():
+        match line[:1], line[1:]:
+            case "-", old:
+                # startproject has single quotes where it finds no formatter.
+                (replaced,) = (
+                    at for at, each in enumerate(lines) if unquoted(each) == unquoted(old)
+                )
+            case "+", new if replaced is not None:
+                lines[replaced] = new
+                replaced = None
+            case "+", new:
+                lines.append(new)
+            case " ", shown if not shown.lstrip().startswith("#"):
+                assert shown in lines, shown
+    assert replaced is None, diff
+    return "\n".join([*lines, ""])
+
+
+def unquoted(line: str) -> str:
+    return line.replace("'", '"')
+
+
 def section_of(page: str, *headings: str) -> str:
     """Return what stands in *page* under a heading, or one inside of another, up to the next."""
     text = text_of(page)

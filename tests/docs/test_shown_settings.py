@@ -13,7 +13,7 @@ from django.core import checks
 from django.test import override_settings
 
 from django_multisession import conf
-from tests.docs.pages import PAGES, Block, blocks
+from tests.docs.pages import PAGES, Block, blocks, changed
 from tests.started_project import TEMPLATES
 
 #: What `django-admin startproject` writes before them.
@@ -51,14 +51,23 @@ ENGINES = {"MULTISESSION_REDIS": "redis", "MULTISESSION_MONGODB": "mongodb"}
 
 
 def runs(block: Block) -> bool:
-    return block.language == "python" and block.kind == "settings"
+    return block.language == "diff" or (block.language == "python" and block.kind == "settings")
 
 
 def execute(block: Block, before: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that hold after *block*, at the end of a file with *before*."""
     shown = copy.deepcopy(before)
-    exec(block.text, shown)
+    exec(changed(written(before), block.text) if block.language == "diff" else block.text, shown)
     return {name: value for name, value in shown.items() if name.isupper()}
+
+
+def written(settings: dict[str, Any]) -> str:
+    """Return the lists of *settings* as a file has them, one entry a line."""
+    lists = {name: value for name, value in settings.items() if isinstance(value, list)}
+    return "".join(
+        f"{name} = [\n" + "".join(f"    {entry!r},\n" for entry in entries) + "]\n"
+        for name, entries in lists.items()
+    )
 
 
 def configure_logging(shown: dict[str, Any]) -> None:
