@@ -127,29 +127,27 @@ def text_of(page: str) -> str:
 def changed(source: str, diff: str) -> str:
     """Return *source*, a file, after the changes that a ``diff`` block shows.
 
-    A line after one that goes takes its place, and one without is added at the end."""
+    A line is added after the one above it; below a comment, at the end."""
     lines = source.splitlines()
-    replaced: int | None = None
+    at = len(lines)
     for line in diff.splitlines():
         match line[:1], line[1:]:
-            case "-", old:
-                # startproject has single quotes where it finds no formatter.
-                (replaced,) = (
-                    at for at, each in enumerate(lines) if unquoted(each) == unquoted(old)
-                )
-            case "+", new if replaced is not None:
-                lines[replaced] = new
-                replaced = None
             case "+", new:
-                lines.append(new)
-            case " ", shown if not shown.lstrip().startswith("#"):
-                assert shown in lines, shown
-    assert replaced is None, diff
+                lines.insert(at, new)
+                at += 1
+            case "-", old:
+                at = index_of(old, lines)
+                del lines[at]
+            case " ", shown:
+                is_comment = shown.lstrip().startswith("#")
+                at = len(lines) if is_comment else index_of(shown, lines) + 1
     return "\n".join([*lines, ""])
 
 
-def unquoted(line: str) -> str:
-    return line.replace("'", '"')
+def index_of(shown: str, lines: list[str]) -> int:
+    """Return where the line *shown* is; startproject quotes it otherwise without a formatter."""
+    (at,) = (at for at, line in enumerate(lines) if line.replace("'", '"') == shown)
+    return at
 
 
 def section_of(page: str, *headings: str) -> str:

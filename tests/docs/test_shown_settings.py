@@ -107,6 +107,12 @@ def test_the_settings_shown_pass_the_checks(page: str, monkeypatch: pytest.Monke
         assert len(MIDDLEWARES & set(settings["MIDDLEWARE"])) == 1, block
 
 
+@pytest.mark.parametrize("diff", ["-    \"an.app\",", "     \"an.app\","])
+def test_a_diff_of_a_line_that_is_not_there_is_noticed(diff: str) -> None:
+    with pytest.raises(ValueError, match="unpack"):
+        changed(written(STARTED), diff)
+
+
 def test_settings_are_shown() -> None:
     """Whoever breaks what finds them must notice."""
     assert {block.page for block in filter(runs, blocks())} >= {
