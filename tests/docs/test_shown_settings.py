@@ -107,7 +107,7 @@ def test_the_settings_shown_pass_the_checks(page: str, monkeypatch: pytest.Monke
         assert len(MIDDLEWARES & set(settings["MIDDLEWARE"])) == 1, block
 
 
-@pytest.mark.parametrize("diff", ["-    \"an.app\",", "     \"an.app\","])
+@pytest.mark.parametrize("diff", ['-    "an.app",', '     "an.app",'])
 def test_a_diff_of_a_line_that_is_not_there_is_noticed(diff: str) -> None:
     with pytest.raises(ValueError, match="unpack"):
         changed(written(STARTED), diff)

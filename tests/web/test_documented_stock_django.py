@@ -377,8 +377,8 @@ def a_removal(settings: Settings) -> None:
 
 #: The first column of the page's tables → what shows the third.
 CASES: dict[str, Callable[[Settings], None]] = {
-    "Two requests change two entries at once": two_changes_at_once,
-    "Two requests change one entry at once": two_changes_of_one_entry,
+    "Two requests change two entries concurrently": two_changes_at_once,
+    "Two requests change one entry concurrently": two_changes_of_one_entry,
     "A value changes inside a list": a_nested_change,
     "An equal value is set": an_equal_value,
     "A logout lands during a save": a_logout_during_a_save,
@@ -392,7 +392,7 @@ CASES: dict[str, Callable[[Settings], None]] = {
     "A late request with the cookie from before a login reads": a_late_read,
     "A late request with the cookie from before a login changes": a_late_change,
     "A change is under way during a login": a_change_during_a_login,
-    "Two requests cycle one key at once": two_cycles_at_once,
+    "Two requests cycle one key concurrently": two_cycles_at_once,
     "A password changes": a_changed_password,
     "A page only reads": a_read,
     "Expired sessions are removed": purging,
