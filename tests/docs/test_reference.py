@@ -32,7 +32,8 @@ from django_multisession.session import end, events, save, state
 from django_multisession.session.line import MOST_HOPS
 from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.testing.driver.fixtures import make_record
-from tests.docs.pages import code, rows_of, section_of, text_of
+from tests.docs.pages import PAGES, code, rows_of, section_of, text_of
+from tests.wire.test_round_trips import TABLE
 
 PACKAGE = Path(django_multisession.__file__).parent
 
@@ -153,6 +154,22 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
 )
 def test_a_number_in_the_reference_is_that_of_the_code(page: str, phrase: str) -> None:
     assert phrase in text_of(page)
+
+
+# What requests cost
+
+
+def test_the_round_trips_shown_are_those_that_are_counted() -> None:
+    rows = rows_of(section_of("explanation/performance.md", "## Round trips"))
+    counted = [[row.request, str(row.stock), str(row.ours)] for row in TABLE]
+    assert rows == counted
+    of_readme = re.findall(
+        r"^\| round trips: (?:a )?([\w ]+) \| (\d) \| (\d) \|$",
+        PAGES["README.md"].read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert len(of_readme) == 3
+    assert all([*row] in counted for row in of_readme)
 
 
 # The architecture
