@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import django_multisession
-from tests.docs.pages import DOCS, PAGES, rows_of
+from tests.docs.pages import DOCS, PAGES, ROOT, rows_of
 
 PACKAGE = Path(django_multisession.__file__).parent
+SHOP = ROOT / "testproject/shop/templates"
 
 #: Calques, and idioms that readers of English take for another meaning.
 BANNED = (
@@ -103,6 +104,13 @@ def test_no_sentence_of_a_page_is_twisted(page: str) -> None:
     text = sentences_of(page)
     found = {kind: re.findall(pattern, text, re.MULTILINE) for kind, pattern in TWISTED.items()}
     assert {kind: sentences for kind, sentences in found.items() if sentences} == {}
+
+
+@pytest.mark.parametrize("template", sorted(SHOP.rglob("*.html")), ids=lambda path: path.name)
+def test_no_page_of_the_demonstration_uses_a_banned_word(template: Path) -> None:
+    said = re.sub(r"\{%.*?%\}|\{#.*?#\}", "", template.read_text(encoding="utf-8"), flags=re.DOTALL)
+    notes = re.findall(r'note="([^"]*)"', template.read_text(encoding="utf-8"))
+    assert banned_in(" ".join([said, *notes]), *BANNED, *BANNED_IN_PAGES) == []
 
 
 @pytest.mark.parametrize("module", sorted({*MODULES} - OLD_MODULES))
