@@ -1,7 +1,7 @@
 """Whether two values of an entry are the same: compared as values, never as serialized bytes.
 
 A serializer may add a nonce, a time stamp or a cache to what it writes, so that equal values have
-different bytes. And ``True == 1`` in Python, although a stored session would tell them apart.
+different bytes. And ``True == 1`` in Python, although a stored session distinguishes them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def is_same(this: Any, that: Any) -> bool:
     """Return True if both are the same value.
 
     The order of a dict isn't a difference. Two objects of a class without ``__eq__`` count as the
-    same: nothing can tell whether such an object changed (see `is_comparable`). A value whose
+    same, because no comparison can detect a change of such an object (see `is_comparable`). A value whose
     comparison raises, or that is nested too deeply to compare, counts as different.
     """
     try:
@@ -38,7 +38,7 @@ def is_same(this: Any, that: Any) -> bool:
 def is_same_plain(this: Any, that: Any) -> bool:
     """See is_same(): for *this* of a type in `PLAIN_TYPES`, or `ABSENT`."""
     kind = type(this)
-    # Two that are not a number are the same to whoever reads them back.
+    # Two NaNs are the same once they are stored and read back.
     return kind is type(that) and (
         this == that or (kind is float and math.isnan(this) and math.isnan(that))
     )

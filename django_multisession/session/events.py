@@ -1,4 +1,4 @@
-"""What happened to sessions, and how it is told: by a signal and by a line in a log.
+"""Report what happened to sessions, by a signal and by a line in a log.
 
 Logged where it is decided; the signal is sent when the verb is over (`store`), so that the steps in
 between do nothing but decide, and a receiver sees the session as it is afterwards.
@@ -23,7 +23,7 @@ logger = logging.getLogger("django_multisession")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Telling:
-    """How a kind of event is told; *line* is filled with the event's arguments."""
+    """How a kind of event is reported; *line* is filled with the event's arguments."""
 
     logger: logging.Logger
     level: int
@@ -116,7 +116,7 @@ class OutageWatch:
         return None if began_at is None else timedelta(milliseconds=now() - began_at)
 
     def _take_beginning(self, kind: str) -> int | None:
-        # Of several threads that come here at once, one has the outage end.
+        # Of several concurrent threads, one reports the end of the outage.
         with self._lock:
             if self._began is None or self._began[0] != kind:
                 return None

@@ -107,7 +107,7 @@ class Site:
     def now(self) -> int:
         """Return the milliseconds since 1970 by Django's clock."""
         if timezone.now is _DJANGOS_NOW and timezone.datetime is _DATETIME:  # type: ignore[attr-defined]  # for freezegun
-            # Nobody drives the clock: the same without a date, because every request asks it
+            # No test replaces the clock: the same without a date, because every request reads it
             # several times.
             return time.time_ns() // 1_000_000
         moment = timezone.now()
