@@ -14,7 +14,7 @@ class MultisessionConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks."""
-        from django_multisession.checks import (
+        from django_multisession.settings.checks import (
             check_deployment,
             check_installed,
             check_server,

@@ -9,61 +9,49 @@
     ├── EntryNotSerializable also a TypeError
     └── BadPayload           also a ValueError; never leaves the store
 
-Django's own ``UpdateError`` (an ended session was to be saved) and ``CreateError`` stay Django's.
-`django_multisession.interruption.SessionEnded` is Django's ``UpdateError`` and ``SessionInterrupted`` in
-one, and stands where Django may be imported.
+    SessionEnded             Django's UpdateError and SessionInterrupted in one
+
+Django's own ``CreateError`` stays Django's.
 
 No message holds a session key, a cookie or a payload (CVE-2023-20866).
 """
 
 from __future__ import annotations
 
-import enum
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+
+from django_multisession.core.errors import (
+    BadPayload,
+    EntryNotSerializable,
+    MultisessionError,
+    OutageKind,
+    SessionConflict,
+    SessionTooLarge,
+    StoreUnavailable,
+)
+
+__all__ = [
+    "BadPayload",
+    "EntryNotSerializable",
+    "MultisessionError",
+    "OutageKind",
+    "SessionConflict",
+    "SessionEnded",
+    "SessionTooLarge",
+    "StoreUnavailable",
+]
 
 
-class OutageKind(enum.StrEnum):
-    """Why a server that holds sessions gave no answer."""
+class SessionEnded(UpdateError, SessionInterrupted):  # noqa: N818  (named as its Django parents are)
+    """The session was ended or moved elsewhere before this request could save it.
 
-    #: No connection, a lost one, or a server that is not ready yet.
-    UNREACHABLE = "unreachable"
-    #: It was asked, and its time was up.
-    TIMED_OUT = "timed out"
-    #: It answered that it won't: rights, a full memory, a replica.
-    REFUSED = "refused"
-    #: No connection was free, here or at the server.
-    OVERLOADED = "overloaded"
-    #: It holds a record in a format, or signed by a key, that this process doesn't know: a rolling
-    #: deployment whose new part writes what its old part can't read.
-    UNKNOWN_FORMAT = "unknown format"
-
-
-class MultisessionError(Exception):
-    """Root of what this package raises."""
-
-
-class StoreUnavailable(MultisessionError):  # noqa: N818  (design.md names it; it is a state, like Django's SessionInterrupted)
-    """The server that holds the sessions did not answer in time, or refused; nothing is known of the session.
-
-    Attributes:
-        kind: Why.
+    Django's middleware turns an `UpdateError` into a 400; raised in a view it is a 400 by itself,
+    because `SessionInterrupted` is a `BadRequest`.
     """
 
-    def __init__(self, message: str = "", kind: OutageKind = OutageKind.UNREACHABLE) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class SessionConflict(MultisessionError):  # noqa: N818  (as above)
-    """Other requests saved this session again and again while this one tried to."""
-
-
-class SessionTooLarge(MultisessionError):  # noqa: N818  (as above)
-    """The session holds more bytes than ``MULTISESSION_MAX_SIZE`` allows; the message names its biggest entry."""
-
-
-class EntryNotSerializable(MultisessionError, TypeError):  # noqa: N818  (as above)
-    """The session holds a value that ``SESSION_SERIALIZER`` cannot take; the message names the entry."""
-
-
-class BadPayload(MultisessionError, ValueError):  # noqa: N818  (as above)
-    """Stored bytes that this site did not sign for this record, or that do not decode."""
+    def __init__(self) -> None:
+        super().__init__(
+            "The request's session was ended before the request completed. "
+            "The user may have logged out or in elsewhere, for example."
+        )

@@ -19,10 +19,10 @@ from django.template import TemplateDoesNotExist, loader
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.http import http_date
 
-from django_multisession.conf import config
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
+from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 
 logger = logging.getLogger("django_multisession")
@@ -51,7 +51,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         if not issubclass(self.SessionStore, DriverSessionStore):
             super().process_request(request)
             return
-        name = config().cookie.name
+        name = conf.live.SESSION_COOKIE_NAME
         if name not in request.COOKIES:
             request.session = self.SessionStore()
             return
@@ -183,7 +183,7 @@ def finished(
         # Neither an age below zero nor one beyond the calendar, by set_expiry(), is a cookie's.
         bounded = None if age is None else min(max(0, age), LONGEST_COOKIE)
         set_cookie(response, session.session_key or "", bounded)
-    elif config().cookie.name in request.COOKIES:
+    elif conf.live.SESSION_COOKIE_NAME in request.COOKIES:
         set_cookie(response, "", 0)
     else:
         sets_cookie = False
@@ -207,17 +207,18 @@ def set_cookie(response: HttpResponseBase, value: str, max_age: int | None) -> N
 
     One that is removed (0) has the same attributes: browsers match path, domain and ``Secure``.
     """
-    cookie = config().cookie
+    # As they are at this response, as Django does: sites of several domains assign them for each.
+    said = conf.live
     response.set_cookie(
-        cookie.name,
+        said.SESSION_COOKIE_NAME,
         value,
         max_age=max_age,
         expires=LONG_AGO if max_age == 0 else None if max_age is None else _date_in(max_age),
-        path=cookie.path,
-        domain=cookie.domain,
-        secure=cookie.is_secure,
-        httponly=cookie.is_http_only,
-        samesite=cookie.same_site,  # type: ignore[arg-type]  # a check sees to it
+        path=said.SESSION_COOKIE_PATH,
+        domain=said.SESSION_COOKIE_DOMAIN,
+        secure=bool(said.SESSION_COOKIE_SECURE),
+        httponly=bool(said.SESSION_COOKIE_HTTPONLY),
+        samesite=said.SESSION_COOKIE_SAMESITE or None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Functions that merge an entry which two requests changed: for ``MULTISESSION_RESOLVERS``.
+"""Functions that merge an entry which two requests changed: for ``MULTISESSION_CONFLICT_RESOLVERS``.
 
 A resolver receives the value that both requests had read (*base*), the value that the other request
 has stored (*theirs*) and this request's value (*mine*). It returns the value to store. `ABSENT`

@@ -15,7 +15,7 @@ session_created = Signal()
 
 #: A session got a new key. ``storage_key``, ``old_storage_key``, ``user_id``, ``reason``:
 #: ``"login"`` or ``"requested"`` (code called ``cycle_key()``).
-session_cycled = Signal()
+session_key_changed = Signal()
 
 #: A client came with a session that had expired. ``storage_key``, ``user_id``, ``reason``:
 #: ``"idle"`` or ``"absolute"``. A session that no client comes with again isn't reported.
@@ -26,7 +26,7 @@ session_expired = Signal()
 session_ended = Signal()
 
 #: A client sent a session key that this site did not sign. No arguments.
-forged_key_refused = Signal()
+invalid_session_key = Signal()
 
 #: Two requests' changes were merged. ``storage_key``, ``resolved_entries`` and ``lost_entries``:
 #: names of entries that both had changed, and of which a resolver made one, or the other request's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import Driver
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.store import DriverSessionStore
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def use_engine(
     mine = uuid.uuid4().hex[:12]
     if engine.kind == "redis":
         engine = Engine(name, running_servers.redis(name))
-        settings.MULTISESSION_REDIS = {"URL": url or engine.server.url, "PREFIX": f"{mine}:"}
+        settings.MULTISESSION_REDIS = {"URL": url or engine.server.url, "KEY_PREFIX": f"{mine}:"}
     elif engine.kind == "mongodb":
         server_kind = MongoReplicaSet if name.endswith("replica-set") else MongoServer
         engine = Engine(name, running_servers.mongodb(name, server_kind))
@@ -93,12 +94,20 @@ def use_engine(
     return engine
 
 
+def add_options(kind: str, settings: Settings, options: Mapping[str, Any]) -> None:
+    """Give the clients of the engines of *kind* further *options*."""
+    name = f"MULTISESSION_{kind.upper()}"
+    given = getattr(settings, name)
+    setattr(settings, name, given | {"OPTIONS": {**given.get("OPTIONS", {}), **options}})
+
+
 def be_patient(engine: Engine, settings: Settings) -> Engine:
     """Take no pause of a busy machine for an outage: a test plays many thousand requests."""
     if engine.kind == "redis":
-        settings.MULTISESSION_REDIS |= {"socket_timeout": 60, "socket_connect_timeout": 60}
+        add_options("redis", settings, {"socket_timeout": 60, "socket_connect_timeout": 60})
     elif engine.kind == "mongodb":
-        settings.MULTISESSION_MONGODB |= {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000}
+        patience = {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000}
+        add_options("mongodb", settings, patience)
     return engine
 
 

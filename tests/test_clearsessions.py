@@ -15,7 +15,7 @@ from servers import free_port
 from django_multisession.core.records import END_MS, NEVER, SLACK_MS, to_milliseconds
 from django_multisession.drivers.base import Purging, Steps, run
 from django_multisession.drivers.memory import MemoryDriver
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.session.store import PURGE_BATCH
 from tests.clearsessions_calls import Put, Terminal, clear, clear_json, put
 from tests.drivers.mongodb_driving import HOUR, record

@@ -328,7 +328,7 @@ def test_a_missing_extra_is_named(bare: Environment, engine: str, settings: dict
 def test_with_its_extra_sessions_live_in_redis(
     with_extras: Environment, newest_redis: RedisServer
 ) -> None:
-    at = {"URL": newest_redis.url, "PREFIX": f"{uuid.uuid4().hex}:"}
+    at = {"URL": newest_redis.url, "KEY_PREFIX": f"{uuid.uuid4().hex}:"}
     walked = with_extras.run("-W", "error", "walk.py", engine="redis", MULTISESSION_REDIS=at)
     assert walked.returncode == 0, walked.stderr
     assert "redis" in json.loads(walked.stdout)["drivers"]
@@ -343,7 +343,7 @@ def test_with_its_extra_sessions_live_in_redis_by_a_cache_of_django_redis(
         "walk.py",
         engine="redis",
         CACHES=caches,
-        MULTISESSION_REDIS={"ALIAS": "default", "PREFIX": f"{uuid.uuid4().hex}:"},
+        MULTISESSION_REDIS={"CACHE_ALIAS": "default", "KEY_PREFIX": f"{uuid.uuid4().hex}:"},
     )
     assert walked.returncode == 0, walked.stderr
     assert "django_redis" in json.loads(walked.stdout)["drivers"]

@@ -105,7 +105,9 @@ WEAKENINGS: dict[str, tuple[set[str], list[str]]] = {
     ),
     "a resolver's sense": (
         {"multisession.W033"},
-        ['MULTISESSION_RESOLVERS = {"_auth_user_id": "django_multisession.resolvers.union"}'],
+        [
+            'MULTISESSION_CONFLICT_RESOLVERS = {"_auth_user_id": "django_multisession.resolvers.union"}'
+        ],
     ),
     "the server": (
         {"multisession.W101"},

@@ -12,7 +12,6 @@ from django.test import override_settings
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
-from django_multisession import conf
 from django_multisession.core import signing
 from django_multisession.core.records import Answer, Record
 from django_multisession.drivers.base import Driver
@@ -33,6 +32,7 @@ from django_multisession.session.respond import CookieAnswer
 from django_multisession.session.save import LONGEST_PAUSE, SAVE_PATIENCE
 from django_multisession.session.site import Site
 from django_multisession.session.state import OUTAGE_PATIENCE_MS
+from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.stored_records import facts_of
 from tests.engine_fixtures import Engine
@@ -48,8 +48,8 @@ Kind = TypeVar("Kind", bound=MemoryServer)
 PRECIOUS = "-".join(["4111"] * 4)
 
 CLOSED = {
-    "redis": {"URL": "redis://127.0.0.1:1", "max_connections": 2},
-    "mongodb": {"URI": "mongodb://127.0.0.1:1", "serverSelectionTimeoutMS": 200},
+    "redis": {"URL": "redis://127.0.0.1:1", "OPTIONS": {"max_connections": 2}},
+    "mongodb": {"URI": "mongodb://127.0.0.1:1", "OPTIONS": {"serverSelectionTimeoutMS": 200}},
 }
 
 

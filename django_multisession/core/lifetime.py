@@ -1,11 +1,11 @@
 """When a session ends, and when its use is worth a write: pure functions of times.
 
-A session has two deadlines. The idle deadline moves with every use; the hard deadline does not.
+A session has two deadlines. The idle deadline moves with every use; the absolute deadline does not.
 It ends at the earlier of the two (OWASP Session Management, "Session Expiration"; NIST SP 800-63B
 section 2: both, server side). ``set_expiry()`` keeps Django's meanings:
 
 =================  ==============================  ==========================================
-``set_expiry()``   idle deadline                   hard deadline
+``set_expiry()``   idle deadline                   absolute deadline
 =================  ==============================  ==========================================
 never called       idle timeout                    absolute timeout
 ``0``              idle timeout                    absolute timeout (browser-length cookie)
@@ -53,7 +53,7 @@ class Policy:
         absolute_timeout: Ends a session so long after it began; None switches it off.
         absolute_is_configured: Did the site choose the absolute timeout? The default one gives way
             to ``set_expiry()``, a chosen one caps it.
-        anonymous_timeout: Idle timeout of sessions without a user; None is the same as for users.
+        anonymous_idle_timeout: Idle timeout of sessions without a user; None is the same as for users.
         touch_interval: How far apart two touches of a session are at least, though never more than
             half of its idle age; None for the default, a tenth of its idle age, at most a minute.
         idle_is_configured: Did the site choose the idle timeout, or is it ``SESSION_COOKIE_AGE``?
@@ -62,7 +62,7 @@ class Policy:
     idle_timeout: timedelta | None
     absolute_timeout: timedelta | None
     absolute_is_configured: bool
-    anonymous_timeout: timedelta | None = None
+    anonymous_idle_timeout: timedelta | None = None
     touch_interval: timedelta | None = None
     idle_is_configured: bool = True
     #: The same in milliseconds, for requests.
@@ -72,7 +72,7 @@ class Policy:
     touch_ms: int | None = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        idle, anonymous = self.idle_timeout, self.anonymous_timeout
+        idle, anonymous = self.idle_timeout, self.anonymous_idle_timeout
         touch = self.touch_interval
         for name, value in {
             "idle_ms": _whole_seconds(idle),
@@ -152,18 +152,15 @@ def touch_due_ms(policy: Policy, record: Record) -> int:
 
     A session that only a date ends has no deadline that a touch could move.
     """
-    if record.idle_ms >= NEVER and record.deadline_ms < NEVER:
-        return NEVER
-    return record.touched_ms + _touch_interval(policy, record.idle_ms)
-
-
-def _touch_interval(policy: Policy, idle_ms: int) -> int:
+    idle_ms, chosen_ms = record.idle_ms, policy.touch_ms
     if idle_ms >= NEVER:
-        return policy.touch_ms or _LONGEST_TOUCH_MS
-    if policy.touch_ms is None:
-        return min(_LONGEST_TOUCH_MS, idle_ms // TOUCH_FRACTION)
+        if record.deadline_ms < NEVER:
+            return NEVER
+        return record.touched_ms + (chosen_ms or _LONGEST_TOUCH_MS)
+    if chosen_ms is None:
+        return record.touched_ms + min(_LONGEST_TOUCH_MS, idle_ms // TOUCH_FRACTION)
     # A session with a short life of its own must not end between two touches.
-    return min(policy.touch_ms, idle_ms // 2)
+    return record.touched_ms + min(chosen_ms, idle_ms // 2)
 
 
 _MILLISECOND = timedelta(milliseconds=1)

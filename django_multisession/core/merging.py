@@ -128,5 +128,7 @@ def _resolved(name: str, resolve: Resolver, base: Any, theirs: Any, mine: Any) -
     try:
         return resolve(base, theirs, mine)
     except Exception as error:
-        error.add_note(f"While MULTISESSION_RESOLVERS[{name!r}] merged two requests' changes.")
+        error.add_note(
+            f"While MULTISESSION_CONFLICT_RESOLVERS[{name!r}] merged two requests' changes."
+        )
         raise

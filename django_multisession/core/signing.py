@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
+from django_multisession.core.errors import BadPayload, OutageKind, StoreUnavailable
 from django_multisession.core.records import (
     RECORD_HEAD,
     SIGNED_FROM,
@@ -23,7 +24,6 @@ from django_multisession.core.records import (
     encode_signed,
 )
 from django_multisession.core.secret import MacKey, SecretBytes
-from django_multisession.exceptions import BadPayload, OutageKind, StoreUnavailable
 
 _PURPOSE = b"django_multisession.record.1"
 _ID_LENGTH = 4
@@ -60,7 +60,8 @@ def sign(
     for key_id, record_key in record_keys.items():
         # An error page shows what frames hold.
         signed = SecretBytes(encode_signed(facts, payload, key_id, before))
-        return assemble(facts, _tag(record_key, storage_key, binding, signed), signed)
+        tag = record_key.digest(storage_key.encode() + binding + signed)
+        return assemble(facts, tag, signed)
     raise ValueError("there is no key to sign a record with")
 
 
@@ -79,15 +80,10 @@ def verify(record: Record, storage_key: str, binding: bytes, record_keys: Record
             "SECRET_KEY deployed that is not in SECRET_KEY_FALLBACKS everywhere yet?",
             OutageKind.UNKNOWN_FORMAT,
         )
-    if not hmac.compare_digest(
-        record.signature, _tag(record_key, storage_key, binding, record.raw[SIGNED_FROM:])
-    ):
+    tag = record_key.digest(storage_key.encode() + binding + record.raw[SIGNED_FROM:])
+    if not hmac.compare_digest(record.signature, tag):
         raise BadPayload("the signature doesn't fit the record")
     return record_key
-
-
-def _tag(record_key: MacKey, storage_key: str, binding: bytes, signed: bytes) -> bytes:
-    return record_key.digest(storage_key.encode() + binding + signed)
 
 
 def is_current(record: Record, record_keys: RecordKeys) -> bool:

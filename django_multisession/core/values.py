@@ -35,6 +35,15 @@ def is_same(this: Any, that: Any) -> bool:
         return False
 
 
+def is_same_plain(this: Any, that: Any) -> bool:
+    """See is_same(): for *this* of a type in `PLAIN_TYPES`, or `ABSENT`."""
+    kind = type(this)
+    # Two that are not a number are the same to whoever reads them back.
+    return kind is type(that) and (
+        this == that or (kind is float and math.isnan(this) and math.isnan(that))
+    )
+
+
 def is_comparable(value: Any) -> bool:
     """Return False if *value* is, or holds, an object of a class that defines no ``__eq__``."""
     if type(value) in PLAIN_TYPES:
@@ -51,8 +60,7 @@ def _is_same(this: Any, that: Any) -> bool:
     if this is that or kind is not type(that):
         return this is that
     if kind in PLAIN_TYPES:
-        # Two NaNs are the same once they are stored and read back.
-        return bool(this == that) or (kind is float and math.isnan(this) and math.isnan(that))
+        return is_same_plain(this, that)
     if isinstance(this, dict):
         return this.keys() == that.keys() and all(_is_same(this[name], that[name]) for name in this)
     if isinstance(this, list | tuple):

@@ -14,8 +14,7 @@ import logging
 from collections.abc import Generator
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from django.core.checks import CheckMessage
-
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
     MISSING,
     Answer,
@@ -175,7 +174,7 @@ class Driver(Protocol):
             as it is. False if nothing was there, which is not an error.
         """
 
-    def check(self) -> list[CheckMessage]:
+    def check(self) -> list[Problem]:
         """Return what is wrong with the server or its configuration. Asks the server."""
 
     def close(self) -> None:

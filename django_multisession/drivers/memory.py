@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from django.core.checks import CheckMessage
-
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
     MISSING,
     NEVER,
@@ -270,7 +269,7 @@ class MemoryDriver:
         """See Purging.count_expired()."""
         return self._ask("count_expired", now)
 
-    def check(self) -> list[CheckMessage]:
+    def check(self) -> list[Problem]:
         """See Driver.check()."""
         return []
 

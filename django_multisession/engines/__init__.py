@@ -1,1 +1,6 @@
 """What ``SESSION_ENGINE`` can name. Each engine exposes ``SessionStore`` and nothing else."""
+
+from __future__ import annotations
+
+#: The modules in this package.
+NAMES = ("memory", "mongodb", "redis")

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
-from django_multisession.engines._drivers import driver_of
+from django_multisession.engine import Engine, Keys
 from django_multisession.store import DriverSessionStore
 
 __all__ = ["SessionStore"]
 
 
+def _open(options: SecretOptions) -> Driver:
+    from django_multisession.drivers.mongodb.driver import MongoDBDriver
+
+    return MongoDBDriver(options)
+
+
 class SessionStore(DriverSessionStore):
     """A session in MongoDB."""
 
-    @classmethod
-    def get_driver(cls) -> Driver:
-        """See DriverSessionStore.get_driver()."""
-        return driver_of("mongodb")
+    engine = Engine(
+        name="MongoDB",
+        open=_open,
+        setting="MULTISESSION_MONGODB",
+        keys=Keys(one_of=("URI",), others=("DATABASE", "COLLECTION")),
+        install="django-multisession[mongodb]",
+        example='MULTISESSION_MONGODB = {"URI": "mongodb://127.0.0.1:27017"}',
+    )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from django_multisession.conf import config
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session import line
 from django_multisession.session.context import moving_sessions, note_moving, own_session
 from django_multisession.session.line import End
@@ -27,6 +25,7 @@ from django_multisession.session.state import (
     unread,
 )
 from django_multisession.session.steps import Steps, hook
+from django_multisession.settings.conf import config
 
 FLUSHED, DELETED = "flushed", "deleted"
 
@@ -144,8 +143,9 @@ def _has_left(session: Session, state: Stored, key: Verified) -> bool:
     """Did the session lie under *key* in this request, and does it lie under another one now?"""
     places = {snapshot.key.storage_key for snapshot in state.earlier}
     now = state.snapshot.key.storage_key
-    if state.has_written and now not in session.came_with:
-        places |= session.came_with
+    came_with = {key.storage_key for key in session.came_with}
+    if state.has_written and now not in came_with:
+        places |= came_with
     return key.storage_key in places - {now}
 
 

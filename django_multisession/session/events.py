@@ -32,7 +32,7 @@ class Telling:
 
 TELLINGS: Mapping[Signal, Telling] = {
     signals.session_created: Telling(logger, logging.DEBUG, "Session %(storage_key)s was created."),
-    signals.session_cycled: Telling(
+    signals.session_key_changed: Telling(
         logger,
         logging.DEBUG,
         "Session %(old_storage_key)s got a new key (%(reason)s) and is %(storage_key)s now.",
@@ -43,7 +43,7 @@ TELLINGS: Mapping[Signal, Telling] = {
     signals.session_ended: Telling(
         logger, logging.DEBUG, "Session %(storage_key)s was ended (%(reason)s)."
     ),
-    signals.forged_key_refused: Telling(
+    signals.invalid_session_key: Telling(
         security_logger, logging.WARNING, "A session key that this site did not sign was refused."
     ),
     signals.session_merged: Telling(
@@ -91,23 +91,23 @@ _KINDS = {
 
 
 class OutageWatch:
-    """Tells the first answer that was missing, and the first that came again. Thread-safe."""
+    """Tells the first answer that was missing, and the first that came again. Thread-safe.
+
+    Attributes:
+        is_on: Did the server last not answer? An attribute, since every answer asks it.
+    """
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
         self._began: tuple[str, int] | None = None
-
-    @property
-    def is_on(self) -> bool:
-        """Did the server last not answer?"""
-        return self._began is not None
+        self.is_on = False
 
     def note_failure(self, verb: str, now: int) -> bool:
         """Note that the server did not answer *verb*; is this where an outage begins?"""
         with self._lock:
             is_first = self._began is None
             if is_first:
-                self._began = (_KINDS.get(verb, "store"), now)
+                self._began, self.is_on = (_KINDS.get(verb, "store"), now), True
             return is_first
 
     def note_answer(self, verb: str, now: Callable[[], int]) -> timedelta | None:
@@ -120,5 +120,5 @@ class OutageWatch:
         with self._lock:
             if self._began is None or self._began[0] != kind:
                 return None
-            began_at, self._began = self._began[1], None
+            began_at, self._began, self.is_on = self._began[1], None, False
         return began_at

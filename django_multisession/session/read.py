@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from django_multisession.conf import config
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import (
@@ -30,6 +29,7 @@ from django_multisession.session.state import (
     ended_by,
 )
 from django_multisession.session.steps import Steps, hook
+from django_multisession.settings.conf import config
 
 logger = logging.getLogger("django_multisession")
 

@@ -8,10 +8,8 @@ import enum
 from datetime import datetime
 from typing import NamedTuple
 
-from django_multisession.conf import config
 from django_multisession.core.records import NEVER, end_of, to_datetime
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session.read import read_entries
 from django_multisession.session.save import interrupted, save
 from django_multisession.session.state import (
@@ -24,6 +22,7 @@ from django_multisession.session.state import (
     unread,
 )
 from django_multisession.session.steps import Steps, hook
+from django_multisession.settings.conf import config
 
 
 class CookieAnswer(enum.Enum):
@@ -39,7 +38,7 @@ class Deadlines:
     """When a session ends; None is never. Both are None for a session that is not stored."""
 
     idle_deadline_at: datetime | None
-    hard_deadline_at: datetime | None
+    absolute_deadline_at: datetime | None
 
 
 class Plan(NamedTuple):
@@ -77,7 +76,7 @@ def settled(session: Session) -> CookieAnswer | None:  # noqa: PLR0911  (one ret
         return None
     if state.sent or state.has_written or state.is_moving or entries.handed_out:
         return None
-    if session.needs_signature() or session.is_touch_due(state.snapshot):
+    if state.needs_signature or session.is_touch_due(state.snapshot):
         return None
     return CookieAnswer.KEEP
 
@@ -89,7 +88,10 @@ def respond(session: Session, *, may_save: bool) -> Steps[CookieAnswer]:
     made = plan(session, may_save=may_save)
     if made.answer is CookieAnswer.SET:
         try:
-            yield from (hook("save") if "save" in session.site.hooks else save(session))
+            if "save" in session.site.hooks:
+                yield from hook("save")
+            else:
+                yield from save(session, is_changed=made.is_changed)
         except (SessionEnded, StoreUnavailable) as error:
             if not made.excuses(error):
                 raise
@@ -156,5 +158,5 @@ def deadlines(session: Session) -> Deadlines:
     used = session.site.now() if session.is_touch_due(snapshot) else record.touched_ms
     idle_ends = end_of(used, record.idle_ms, NEVER)
     return Deadlines(
-        None if idle_ends >= NEVER else to_datetime(idle_ends), record.hard_deadline_at
+        None if idle_ends >= NEVER else to_datetime(idle_ends), record.absolute_deadline_at
     )

@@ -13,7 +13,6 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import signals
-from django_multisession.conf import config, serializer
 from django_multisession.core import keys, lifetime
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
@@ -22,6 +21,7 @@ from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import BEGINNING, END, to_milliseconds
 from django_multisession.core.secret import MacKey
 from django_multisession.drivers.base import Ask, Driver, Purging
+from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.session import end, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
@@ -37,6 +37,7 @@ from django_multisession.session.state import (
 )
 from django_multisession.session.steps import Result, Steps, arun, run
 from django_multisession.session.turns import Turn, running_loop
+from django_multisession.settings.conf import config, serializer
 
 #: Shorter values are no session keys to Django.
 SHORTEST_KEY = 8
@@ -54,6 +55,9 @@ _EXPIRY_HOOKS = frozenset({"get_expiry_age", "get_expiry_date", "get_expire_at_b
 class DriverSessionStore(SessionBase):
     """A session whose record a driver keeps. Engines subclass it and say which driver."""
 
+    #: What keeps the records; None where `get_driver` is overridden.
+    engine: ClassVar[Engine | None] = None
+
     #: Did code of this request meet an outage?
     has_met_outage = False
 
@@ -63,15 +67,20 @@ class DriverSessionStore(SessionBase):
     #: Of this engine's server, in this process.
     outage_watch: ClassVar[OutageWatch] = OutageWatch()
 
+    _shared_site: ClassVar[Site | None] = None
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._shared_site = None
         cls.hooks = overridden(cls, DriverSessionStore)
         cls.outage_watch = OutageWatch()
 
     @classmethod
     def get_driver(cls) -> Driver:
-        """Return the driver that keeps this engine's records."""
-        raise NotImplementedError("subclasses of DriverSessionStore must provide get_driver()")
+        """Return the driver that keeps the records: that of `engine` by default."""
+        if cls.engine is None:
+            raise NotImplementedError("subclasses of DriverSessionStore must provide an engine")
+        return cls.engine.driver()
 
     def get_namespace(self) -> str:
         """Return the site or tenant that this session is signed for.
@@ -85,8 +94,20 @@ class DriverSessionStore(SessionBase):
         # Not by SessionBase: it assigns what is derived here.
         self.serializer = serializer()
         self.accessed = False
-        self._inner = Session(Site(self, self.hooks))
+        self._inner = Session(self._site())
         self._presented: list[str] = [] if session_key is None else [session_key]
+
+    def _site(self) -> Site:
+        """Return what is around the session: the class's own where nothing asks this object."""
+        cls = type(self)
+        site = cls._shared_site
+        if site is None or site.serializer_class is not self.serializer:
+            site = Site(cls, cls.hooks, self.serializer)
+            if cls.hooks:
+                site.belong_to(self)
+            else:
+                cls._shared_site = site
+        return site
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over what a copy or a pickle holds."""
@@ -131,16 +152,16 @@ class DriverSessionStore(SessionBase):
         signature = session.site.key_signature()
         is_forged = False
         # Another thread must find the keys or the state that they lead to, and nothing in between.
-        with _recognizing:
+        with _recognizing.lock:
             if self._presented:
                 found, is_forged = self._verify(self._presented, signature)
                 found = found[: MOST_OTHER_KEYS + 1]
-                session.came_with |= {key.storage_key for key in found}
+                session.came_with += found
                 session.state = Unread(found) if found else New()
                 self._presented = []
         # Told last: code that hears of it may use the session.
         if is_forged:
-            session.note(signals.forged_key_refused)
+            session.note(signals.invalid_session_key)
 
     def _verify(
         self, presented: Sequence[object], signature: tuple[Sequence[MacKey], bytes]
@@ -157,7 +178,7 @@ class DriverSessionStore(SessionBase):
         session = self._recognized
         found, is_forged = self._verify([session_key], session.site.key_signature())
         if is_forged:
-            session.note(signals.forged_key_refused)
+            session.note(signals.invalid_session_key)
         return found
 
     def offer_keys(self, session_keys: Sequence[str]) -> None:
@@ -591,9 +612,6 @@ class DriverSessionStore(SessionBase):
         """Note what became of a call to the server: the first that fails begins an outage."""
         watch, site = self.outage_watch, self._inner.site
         if error is None:
-            # Every answer passes here.
-            if not watch.is_on:
-                return
             duration = watch.note_answer(ask.verb, site.now)
             if duration is not None:
                 self._inner.note(signals.outage_ended, duration=duration)

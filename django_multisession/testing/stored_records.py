@@ -37,7 +37,7 @@ def changed(record: Record, **changes: Any) -> Record:
         record: What was stored.
         changes: Fields of `Facts`; ``payload``, ``revision`` and ``earlier``; ``user_id`` as text;
             ``idle_age`` in seconds; ``touched_at``, ``began_at``, ``created_at`` and
-            ``hard_deadline_at`` as datetimes.
+            ``absolute_deadline_at`` as datetimes.
     """
     payload = changes.pop("payload", record.payload)
     revision = changes.pop("revision", record.revision)
@@ -62,7 +62,7 @@ def _in_milliseconds(changes: dict[str, Any]) -> dict[str, Any]:
                 found["user"] = None if value is None else value.encode("utf-8", "surrogatepass")
             case "idle_age":
                 found["idle_ms"] = NEVER if value is None else value * 1000
-            case "hard_deadline_at":
+            case "absolute_deadline_at":
                 found["deadline_ms"] = NEVER if value is None else to_milliseconds(value)
             case "touched_at" | "began_at" | "created_at" if isinstance(value, datetime):
                 found[name.replace("_at", "_ms")] = to_milliseconds(value)

@@ -34,14 +34,14 @@ class Visit:
         session_key: The session's key, or None if there is no session.
         entries: What it holds.
         age_left: Seconds until it ends if nobody uses it after this request.
-        hard_deadline_at: When it ends whatever happens; None for never, and if it is not stored.
+        absolute_deadline_at: When it ends whatever happens; None for never, and if it is not stored.
         user: Who is logged in.
     """
 
     session_key: str | None = dataclasses.field(repr=False)
     entries: Mapping[str, Any]
     age_left: int
-    hard_deadline_at: datetime | None
+    absolute_deadline_at: datetime | None
     user: AbstractBaseUser | AnonymousUser
 
 
@@ -97,9 +97,9 @@ def beginning(session_key: str | None) -> str | None:
 def summarize(visit: Visit, now: datetime) -> Summary:
     """Tell what there is to tell of the session that *visit* found at *now*."""
     absolute = None
-    if visit.hard_deadline_at is not None:
+    if visit.absolute_deadline_at is not None:
         # Rounded up: "0:00" is shown when it is over and not before.
-        seconds = math.ceil((visit.hard_deadline_at - now).total_seconds())
+        seconds = math.ceil((visit.absolute_deadline_at - now).total_seconds())
         absolute = _countdown(seconds, ABSOLUTE_TIMEOUT)
     return Summary(
         key=beginning(visit.session_key),

@@ -145,7 +145,7 @@ def _visit(request: HttpRequest) -> Visit:
         entries=dict(session.items()),
         session_key=session.session_key,
         age_left=session.get_expiry_age(),
-        hard_deadline_at=session.deadlines().hard_deadline_at if _tells(session) else None,
+        absolute_deadline_at=session.deadlines().absolute_deadline_at if _tells(session) else None,
         user=request.user,
     )
 
@@ -157,7 +157,9 @@ async def _avisit(request: HttpRequest) -> Visit:
         entries=dict(await session.aitems()),
         session_key=session.session_key,
         age_left=await session.aget_expiry_age(),
-        hard_deadline_at=(await session.adeadlines()).hard_deadline_at if _tells(session) else None,
+        absolute_deadline_at=(await session.adeadlines()).absolute_deadline_at
+        if _tells(session)
+        else None,
         user=await request.auser(),
     )
 

@@ -236,7 +236,7 @@ def site(kind: str, server: Server) -> Iterator[None]:
     from django.contrib.auth.signals import user_logged_in
     from django.test import override_settings
 
-    from django_multisession.engines._drivers import close_drivers
+    from django_multisession.engine import close_drivers
     from tests.web import people
 
     # Its receiver writes to the database, and these people are in none.
@@ -246,7 +246,7 @@ def site(kind: str, server: Server) -> Iterator[None]:
         MIDDLEWARE=middleware(OURS),
         AUTHENTICATION_BACKENDS=[people.BACKEND],
         SESSION_ENGINE=f"django_multisession.engines.{kind}",
-        MULTISESSION_REDIS={"URL": server.url, "PREFIX": f"{uuid.uuid4().hex[:12]}:"},
+        MULTISESSION_REDIS={"URL": server.url, "KEY_PREFIX": f"{uuid.uuid4().hex[:12]}:"},
         MULTISESSION_MONGODB={"URI": server.url, "DATABASE": "multisession_outages"},
     ):
         yield

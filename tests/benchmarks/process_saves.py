@@ -38,8 +38,12 @@ def main() -> None:
             MongoServer(mongod_binary(place), place / "mongodb") as another,
         ):
             sites: dict[str, dict[str, Any]] = {
-                "redis": {"MULTISESSION_REDIS": {"URL": one.url, "socket_timeout": 60}},
-                "mongodb": {"MULTISESSION_MONGODB": {"URI": another.url, "timeoutMS": 60000}},
+                "redis": {
+                    "MULTISESSION_REDIS": {"URL": one.url, "OPTIONS": {"socket_timeout": 60}}
+                },
+                "mongodb": {
+                    "MULTISESSION_MONGODB": {"URI": another.url, "OPTIONS": {"timeoutMS": 60000}}
+                },
             }
             for name, site in sites.items():
                 settings = {"SESSION_ENGINE": f"django_multisession.engines.{name}", **site}
@@ -103,7 +107,7 @@ from django.test import override_settings  # noqa: E402  (Django is set up above
 from server_binaries import mongod_binary, redis_binaries  # noqa: E402  (as above)
 from servers import MongoServer, RedisServer  # noqa: E402  (as above)
 
-from django_multisession.engines._drivers import close_drivers  # noqa: E402  (as above)
+from django_multisession.engine import close_drivers  # noqa: E402  (as above)
 from tests.faults.processes_worker import CONFLICT, SAVED, Orders, started  # noqa: E402  (as above)
 
 if __name__ == "__main__":

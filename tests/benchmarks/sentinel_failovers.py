@@ -75,7 +75,7 @@ def measured(
             ) as servers,
             override_settings(
                 CACHES=servers.caches(),
-                MULTISESSION_REDIS={"ALIAS": "sessions"},
+                MULTISESSION_REDIS={"CACHE_ALIAS": "sessions"},
                 SESSION_ENGINE="django_multisession.engines.redis",
             ),
         ):
@@ -157,7 +157,7 @@ django.setup()
 from django.test import override_settings  # noqa: E402  (Django is set up above)
 from server_binaries import redis_binaries  # noqa: E402  (as above)
 
-from django_multisession.engines._drivers import close_drivers  # noqa: E402  (as above)
+from django_multisession.engine import close_drivers  # noqa: E402  (as above)
 from django_multisession.engines.redis import SessionStore  # noqa: E402  (as above)
 from tests.faults.sentinel_load import Load  # noqa: E402  (as above)
 from tests.faults.sentinel_servers import RedisWithSentinels  # noqa: E402  (as above)

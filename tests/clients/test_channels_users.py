@@ -60,10 +60,10 @@ def test_a_login_again_over_a_websocket_gives_a_new_key_too_unless_told_otherwis
     browser: Browser, engine: Engine, sockets: SocketSite, settings: Settings
 ) -> None:
     browser.visit(log_in("ada"))
-    settings.MULTISESSION_CYCLE_ON_LOGIN = False
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
     sockets.open(browser).ask(logging_in("ada", and_saving=True))
     assert browser.visit(user).answer == "ada"
-    settings.MULTISESSION_CYCLE_ON_LOGIN = True
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = True
     sockets.open(browser).ask(logging_in("ada", and_saving=True))
     assert browser.visit(user).answer == ""
 

@@ -14,7 +14,7 @@ INSTALLED_APPS = ["django.contrib.sessions", "sessions_tests"]
 TEST_RUNNER = "tests.django_suites.runner.Runner"
 
 # auth_tests pin that a second login of the same user keeps the session key.
-MULTISESSION_CYCLE_ON_LOGIN = False
+MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
 
 # SESSION_ENGINE, and where its server is.
 globals().update(json.loads(os.environ["MULTISESSION_SUITES_SETTINGS"]))

@@ -24,8 +24,10 @@ def runs(block: Block) -> bool:
 
 def resolvers_shown() -> dict[str, str]:
     """Return what the page sets, and its own resolver beside it."""
-    block = next(block for block in blocks_of(PAGE) if "MULTISESSION_RESOLVERS" in block.text)
-    shown: dict[str, str] = execute(block, {})["MULTISESSION_RESOLVERS"]
+    block = next(
+        block for block in blocks_of(PAGE) if "MULTISESSION_CONFLICT_RESOLVERS" in block.text
+    )
+    shown: dict[str, str] = execute(block, {})["MULTISESSION_CONFLICT_RESOLVERS"]
     return shown | {"chapter": "shop.resolvers.furthest"}
 
 
@@ -80,7 +82,7 @@ def change(session: SessionStore, name: str, value: Any) -> None:
 def test_two_changes_of_one_entry_become_what_the_page_says(
     name: str, base: Any, theirs: Any, mine: Any, stored: Any, resolvers: dict[str, str]
 ) -> None:
-    with override_settings(MULTISESSION_RESOLVERS=resolvers):
+    with override_settings(MULTISESSION_CONFLICT_RESOLVERS=resolvers):
         assert overlapped(name, base, theirs, mine) == stored
 
 
@@ -88,14 +90,14 @@ def test_a_resolver_that_returns_absent_deletes_the_entry(
     resolvers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules["shop.resolvers"], "furthest", lambda *_sides: ABSENT)
-    with override_settings(MULTISESSION_RESOLVERS=resolvers):
+    with override_settings(MULTISESSION_CONFLICT_RESOLVERS=resolvers):
         assert overlapped("chapter", 1, 2, 3) is ABSENT
 
 
 def test_what_a_resolver_raises_names_the_entry_and_stores_nothing(
     resolvers: dict[str, str],
 ) -> None:
-    with override_settings(MULTISESSION_RESOLVERS=resolvers):
+    with override_settings(MULTISESSION_CONFLICT_RESOLVERS=resolvers):
         session = SessionStore()
         session["chapter"] = 1
         session.save()

@@ -24,6 +24,7 @@ import django_multisession
 from django_multisession import exceptions, middleware, resolvers, signals
 from django_multisession import testing as contracts
 from django_multisession.core import keys, records
+from django_multisession.core.problems import Problem, Severity
 from django_multisession.drivers.base import Driver, Indexed, Purging
 from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
@@ -31,6 +32,7 @@ from django_multisession.engines.memory import SessionStore
 from django_multisession.session import end, events, save, state
 from django_multisession.session.line import MOST_HOPS
 from django_multisession.session.store import MOST_OTHER_KEYS
+from django_multisession.settings.check_ids import Check
 from django_multisession.testing.driver.fixtures import make_record
 from tests.docs.pages import PAGES, code, rows_of, section_of, text_of
 from tests.wire.test_round_trips import TABLE
@@ -93,7 +95,7 @@ def test_every_verb_of_a_driver_has_its_heading(section: str, protocols: list[ty
     assert headings == [verb.partition("(")[0] for verb in verbs]
 
 
-@pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer])
+@pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer, Problem])
 def test_the_fields_of_a_value_are_those_of_its_class(value: Any) -> None:
     section = section_of(CONTRACT, "## Values", f"### `{value.__name__}`")
     # A table has twelve rows at most.
@@ -101,7 +103,8 @@ def test_the_fields_of_a_value_are_those_of_its_class(value: Any) -> None:
     rows = [row for number in tables for row in rows_of(section, number)]
     documented = [(code(name), code(kind)) for name, kind, _means in rows]
     assert documented == [
-        (name, kind.__forward_arg__) for name, kind in value.__annotations__.items()
+        (name, getattr(kind, "__forward_arg__", kind))
+        for name, kind in value.__annotations__.items()
     ]
 
 
@@ -191,6 +194,22 @@ def test_every_state_of_a_session_is_in_the_architecture() -> None:
     assert documented == {each.__name__ for each in get_args(state.State)}
 
 
+# The system checks
+
+
+def test_every_check_of_the_settings_is_documented() -> None:
+    page = text_of("reference/checks.md")
+    documented = set(re.findall(r"^### `(multisession\.\w+)`$", page, re.MULTILINE))
+    of_servers = {each for each in documented if re.search(r"\.[EW]1[01]\d$", each)}
+    assert documented - of_servers == {check.id for check in Check}
+
+
+@pytest.mark.parametrize("check", Check)
+def test_the_letter_of_a_check_is_its_severity(check: Check) -> None:
+    letter = {Severity.ERROR: "E", Severity.WARNING: "W"}[check.severity]
+    assert check.id.startswith(f"multisession.{letter}")
+
+
 # Exceptions, log lines, the session's API
 
 EXCEPTIONS = "reference/exceptions.md"
@@ -202,7 +221,7 @@ def test_every_exception_is_documented_with_what_else_it_is() -> None:
         for each in vars(exceptions).values()
         if inspect.isclass(each)
         and issubclass(each, Exception)
-        and each.__module__ == exceptions.__name__
+        and each.__module__.startswith(django_multisession.__name__)
     ]
     expected = {each.__name__: {base.__name__ for base in each.__bases__} for each in ours}
     expected["SessionEnded"] = {UpdateError.__name__, SessionInterrupted.__name__}
@@ -253,7 +272,9 @@ def test_every_log_line_is_documented() -> None:
 
 def test_what_the_session_has_beyond_djangos_is_documented() -> None:
     beyond = {name for name in dir(SessionStore) if not name.startswith("_")} - {*dir(SessionBase)}
-    rows = rows_of(section_of(EXCEPTIONS, "## What `request.session` has beyond Django's"))
+    section = section_of(EXCEPTIONS, "## What `request.session` has beyond Django's")
+    # A table has twelve rows at most.
+    rows = [*rows_of(section), *rows_of(section, 1)]
     documented = {
         code(cell).partition("(")[0]
         for name, twin, _is in rows
@@ -265,7 +286,7 @@ def test_what_the_session_has_beyond_djangos_is_documented() -> None:
 
 def test_what_is_djangos_and_different_is_djangos_and_ours() -> None:
     section = section_of(EXCEPTIONS, "## What `request.session` has beyond Django's")
-    for cell, _difference in rows_of(section, 1):
+    for cell, _difference in rows_of(section, 2):
         for name in re.findall(r"`(\w+)(?:\(\))?`", cell):
             ours = inspect.getattr_static(SessionStore, name)
             assert name == "modified" or hasattr(SessionBase, name)

@@ -12,7 +12,7 @@ import pytest
 from django.core import checks
 from django.test import override_settings
 
-from django_multisession import conf
+from django_multisession.settings import conf
 from tests.docs.pages import PAGES, Block, blocks, changed
 from tests.started_project import TEMPLATES
 
@@ -42,7 +42,12 @@ SITE: dict[str, Any] = {
     "STATIC_URL": "static/",
     "TEMPLATES": TEMPLATES,
 }
-ENVIRONMENT = {"SECRET_KEY": "k" * 60, "REDIS_URL": "redis://127.0.0.1:6379/0"}
+ENVIRONMENT = {
+    "MONGODB_PASSWORD": "p" * 20,
+    "REDIS_PASSWORD": "p" * 20,
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "SECRET_KEY": "k" * 60,
+}
 MIDDLEWARES = {
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django_multisession.middleware.SessionMiddleware",

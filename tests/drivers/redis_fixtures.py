@@ -122,7 +122,7 @@ def connect() -> Iterator[Connect]:
 
         def make(server: Any, **options: Any) -> RedisDriver:
             prefix = f"test-{uuid.uuid4().hex}:"
-            driver = RedisDriver({"URL": server.url, "PREFIX": prefix, **options})
+            driver = RedisDriver({"URL": server.url, "KEY_PREFIX": prefix, **options})
             stack.callback(driver.close)
             return driver
 

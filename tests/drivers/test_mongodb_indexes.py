@@ -123,7 +123,7 @@ def test_an_index_that_differs_breaks_no_request_and_is_reported(
         assert [entry.levelname for entry in caplog.records] == ["WARNING"]
         problems = driver.check()
     assert {problem.id for problem in problems} == {"multisession.W112"}
-    assert "'expireAfterSeconds': 9" in problems[0].msg
+    assert "'expireAfterSeconds': 9" in problems[0].message
     assert all(problem.hint for problem in problems)
 
 
@@ -201,4 +201,4 @@ def test_check_reports_an_old_server(
     with Driving("sync") as driving:
         problems = driving.open(mongodb_standalone.url).check()
     assert [problem.id for problem in problems] == ["multisession.E113"]
-    assert problems[0].msg.startswith("MongoDB must be 99.0 or newer (got ")
+    assert problems[0].message.startswith("MongoDB must be 99.0 or newer (got ")

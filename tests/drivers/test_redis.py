@@ -199,7 +199,7 @@ def test_a_record_of_none_and_extremes_comes_back_as_it_was(
         idle_age=LONGEST_AGE,
         user_id="\ud800 \U0001f511",
     )
-    bare = make_record(payload=b"", idle_age=None, hard_deadline_at=None, user_id=None)
+    bare = make_record(payload=b"", idle_age=None, absolute_deadline_at=None, user_id=None)
     call(driver.add, "extreme", record)
     call(driver.add, "bare", bare)
     assert call(driver.get, "extreme") == record
@@ -235,7 +235,7 @@ def test_a_replace_leaves_nothing_of_the_record_before(
     call: Verb, driver: RedisDriver, raw: Raw
 ) -> None:
     record = make_record(payload=b"x" * 1000)
-    bare = next_write(record, payload=b"", idle_age=None, hard_deadline_at=None, user_id=None)
+    bare = next_write(record, payload=b"", idle_age=None, absolute_deadline_at=None, user_id=None)
     call(driver.add, "key", record)
     call(driver.replace, "key", bare, record, NOW)
     assert call(driver.get, "key") == bare
@@ -264,7 +264,7 @@ def test_the_server_keeps_a_record_for_its_own_life_though_its_clock_is_years_ah
     assert is_kept_for(raw, "new", 6000 * SECOND + SLACK_MS)
 
 
-def test_the_server_keeps_a_touched_record_no_longer_than_its_hard_deadline(
+def test_the_server_keeps_a_touched_record_no_longer_than_its_absolute_deadline(
     call: Verb, driver: RedisDriver, raw: Raw
 ) -> None:
     record = make_record(idle_age=600, deadline_ms=NOW + 700 * SECOND)
@@ -300,7 +300,7 @@ def test_a_record_that_ended_is_kept_for_a_minute(
 def test_a_record_that_never_ends_is_kept_for_ever(
     call: Verb, driver: RedisDriver, raw: Raw, idle_age: int | None
 ) -> None:
-    endless: dict[str, Any] = {"idle_age": idle_age, "hard_deadline_at": None}
+    endless: dict[str, Any] = {"idle_age": idle_age, "absolute_deadline_at": None}
     added = make_record(**endless)
     call(driver.add, "added", added)
     assert is_kept_for(raw, "added", NEVER)
@@ -320,7 +320,7 @@ def test_a_record_that_never_ends_is_kept_for_ever(
 def test_a_record_that_ends_again_is_kept_no_longer(
     call: Verb, driver: RedisDriver, raw: Raw
 ) -> None:
-    endless = make_record(idle_age=None, hard_deadline_at=None)
+    endless = make_record(idle_age=None, absolute_deadline_at=None)
     call(driver.add, "key", endless)
     call(driver.replace, "key", next_write(endless, idle_age=600), endless, NOW)
     assert is_kept_for(raw, "key", 600 * SECOND + SLACK_MS)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from servers import RedisServer
 
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import SAVED
 from django_multisession.drivers.redis.address import Endpoint, endpoint_of, located
 from django_multisession.drivers.redis.checks import _check_version
@@ -49,7 +49,7 @@ def alias_to(settings: Any, location: Any, **options: Any) -> dict[str, Any]:
             "OPTIONS": options,
         }
     }
-    return {"ALIAS": "sessions"}
+    return {"CACHE_ALIAS": "sessions"}
 
 
 def test_making_a_driver_does_no_io() -> None:
@@ -110,10 +110,10 @@ def endpoint_in(options: dict[str, Any]) -> Endpoint:
     return endpoint_of(located(options))
 
 
-def test_an_alias_that_is_no_django_redis_cache_is_told(settings: Any) -> None:
+def test_an_alias_that_is_no_cache_on_redis_is_told(settings: Any) -> None:
     settings.CACHES = {"sessions": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    with pytest.raises(ImproperlyConfigured, match="must name a django-redis cache"):
-        RedisDriver({"ALIAS": "sessions"})
+    with pytest.raises(ImproperlyConfigured, match="must name a cache on Redis"):
+        RedisDriver({"CACHE_ALIAS": "sessions"})
 
 
 @pytest.mark.parametrize("missing", ["redis", "django_redis"])
@@ -128,7 +128,7 @@ django.setup()
 from django.core.exceptions import ImproperlyConfigured
 try:
     from django_multisession.drivers.redis.driver import RedisDriver
-    RedisDriver({{"ALIAS": "default"}})
+    RedisDriver({{"CACHE_ALIAS": "default"}})
 except ImproperlyConfigured as error:
     print(error)
 """
@@ -192,7 +192,7 @@ def test_two_aliases_of_one_url_keep_their_own_options(settings: Any) -> None:
 
 
 def test_a_sharded_cache_is_no_place_for_sessions(settings: Any) -> None:
-    with pytest.raises(ImproperlyConfigured, match="must name a django-redis cache"):
+    with pytest.raises(ImproperlyConfigured, match="must name a cache on Redis"):
         RedisDriver(alias_to(settings, NOWHERE, CLIENT_CLASS="django_redis.client.ShardClient"))
 
 
@@ -204,13 +204,90 @@ def test_an_alias_gives_the_connection_for_writing(
         [newest_redis.url, NOWHERE, NOWHERE],
         CONNECTION_POOL_KWARGS={"decode_responses": True},
     )
-    driver, record = RedisDriver({**options, "PREFIX": f"test-{os.getpid()}:"}), make_record()
+    driver, record = RedisDriver({**options, "KEY_PREFIX": f"test-{os.getpid()}:"}), make_record()
     for _ in range(20):
         call(driver.delete, "key", make_end())
         configure(newest_redis, "FLUSHDB")
         assert call(driver.add, "key", record)
         assert call(driver.get, "key") == record
     driver.close()
+
+
+def djangos_alias_to(settings: Any, location: Any, **options: Any) -> dict[str, Any]:
+    alias = alias_to(settings, location, **options)
+    cache = {
+        **settings.CACHES["sessions"],
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+    }
+    settings.CACHES = {"sessions": cache}
+    return alias
+
+
+def test_djangos_own_cache_gives_the_connection_for_writing(
+    call: Verb, newest_redis: RedisServer, settings: Any
+) -> None:
+    # An address with a number of its own goes before the option.
+    url = newest_redis.url.removesuffix("/0")
+    options = djangos_alias_to(settings, f"{url},{NOWHERE},{NOWHERE}", db=3)
+    driver, record = RedisDriver({**options, "KEY_PREFIX": f"test-{os.getpid()}:"}), make_record()
+    assert driver.server._endpoint.address.database == 3
+    for _ in range(20):
+        call(driver.delete, "key", make_end())
+        with redis.Redis.from_url(url, db=3) as client:
+            client.flushdb()
+        assert call(driver.add, "key", record)
+        assert call(driver.get, "key") == record
+    driver.close()
+
+
+def test_djangos_own_cache_needs_no_django_redis(newest_redis: RedisServer) -> None:
+    program = f"""
+import sys
+sys.modules["django_redis"] = None
+import django
+from django.conf import settings
+settings.configure(
+    CACHES={{"default": {{
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": {newest_redis.url!r},
+    }}}},
+    MULTISESSION_REDIS={{"CACHE_ALIAS": "default"}},
+    SECRET_KEY="x",
+)
+django.setup()
+from django_multisession.engines.redis import SessionStore
+session = SessionStore()
+session["cart"] = [1]
+session.save()
+print(SessionStore(session.session_key)["cart"])
+session.flush()
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (answer.stdout, answer.stderr) == ("[1]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("location", "options"),
+    [
+        ("rediss://user:p%40ss@host:7/3", {"max_connections": 7}),
+        (
+            "rediss://host:7",
+            {"username": "user", "password": "p@ss", "db": 3, "max_connections": 7},
+        ),
+    ],
+)
+def test_the_options_of_djangos_own_cache_reach_the_connections(
+    settings: Any, location: str, options: dict[str, Any]
+) -> None:
+    place = endpoint_in(djangos_alias_to(settings, location, **options))
+    address = place.address
+    assert address.credentials is not None
+    assert address.credentials() == ("user", "p@ss")
+    assert (address.host, address.port, address.database, place.most) == ("host", 7, 3, 7)
+    assert address.tls is not None
+    assert address.timeout == address.connect_timeout == place.patience == 2
 
 
 def test_a_unix_socket_is_spoken_to(
@@ -292,7 +369,7 @@ def test_a_good_server_has_nothing_to_be_told(redis_server: RedisServer, connect
     assert connect(redis_server).check() == []
 
 
-def told(messages: list[CheckMessage]) -> list[tuple[str | None, str | None]]:
+def told(messages: list[Problem]) -> list[tuple[str, str]]:
     return [(message.id, message.hint) for message in messages]
 
 

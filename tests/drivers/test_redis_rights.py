@@ -24,7 +24,7 @@ RIGHTS = section_of("reference/engines.md", "## Redis", "### Commands and rights
 def perform_every_verb(driver: Any) -> None:
     for number, verb in enumerate(VERBS):
         for idle_age in (600, None):
-            record = make_record(idle_age=idle_age, hard_deadline_at=None)
+            record = make_record(idle_age=idle_age, absolute_deadline_at=None)
             key = f"{number}-{idle_age}"
             assert base.run(driver.add(key, record))
             perform(lambda call, *arguments: base.run(call(*arguments)), driver, verb, record, key)

@@ -33,7 +33,7 @@ from django_multisession.core.records import (
 from django_multisession.drivers import base
 from django_multisession.drivers.base import security_logger
 from django_multisession.drivers.redis.driver import RedisDriver
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import (
@@ -527,7 +527,7 @@ class Site:
 @pytest.fixture
 def site(newest_redis: RedisServer, settings: Settings, run: Run | None) -> Iterator[Site]:
     prefix = f"test-{secrets.token_hex(8)}:"
-    use_redis(newest_redis, settings, PREFIX=prefix)
+    use_redis(newest_redis, settings, key_prefix=prefix)
     with redis.Redis.from_url(newest_redis.url) as client:
         yield Site(client, prefix, run)
     close_drivers()

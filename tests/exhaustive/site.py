@@ -32,7 +32,7 @@ MINUTE, LONG = 61.0, IDLE_TIMEOUT.total_seconds() + 1
 SETTINGS: dict[str, Any] = {
     "SECRET_KEY": "k" * 50,
     "MULTISESSION_IDLE_TIMEOUT": IDLE_TIMEOUT,
-    "MULTISESSION_RESOLVERS": {"n": "django_multisession.resolvers.sum_of_changes"},
+    "MULTISESSION_CONFLICT_RESOLVERS": {"n": "django_multisession.resolvers.sum_of_changes"},
 }
 
 

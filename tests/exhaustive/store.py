@@ -11,7 +11,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from django_multisession.conf import config
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.records import (
     Outcome,
@@ -22,6 +21,7 @@ from django_multisession.core.records import (
     to_milliseconds,
 )
 from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
+from django_multisession.settings.conf import config
 from tests.exhaustive.site import SessionStore, clock
 
 #: Verbs that leave entries, keys and tombstones as they are.

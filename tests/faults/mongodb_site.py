@@ -11,7 +11,7 @@ from django.contrib.auth.models import update_last_login
 from django.contrib.auth.signals import user_logged_in
 from django.test import override_settings
 
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from tests.web import people
 from tests.web.conftest import OURS
 from tests.wire.visitor import Response, Visitor, session_cookie
@@ -39,7 +39,7 @@ def site(url: str, options: Mapping[str, Any] | None = None, **settings: Any) ->
             MIDDLEWARE=[OURS, "django.contrib.auth.middleware.AuthenticationMiddleware"],
             AUTHENTICATION_BACKENDS=[people.BACKEND],
             SESSION_ENGINE="django_multisession.engines.mongodb",
-            MULTISESSION_MONGODB=where | dict(options or {}),
+            MULTISESSION_MONGODB=where | {"OPTIONS": dict(options or {})},
             **settings,
         ):
             yield collection

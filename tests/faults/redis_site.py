@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from servers import RedisServer
 
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
 from django_multisession.testing.verbs import Run, SessionVerbs
 
@@ -19,11 +19,17 @@ PATH = "django_multisession.engines.redis"
 Open = Callable[..., SessionVerbs]
 
 
-def use_redis(server: Any, settings: Settings, **options: Any) -> None:
+def use_redis(
+    server: Any, settings: Settings, *, key_prefix: str = "multisession:", **options: Any
+) -> None:
     """Point the settings at *server*: a Redis, or a proxy in front of one."""
     close_drivers()
     settings.SESSION_ENGINE = PATH
-    settings.MULTISESSION_REDIS = {"URL": f"redis://{server.host}:{server.port}/0", **options}
+    settings.MULTISESSION_REDIS = {
+        "URL": f"redis://{server.host}:{server.port}/0",
+        "KEY_PREFIX": key_prefix,
+        "OPTIONS": options,
+    }
 
 
 def opener(run: Run | None) -> Open:

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
 

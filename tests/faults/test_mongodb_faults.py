@@ -14,7 +14,7 @@ import pytest
 from servers import MongoServer
 
 from django_multisession.drivers.mongodb.server import INDEXES
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from tests.drivers.test_mongodb_outage import collect_what_pymongo_left
 from tests.faults.mongodb_load import Load, look_for_the_ended
 from tests.faults.mongodb_site import DATABASE, only_reads, refused, site

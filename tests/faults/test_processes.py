@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Engine, add_options
 from tests.faults.processes_worker import CONFLICT, SAVED, Orders, started
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def site(network_engine: Engine, settings: Settings) -> dict[str, Any]:
     name = f"MULTISESSION_{network_engine.kind.upper()}"
     # A busy machine is no outage.
     patience = {"socket_timeout": 60} if network_engine.kind == "redis" else {"timeoutMS": 60000}
-    setattr(settings, name, getattr(settings, name) | patience)
+    add_options(network_engine.kind, settings, patience)
     return {"SESSION_ENGINE": network_engine.path, name: getattr(settings, name)}
 
 

@@ -103,7 +103,7 @@ def test_a_session_that_is_left_ends_early_or_late_by_what_clocks_differ_and_no_
     assert not processes.use(session_key, read_ahead)
 
 
-def test_a_hard_deadline_is_the_same_moment_by_the_clock_of_whoever_looks(
+def test_an_absolute_deadline_is_the_same_moment_by_the_clock_of_whoever_looks(
     processes: Processes, session_key: str
 ) -> None:
     session = processes.open(session_key, APART)

@@ -13,7 +13,7 @@ import pytest
 import redis
 from servers import RedisServer
 
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
 from tests.faults.redis_site import opener, stored, use_redis
 
@@ -28,7 +28,7 @@ SAVES = 20
 @pytest.fixture
 def client_name(newest_redis: RedisServer, settings: Settings) -> Iterator[str]:
     name = uuid.uuid4().hex
-    use_redis(newest_redis, settings, client_name=name, PREFIX=f"{name}:")
+    use_redis(newest_redis, settings, client_name=name, key_prefix=f"{name}:")
     yield name
     close_drivers()
 

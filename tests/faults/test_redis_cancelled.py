@@ -12,7 +12,7 @@ import pytest
 import redis
 from servers import RedisServer
 
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
 from tests.faults.cancelling import cancelled_at
 from tests.faults.redis_site import use_redis
@@ -30,8 +30,8 @@ Count = Callable[[], int]
 def count_connections(newest_redis: RedisServer, settings: Settings) -> Iterator[Count]:
     """Count the site's connections, of which it may have one."""
     name = uuid.uuid4().hex
-    options = {"client_name": name, "max_connections": 1, "db": 3, "PREFIX": f"{name}:"}
-    use_redis(newest_redis, settings, **options)
+    options = {"client_name": name, "max_connections": 1, "db": 3}
+    use_redis(newest_redis, settings, key_prefix=f"{name}:", **options)
     with redis.Redis.from_url(newest_redis.url) as client:
         yield lambda: [one["name"] for one in client.client_list()].count(name)
     close_drivers()

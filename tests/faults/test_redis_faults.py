@@ -18,10 +18,9 @@ from servers import RedisServer, free_port
 
 from django_multisession.core.records import SAVED
 from django_multisession.drivers.redis.driver import RedisDriver
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.testing.driver.fixtures import NOW, left_by, make_record
 from django_multisession.testing.stored_records import next_write
 from django_multisession.testing.verbs import DriverVerbs, Run

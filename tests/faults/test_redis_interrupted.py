@@ -11,7 +11,7 @@ import pytest
 from servers import RedisServer
 
 from django_multisession.drivers.redis import driver as redis
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
 from tests.drivers.redis_fixtures import own_redis, within_deadline
 from tests.faults.interrupting import Interrupted, Library
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 OURS = Library(
-    # The module of the driver, and those beside it whose names begin so.
-    package=redis.__file__.removesuffix(".py"),
+    package=redis.__file__.rpartition("/")[0],
     # The next but one line sends. Between it and the one that waits for the answer none is called.
     sends="pack",
     # Called when the wait was over, and in vain: the server hangs.

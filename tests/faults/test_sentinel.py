@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.testing.verbs import Run
 from tests.faults.redis_site import PATH, Open, opener, stored
 from tests.faults.sentinel_load import DEADLINE_SECONDS, POLL_SECONDS, Load
@@ -47,7 +46,7 @@ def start(running_servers: Running, settings: Settings, tmp_path: Path) -> Itera
         started.append(servers.start())
         settings.SESSION_ENGINE = PATH
         settings.CACHES = servers.caches()
-        settings.MULTISESSION_REDIS = {"ALIAS": "sessions"}
+        settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "sessions"}
         return servers
 
     yield start
@@ -166,7 +165,7 @@ def test_while_the_primary_hangs_another_takes_over_and_what_it_says_late_counts
     start: Start, open_session: Open, settings: Settings
 ) -> None:
     servers = start()
-    settings.MULTISESSION_REDIS = {"ALIAS": "sessions", "socket_timeout": 0.5}
+    settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "sessions", "OPTIONS": {"socket_timeout": 0.5}}
     key = stored(open_session, name="before")
     servers.wait_until_replicated()
     late = open_session(key)

@@ -8,7 +8,7 @@ import pytest
 from django.core import checks
 
 from django_multisession.drivers.base import Driver
-from django_multisession.engines._drivers import driver_of
+from django_multisession.engines import memory
 from django_multisession.store import DriverSessionStore
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ OWN_ENGINE = __name__
 class SessionStore(DriverSessionStore):
     @classmethod
     def get_driver(cls) -> Driver:
-        return driver_of("memory")
+        return memory.SessionStore.get_driver()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
@@ -40,8 +41,10 @@ def mail(error: BaseException) -> str:
     while own is not None and not _is_own(own.tb_frame):
         own = own.tb_next
     reporter = ExceptionReporter(None, type(error), error, own, is_email=True)
-    monkeypatched: Any = reporter.filter
-    monkeypatched.get_safe_settings = dict
+    # Django keeps one for all reports.
+    own_filter: Any = copy.copy(reporter.filter)
+    own_filter.get_safe_settings = dict
+    reporter.filter = own_filter
     return reporter.get_traceback_text() + reporter.get_traceback_html()
 
 

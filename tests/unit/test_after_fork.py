@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from django_multisession import engine
 from django_multisession.drivers.memory import MemoryDriver
-from django_multisession.engines import _drivers
 from django_multisession.session.events import OutageWatch
 
 pytestmark = [
@@ -37,10 +37,8 @@ def exit_code_of_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_a_fork_while_a_driver_is_opened_leaves_the_child_a_free_lock(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    _drivers.close_drivers()
+def test_a_fork_while_a_driver_is_opened_leaves_the_child_a_free_lock() -> None:
+    engine.close_drivers()
     is_open, may_end = threading.Event(), threading.Event()
 
     def open_slowly() -> MemoryDriver:
@@ -48,17 +46,17 @@ def test_a_fork_while_a_driver_is_opened_leaves_the_child_a_free_lock(
         may_end.wait()
         return MemoryDriver()
 
-    monkeypatch.setitem(_drivers._OPENERS, "memory", open_slowly)
-    opener = threading.Thread(target=_drivers.driver_of, args=("memory",))
+    slow = engine.Engine(name="slow", open=lambda _options: open_slowly())
+    quick = engine.Engine(name="quick", open=lambda _options: MemoryDriver())
+    opener = threading.Thread(target=slow.driver)
     opener.start()
     is_open.wait()
-    monkeypatch.setitem(_drivers._OPENERS, "memory", MemoryDriver)
     try:
-        code = exit_code_of_child(lambda: _drivers.driver_of("memory"))
+        code = exit_code_of_child(quick.driver)
     finally:
         may_end.set()
         opener.join()
-        _drivers.close_drivers()
+        engine.close_drivers()
     assert code == 0
 
 

@@ -10,8 +10,10 @@ import pytest
 from django.core import checks
 from django.test import override_settings
 
+from django_multisession import engine
+from django_multisession.core.problems import Problem, Severity
 from django_multisession.drivers.memory import MemoryDriver
-from django_multisession.engines import _drivers
+from django_multisession.engines import memory
 from tests.unit.checked_site import found, ids, right_site
 
 if TYPE_CHECKING:
@@ -24,17 +26,18 @@ PASSWORD = "hunter2"
 IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E001": {"MULTISESSION_IDLE_TIMEOUT": 0},
     "multisession.E002": {"MULTISESSION_ABSOLUTE_TIMEOUT": 0},
-    "multisession.E003": {"MULTISESSION_ANONYMOUS_TIMEOUT": 0},
+    "multisession.E003": {"MULTISESSION_ANONYMOUS_IDLE_TIMEOUT": 0},
     "multisession.E004": {"MULTISESSION_TOUCH_INTERVAL": 0},
     "multisession.E005": {"MULTISESSION_TOUCH_INTERVAL": 60, "MULTISESSION_IDLE_TIMEOUT": 60},
-    "multisession.E006": {"MULTISESSION_CYCLE_ON_LOGIN": 1},
+    "multisession.E006": {"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": 1},
     "multisession.E007": {"MULTISESSION_ON_OUTAGE": "x"},
     "multisession.E008": {"MULTISESSION_MAX_SIZE": 0},
     "multisession.E009": {"MULTISESSION_REDIS": {"PASSWORD": PASSWORD}},
-    "multisession.E010": {"MULTISESSION_MONGODB": {"PASSWORD": PASSWORD}},
+    "multisession.E036": {"MULTISESSION_REDIS": {"URL": "redis://x", "DB": PASSWORD}},
+    "multisession.E037": {"MULTISESSION_MONGODB": {"URI": "mongodb://x", "OPTIONS": PASSWORD}},
     "multisession.E012": {"SESSION_COOKIE_AGE": 0},
     "multisession.E027": {"MULTISESSION_ON_INTERRUPTED": "x"},
-    "multisession.E028": {"MULTISESSION_RESOLVERS": {"cart": "x"}},
+    "multisession.E028": {"MULTISESSION_CONFLICT_RESOLVERS": {"cart": "x"}},
     "multisession.E035": {"MULTISESSION_NAMESPACE": 7},
 }
 
@@ -46,16 +49,16 @@ class OutspokenDriver(MemoryDriver):
         super().__init__()
         self.times_asked = 0
 
-    def check(self) -> list[checks.CheckMessage]:
+    def check(self) -> list[Problem]:
         self.times_asked += 1
-        return [checks.Warning("Unfit.", hint="Mend it.", id="multisession.W999")]
+        return [Problem("multisession.W999", "Unfit.", "Repair it.", Severity.WARNING)]
 
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> OutspokenDriver:
     """The driver of the site's engine."""
     driver = OutspokenDriver()
-    monkeypatch.setitem(_drivers._drivers, "memory", driver)
+    monkeypatch.setitem(engine._drivers, memory.SessionStore.engine, driver)
     return driver
 
 
@@ -81,8 +84,8 @@ def test_a_wrong_setting_is_an_error_with_an_id_and_a_hint(check_id: str) -> Non
 
 
 def test_all_wrong_settings_are_reported_together() -> None:
-    # E005 compares two settings that are right by themselves.
-    expected = set(IDS_OF_WRONG_SETTINGS) - {"multisession.E005"}
+    # E005 compares two settings that are right by themselves; E036 is of E009's setting.
+    expected = set(IDS_OF_WRONG_SETTINGS) - {"multisession.E005", "multisession.E036"}
     wrong: dict[str, Any] = {}
     for check_id in expected:
         wrong |= IDS_OF_WRONG_SETTINGS[check_id]
@@ -126,8 +129,8 @@ def test_the_server_of_another_engine_is_not_asked(
 @pytest.mark.parametrize(
     ("library", "engine", "options"),
     [
-        ("redis", "redis", {"URL": f"redis://:{PASSWORD}@127.0.0.1:1"}),
-        ("pymongo", "mongodb", {"URI": f"mongodb://me:{PASSWORD}@127.0.0.1:1"}),
+        ("redis", "redis", {"URL": "redis://127.0.0.1:1", "PASSWORD": PASSWORD}),
+        ("pymongo", "mongodb", {"URI": "mongodb://127.0.0.1:1", "PASSWORD": PASSWORD}),
     ],
 )
 def test_a_missing_library_is_one_error_with_an_id_and_a_hint(

@@ -9,8 +9,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.drivers.redis.address import located
-from django_multisession.setting_reader import EXAMPLES
 from tests.unit.checked_site import found, right_site
+from tests.unit.test_engine import ENGINES
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -20,10 +20,11 @@ __all__ = ["right_site"]
 PASSWORD = "hunter2"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
+DJANGOS = "django.core.cache.backends.redis.RedisCache"
 
 URL_EXPECTED = 'MULTISESSION_REDIS["URL"] must be a redis://, rediss:// or unix:// URL'
 URI_EXPECTED = 'MULTISESSION_MONGODB["URI"] must be a mongodb:// or mongodb+srv:// URI'
-ALIAS_EXPECTED = 'MULTISESSION_REDIS["ALIAS"] must name a django-redis cache'
+ALIAS_EXPECTED = 'MULTISESSION_REDIS["CACHE_ALIAS"] must name a cache on Redis'
 OPTIONS_EXPECTED = "MULTISESSION_MONGODB must hold options that PyMongo takes"
 
 
@@ -39,7 +40,7 @@ def message_about(settings: Settings, engine: str, options: dict[str, Any]) -> s
     (message,) = found()
     assert message.id == "multisession.E011"
     assert message.level == checks.ERROR
-    assert message.hint == EXAMPLES[engine]
+    assert message.hint == ENGINES[engine].example
     assert PASSWORD not in repr(message)
     return str(message.msg)
 
@@ -87,7 +88,7 @@ def test_what_is_a_uri_is_right(settings: Settings, scheme: str) -> None:
 def test_options_that_pymongo_refuses_are_named(
     settings: Settings, options: dict[str, Any], told: str
 ) -> None:
-    options = {"URI": "mongodb://127.0.0.1:1", **options}
+    options = {"URI": "mongodb://127.0.0.1:1", "OPTIONS": options}
     assert message_about(settings, "mongodb", options) == f"{OPTIONS_EXPECTED} (got {told})."
 
 
@@ -95,7 +96,7 @@ def test_options_that_pymongo_refuses_are_named(
     ("options", "told"),
     [
         ({"DATABASE": f"{PASSWORD} x"}, "InvalidName"),
-        ({"port": PASSWORD}, "TypeError"),
+        ({"OPTIONS": {"port": PASSWORD}}, "TypeError"),
         ({"URI": f"mongodb://me:{PASSWORD}@x@:y"}, "InvalidURI"),
     ],
 )
@@ -109,11 +110,11 @@ def test_what_else_pymongo_refuses_is_told_by_its_class(
 
 @pytest.mark.parametrize("alias", ["sessions", None, ["sessions"]])
 def test_an_alias_that_there_is_none_of_is_told(settings: Settings, alias: Any) -> None:
-    told = message_about(settings, "redis", {"ALIAS": alias})
+    told = message_about(settings, "redis", {"CACHE_ALIAS": alias})
     assert told == f"{ALIAS_EXPECTED} (got {alias!r}: CACHES has no {alias!r})."
 
 
-@pytest.mark.parametrize("backend", [LOCMEM, "django.core.cache.backends.redis.RedisCache"])
+@pytest.mark.parametrize("backend", [LOCMEM, "django.core.cache.backends.dummy.DummyCache"])
 def test_an_alias_of_another_cache_is_told_with_what_it_is(
     settings: Settings, backend: str
 ) -> None:
@@ -122,8 +123,8 @@ def test_an_alias_of_another_cache_is_told_with_what_it_is(
         "default": {"BACKEND": LOCMEM},
         "sessions": {"BACKEND": backend, "LOCATION": location},
     }
-    told = message_about(settings, "redis", {"ALIAS": "sessions"})
-    finding = f"its BACKEND is {backend!r} and must be {DJANGO_REDIS!r}"
+    told = message_about(settings, "redis", {"CACHE_ALIAS": "sessions"})
+    finding = f"its BACKEND is {backend!r} and must be {DJANGO_REDIS!r} or {DJANGOS!r}"
     assert told == f"{ALIAS_EXPECTED} (got 'sessions': {finding})."
 
 
@@ -131,8 +132,10 @@ def test_an_alias_of_a_cache_that_there_is_none_of_is_told(settings: Settings) -
     # Of the driver: in `check`, Django raises at it before us.
     settings.CACHES = {"default": {"BACKEND": "django_redis.RedisCache"}}
     with pytest.raises(ImproperlyConfigured) as caught:
-        located({"ALIAS": "default"})
-    finding = f"its BACKEND is 'django_redis.RedisCache' and must be {DJANGO_REDIS!r}"
+        located({"CACHE_ALIAS": "default"})
+    finding = (
+        f"its BACKEND is 'django_redis.RedisCache' and must be {DJANGO_REDIS!r} or {DJANGOS!r}"
+    )
     assert str(caught.value) == f"{ALIAS_EXPECTED} (got 'default': {finding})."
 
 
@@ -153,6 +156,6 @@ def test_what_is_wrong_with_a_django_redis_cache_is_told_by_its_class(
         "default": {"BACKEND": LOCMEM},
         "sessions": cache | {"BACKEND": DJANGO_REDIS},
     }
-    told = message_about(settings, "redis", {"ALIAS": "sessions"})
+    told = message_about(settings, "redis", {"CACHE_ALIAS": "sessions"})
     assert told.startswith(f"{ALIAS_EXPECTED} (got 'sessions': ")
     assert "BACKEND" not in told

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core import checks
 
-from django_multisession import conf
-from django_multisession.engines._drivers import ENGINES
+from django_multisession.engines import NAMES as ENGINES
+from django_multisession.settings import conf
 from tests.unit.checked_site import OWN_ENGINE, found, ids, right_site
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def only_message() -> checks.CheckMessage:
         ("MULTISESSION_ABSOLUT_TIMEOUT", "MULTISESSION_ABSOLUTE_TIMEOUT"),
         ("MULTISESSION_MONGO", "MULTISESSION_MONGODB"),
         ("MULTISESSION_REDIS_", "MULTISESSION_REDIS"),
-        ("MULTISESSION_CYCLE_LOGIN", "MULTISESSION_CYCLE_ON_LOGIN"),
+        ("MULTISESSION_CYCLE_LOGIN", "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN"),
     ],
 )
 def test_a_misspelled_setting_is_an_error_that_names_what_was_meant(
@@ -138,7 +138,7 @@ def test_no_message_shows_what_a_misspelled_setting_holds(settings: Settings) ->
         ("django_multisession.engines.mongo", "django_multisession.engines.mongodb"),
         ("django_multisession.drivers.memory", "django_multisession.engines.memory"),
         ("django_multisession.engines.redis.SessionStore", "one of these"),
-        ("django_multisession.engines._drivers", "one of these"),
+        ("django_multisession.engine", "one of these"),
         ("django_multisession.engines", "one of these"),
         ("django_multisession", "one of these"),
     ],
@@ -578,10 +578,10 @@ def test_an_idle_timeout_that_is_not_set_may_be_forestalled_too(settings: Settin
 def test_anonymous_sessions_have_an_idle_timeout_of_their_own(settings: Settings) -> None:
     settings.MULTISESSION_ABSOLUTE_TIMEOUT = DAY
     settings.MULTISESSION_IDLE_TIMEOUT = 3600
-    settings.MULTISESSION_ANONYMOUS_TIMEOUT = 7 * DAY
+    settings.MULTISESSION_ANONYMOUS_IDLE_TIMEOUT = 7 * DAY
     message = only_message()
     assert message.id == "multisession.W032"
-    assert message.msg.startswith("MULTISESSION_ANONYMOUS_TIMEOUT must not be longer than ")
+    assert message.msg.startswith("MULTISESSION_ANONYMOUS_IDLE_TIMEOUT must not be longer than ")
     settings.MULTISESSION_IDLE_TIMEOUT = 2 * DAY
     assert ids() == ["multisession.W032", "multisession.W032"]
 
@@ -608,7 +608,7 @@ def test_the_default_absolute_timeout_forestalls_no_choice_of_the_sites(settings
     [
         ("MULTISESSION_IDLE_TIMEOUT", "E001"),
         ("MULTISESSION_ABSOLUTE_TIMEOUT", "E002"),
-        ("MULTISESSION_ANONYMOUS_TIMEOUT", "E003"),
+        ("MULTISESSION_ANONYMOUS_IDLE_TIMEOUT", "E003"),
         ("SESSION_COOKIE_AGE", "E012"),
     ],
 )
@@ -622,15 +622,19 @@ def test_timeouts_of_which_one_is_wrong_are_not_compared(
 
 def test_a_resolver_of_an_entry_that_is_never_merged_is_a_warning(settings: Settings) -> None:
     union = "django_multisession.resolvers.union"
-    settings.MULTISESSION_RESOLVERS = {"auth": union, "my_auth_": union}
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {"auth": union, "my_auth_": union}
     assert ids() == []
-    settings.MULTISESSION_RESOLVERS = {"_auth_user_id": union, "cart": union, "_auth_x": union}
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {
+        "_auth_user_id": union,
+        "cart": union,
+        "_auth_x": union,
+    }
     messages = found()
     assert [message.id for message in messages] == ["multisession.W033", "multisession.W033"]
     assert {message.level for message in messages} == {checks.WARNING}
     assert "(got '_auth_user_id')" in messages[0].msg
     assert "(got '_auth_x')" in messages[1].msg
-    assert messages[0].hint == "Remove it from MULTISESSION_RESOLVERS."
+    assert messages[0].hint == "Remove it from MULTISESSION_CONFLICT_RESOLVERS."
 
 
 # All at once
@@ -647,7 +651,9 @@ def test_what_is_wrong_with_the_site_and_with_our_settings_is_reported_together(
     settings.SESSION_COOKIE_SAMESITE = "None"
     settings.SESSION_SERIALIZER = "no.such.Serializer"
     settings.MULTISESSION_ABSOLUTE_TIMEOUT = DAY
-    settings.MULTISESSION_RESOLVERS = {"_auth_user_id": "django_multisession.resolvers.union"}
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {
+        "_auth_user_id": "django_multisession.resolvers.union"
+    }
     settings.MULTISESSION_ON_INTERRUPTED = "ignore"
     settings.MIDDLEWARE = [LOGIN_MIDDLEWARE, DJANGOS_MIDDLEWARE, DJANGOS_MIDDLEWARE]
     settings.INSTALLED_APPS = ["django.contrib.sessions", *settings.INSTALLED_APPS]

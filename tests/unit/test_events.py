@@ -22,7 +22,7 @@ def test_every_signal_has_laws_and_a_log_line() -> None:
 
 
 def test_a_line_without_arguments_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    events.log(signals.forged_key_refused, {})
+    events.log(signals.invalid_session_key, {})
     assert caplog.messages == ["A session key that this site did not sign was refused."]
 
 

@@ -12,21 +12,22 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.core.serializers.json import DjangoJSONEncoder
 
-from django_multisession import conf
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.records import Facts
 from django_multisession.core.secret import SecretBytes
+from django_multisession.engine import close_drivers
 from django_multisession.engines import memory
-from django_multisession.engines._drivers import close_drivers, driver_of
 from django_multisession.exceptions import (
     BadPayload,
     EntryNotSerializable,
     SessionTooLarge,
     StoreUnavailable,
 )
+from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.faults import FaultyDriver
 from tests.unit.frames import caught, mail, shown
+from tests.unit.test_engine import engine_of
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -41,24 +42,23 @@ WRONG_SETTINGS: dict[str, Any] = {
     "MULTISESSION_IDLE_TIMEOUT": "an hour",
     "MULTISESSION_MAX_SIZE": 1,
     "MULTISESSION_ON_OUTAGE": "panic",
-    "MULTISESSION_RESOLVERS": {"cart": "no.such.module"},
-    "MULTISESSION_REDIS": ["redis://"],
+    "MULTISESSION_CONFLICT_RESOLVERS": {"cart": "no.such.module"},
     "SESSION_COOKIE_AGE": 0,
 }
 
 WRONG_OPTIONS: dict[str, list[dict[str, Any]]] = {
     "redis": [
-        {"URL": f"redis://:{PASSWORD}@127.0.0.1/0", "no_such_option": 1},
+        {"URL": f"redis://:{PASSWORD}@127.0.0.1/0", "OPTIONS": {"no_such_option": 1}},
         {"URL": f"redis//:{PASSWORD}@127.0.0.1/0"},
-        {"URL": "redis://127.0.0.1/0", "password": PASSWORD, "no_such_option": 1},
-        {"ALIAS": "nowhere", "password": PASSWORD},
-        {"ALIAS": "default", "password": PASSWORD},
-        {"ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
+        {"URL": "redis://127.0.0.1/0", "PASSWORD": PASSWORD, "OPTIONS": {"no_such_option": 1}},
+        {"CACHE_ALIAS": "nowhere", "OPTIONS": {"password": PASSWORD}},
+        {"CACHE_ALIAS": "default", "PASSWORD": PASSWORD},
+        {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
     ],
     "mongodb": [
-        {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "noSuchOption": 1},
+        {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "OPTIONS": {"noSuchOption": 1}},
         {"URI": f"mongodb//user:{PASSWORD}@127.0.0.1"},
-        {"URI": "mongodb://127.0.0.1", "password": PASSWORD, "maxPoolSize": "many"},
+        {"URI": "mongodb://127.0.0.1", "PASSWORD": PASSWORD, "OPTIONS": {"maxPoolSize": "many"}},
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1:port"},
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "DATABASE": "a b"},
     ],
@@ -107,7 +107,7 @@ def test_derived_keys_do_not_show_themselves(secret_settings: Settings) -> None:
 
 def test_the_options_of_an_engine_do_not_show_their_values(settings: Settings) -> None:
     settings.MULTISESSION_REDIS = {"URL": f"redis://:{PASSWORD}@127.0.0.1/0"}
-    options = conf.options_of("redis")
+    options = engine_of("redis").options()
     for text in (repr(options), str(options), repr([options]), repr({"options": options})):
         assert PASSWORD not in text
     assert dict(options) == {"URL": f"redis://:{PASSWORD}@127.0.0.1/0"}
@@ -126,14 +126,14 @@ def test_wrong_options_of_a_server_show_no_password(
     close_drivers()
     settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
     setattr(settings, f"MULTISESSION_{engine.upper()}", WRONG_OPTIONS[engine][number])
-    assert_hidden(caught(lambda: driver_of(engine), ImproperlyConfigured), PASSWORD)
+    assert_hidden(caught(engine_of(engine).driver, ImproperlyConfigured), PASSWORD)
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
-        {"ALIAS": f"user:{PASSWORD}@127.0.0.1"},
+        {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
+        {"CACHE_ALIAS": f"user:{PASSWORD}@127.0.0.1"},
         {f"redis://:{PASSWORD}@127.0.0.1/0": "URL"},
     ],
     ids=["url", "address", "name"],
@@ -151,11 +151,11 @@ def test_manage_py_check_prints_no_password(settings: Settings, options: dict[st
 
 
 def test_an_alias_that_is_an_address_is_told_without_it(settings: Settings) -> None:
-    settings.MULTISESSION_REDIS = {"ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"}
-    (problem,) = conf.problems()
-    assert problem.check_id == "multisession.E034"
+    settings.MULTISESSION_REDIS = {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"}
+    (problem,) = engine_of("redis").problems(is_chosen=True)
+    assert problem.id == "multisession.E034"
     assert problem.message == (
-        'MULTISESSION_REDIS["ALIAS"] must be the name of a cache in CACHES (got an address).'
+        'MULTISESSION_REDIS["CACHE_ALIAS"] must be the name of a cache in CACHES (got an address).'
     )
 
 
@@ -164,8 +164,8 @@ def test_the_name_of_a_cache_may_look_like_an_address(settings: Settings) -> Non
         "default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
         "redis:sessions": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
     }
-    settings.MULTISESSION_REDIS = {"ALIAS": "redis:sessions"}
-    assert conf.problems() == []
+    settings.MULTISESSION_REDIS = {"CACHE_ALIAS": "redis:sessions"}
+    assert engine_of("redis").problems(is_chosen=True) == []
 
 
 # Entries
@@ -213,7 +213,7 @@ def failing(_base: object, _theirs: object, _mine: object) -> object:
 
 
 def test_a_resolver_that_failed_shows_no_other_entry(settings: Settings) -> None:
-    settings.MULTISESSION_RESOLVERS = {"n": f"{__name__}.failing"}
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {"n": f"{__name__}.failing"}
     session = memory.SessionStore()
     session.update({"card": PRECIOUS, "n": 1})
     session.save()
@@ -221,7 +221,7 @@ def test_a_resolver_that_failed_shows_no_other_entry(settings: Settings) -> None
     session["n"], other["n"] = 2, 3
     session.save()
     error = caught(other.save, ZeroDivisionError)
-    assert "MULTISESSION_RESOLVERS['n']" in shown(error)
+    assert "MULTISESSION_CONFLICT_RESOLVERS['n']" in shown(error)
     assert_hidden(error, PRECIOUS)
 
 

@@ -48,7 +48,7 @@ policies = st.builds(
     idle_timeout=_timeouts,
     absolute_timeout=_timeouts,
     absolute_is_configured=st.booleans(),
-    anonymous_timeout=_timeouts,
+    anonymous_idle_timeout=_timeouts,
     touch_interval=_timeouts,
 )
 moments_ms = st.integers(0, 4 * 10**12)
@@ -66,10 +66,10 @@ def a_record(idle_ms: int, deadline_ms: int = NEVER) -> Record:
     return assemble(facts, bytes(32), encode_signed(facts, b"", b"key1"))
 
 
-def of_life(idle_age: int | None, hard_deadline_at: datetime | None) -> Life:
+def of_life(idle_age: int | None, absolute_deadline_at: datetime | None) -> Life:
     return Life(
         NEVER if idle_age is None else idle_age * 1000,
-        NEVER if hard_deadline_at is None else to_milliseconds(hard_deadline_at),
+        NEVER if absolute_deadline_at is None else to_milliseconds(absolute_deadline_at),
     )
 
 
@@ -77,7 +77,7 @@ def of_life(idle_age: int | None, hard_deadline_at: datetime | None) -> Life:
 
 
 @pytest.mark.parametrize(
-    ("policy", "custom", "idle_age", "hard_deadline_at"),
+    ("policy", "custom", "idle_age", "absolute_deadline_at"),
     [
         # never called
         (DEFAULT, None, IDLE_AGE, HARD),
@@ -107,9 +107,9 @@ def of_life(idle_age: int | None, hard_deadline_at: datetime | None) -> Life:
     ],
 )
 def test_set_expiry_means_what_the_table_says(
-    policy: Policy, custom: Custom, idle_age: int | None, hard_deadline_at: datetime | None
+    policy: Policy, custom: Custom, idle_age: int | None, absolute_deadline_at: datetime | None
 ) -> None:
-    expected = of_life(idle_age, hard_deadline_at)
+    expected = of_life(idle_age, absolute_deadline_at)
     assert life(policy, custom, began_ms=BEGAN_MS, is_anonymous=False) == expected
 
 
@@ -133,7 +133,7 @@ def test_the_anonymous_timeout_is_the_idle_timeout_of_sessions_without_a_user(
         idle_timeout=idle_timeout,
         absolute_timeout=ABSOLUTE,
         absolute_is_configured=False,
-        anonymous_timeout=ANONYMOUS,
+        anonymous_idle_timeout=ANONYMOUS,
     )
     found = life(policy, custom, began_ms=BEGAN_MS, is_anonymous=is_anonymous)
     assert found.idle_ms == of_life(idle_age, None).idle_ms
@@ -202,7 +202,7 @@ some_life = given(
 
 
 @some_life
-def test_a_session_never_ends_later_than_its_hard_deadline(
+def test_a_session_never_ends_later_than_its_absolute_deadline(
     policy: Policy, custom: Custom, began_ms: int, used_ms: int, is_anonymous: bool
 ) -> None:
     found = life(policy, custom, began_ms=began_ms, is_anonymous=is_anonymous)
@@ -366,7 +366,7 @@ def test_a_policy_has_its_timeouts_in_milliseconds_too() -> None:
         idle_timeout=IDLE,
         absolute_timeout=ABSOLUTE,
         absolute_is_configured=True,
-        anonymous_timeout=ANONYMOUS,
+        anonymous_idle_timeout=ANONYMOUS,
         touch_interval=timedelta(seconds=0.5),
     )
     milliseconds = (policy.idle_ms, policy.absolute_ms, policy.anonymous_ms, policy.touch_ms)

@@ -10,9 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from django_multisession import conf
 from django_multisession.engines import memory
 from django_multisession.middleware import SessionMiddleware
+from django_multisession.settings import conf
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TIMEOUTS = {
     "MULTISESSION_IDLE_TIMEOUT": "E001",
     "MULTISESSION_ABSOLUTE_TIMEOUT": "E002",
-    "MULTISESSION_ANONYMOUS_TIMEOUT": "E003",
+    "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT": "E003",
     "MULTISESSION_TOUCH_INTERVAL": "E004",
 }
 CENTURY = 36_525 * 86_400
@@ -35,7 +35,7 @@ def test_a_timeout_of_more_than_a_century_is_reported(
 ) -> None:
     setattr(settings, name, value)
     problems = conf.problems()
-    assert [problem.check_id for problem in problems] == [f"multisession.{TIMEOUTS[name]}"]
+    assert [problem.id for problem in problems] == [f"multisession.{TIMEOUTS[name]}"]
     assert repr(value) in problems[0].message
     with pytest.raises(ImproperlyConfigured, match=name):
         memory.SessionStore().save()
@@ -45,7 +45,7 @@ def test_a_timeout_of_more_than_a_century_is_reported(
 def test_a_cookie_age_of_more_than_a_century_is_reported(settings: Settings, value: int) -> None:
     settings.SESSION_COOKIE_AGE = value
     problems = conf.problems()
-    assert [problem.check_id for problem in problems] == ["multisession.E012"]
+    assert [problem.id for problem in problems] == ["multisession.E012"]
     assert repr(value) in problems[0].message
 
 

@@ -236,7 +236,7 @@ def test_a_resolver_that_raises_names_the_entry_and_no_value() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         merge({"a": 1}, {"a": 2}, {"a": "secret"}, a=fail)
     (note,) = caught.value.__notes__
-    assert "MULTISESSION_RESOLVERS['a']" in note
+    assert "MULTISESSION_CONFLICT_RESOLVERS['a']" in note
     assert "secret" not in note
 
 

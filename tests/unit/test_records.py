@@ -583,7 +583,9 @@ def test_a_record_ends_at_the_earlier_of_its_deadlines(
     record = a_record(idle_ms=idle_ms, deadline_ms=deadline_ms)
     assert record.ends_ms == ends_ms
     assert record.expires_at == (None if ends_ms == NEVER else to_datetime(ends_ms))
-    assert record.hard_deadline_at == (None if deadline_ms == NEVER else to_datetime(deadline_ms))
+    assert record.absolute_deadline_at == (
+        None if deadline_ms == NEVER else to_datetime(deadline_ms)
+    )
     assert record.idle_age == (None if idle_ms == NEVER else idle_ms // 1000)
 
 

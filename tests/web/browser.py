@@ -12,8 +12,8 @@ from django.conf import settings
 from django.http import HttpResponseBase
 from django.test import AsyncClient, Client
 
-from django_multisession.conf import config
 from django_multisession.core import keys
+from django_multisession.settings.conf import config
 from tests.web.visits import Body, page
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

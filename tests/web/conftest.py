@@ -84,7 +84,7 @@ def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
         before = len(driver)
         yield lambda: len(driver) - before
     elif engine.kind == "redis":
-        pattern = settings.MULTISESSION_REDIS["PREFIX"] + "*"
+        pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(engine.server.url) as server:
             yield lambda: len(list(server.scan_iter(pattern)))
     else:
@@ -109,7 +109,7 @@ def unreachable(network_engine: Engine, settings: Settings) -> Iterator[Callable
             options = {
                 **settings.MULTISESSION_MONGODB,
                 "URI": f"mongodb://127.0.0.1:{port}/",
-                "timeoutMS": 200,
+                "OPTIONS": {"timeoutMS": 200},
             }
             settings.MULTISESSION_MONGODB = options
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.conf import settings as site_settings
 
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
@@ -88,3 +89,16 @@ def test_a_browser_length_cookie_has_no_age(
     assert reply.cookie is not None
     assert reply.cookie["max-age"] == reply.cookie["expires"] == ""
     assert browser.visit(read).answer == {"city": "Rome"}
+
+
+def test_a_site_of_several_domains_may_set_the_cookies_attributes_for_each_request(
+    browser: Browser, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As published recipes do in a middleware: assigned, so that no signal tells of it.
+    for host in ("north.example", "south.example"):
+        monkeypatch.setattr(site_settings, "SESSION_COOKIE_DOMAIN", host)
+        monkeypatch.setattr(site_settings, "SESSION_COOKIE_NAME", host.partition(".")[0])
+        reply = browser.visit(put(city=host))
+        assert reply.cookie is not None
+        assert reply.cookie["domain"] == host
+        assert browser.visit(read).answer == {"city": host}

@@ -19,10 +19,10 @@ from django_multisession.drivers import base
 from django_multisession.exceptions import (
     EntryNotSerializable,
     SessionConflict,
+    SessionEnded,
     SessionTooLarge,
     StoreUnavailable,
 )
-from django_multisession.interruption import SessionEnded
 from django_multisession.testing.driver.fixtures import make_end
 from tests.engine_fixtures import Engine, use_engine
 from tests.web.browser import Browser, Reply

@@ -226,7 +226,7 @@ def test_a_cycled_key_does_not_begin_the_absolute_timeout_anew(
 def test_an_anonymous_session_ends_by_its_own_timeout(
     browser: Browser, engine: Engine, clock: Clock, settings: Settings
 ) -> None:
-    settings.MULTISESSION_ANONYMOUS_TIMEOUT = 300
+    settings.MULTISESSION_ANONYMOUS_IDLE_TIMEOUT = 300
     assert max_age(browser.visit(put(city="Rome"))) == 300
     clock.advance(seconds=299)
     assert browser.visit(read).answer == {"city": "Rome"}
@@ -237,7 +237,7 @@ def test_an_anonymous_session_ends_by_its_own_timeout(
 def test_a_login_ends_the_anonymous_timeout(
     browser: Browser, engine: Engine, clock: Clock, settings: Settings
 ) -> None:
-    settings.MULTISESSION_ANONYMOUS_TIMEOUT = 300
+    settings.MULTISESSION_ANONYMOUS_IDLE_TIMEOUT = 300
     browser.visit(put(cart=["tea"]))
     assert max_age(browser.visit(log_in("ada"))) == IDLE
     clock.advance(seconds=IDLE - 1)

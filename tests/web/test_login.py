@@ -93,7 +93,7 @@ def test_login_of_another_user_starts_an_empty_session(browser: Browser, engine:
 def test_a_login_by_hand_keeps_the_key_where_the_site_says_so(
     browser: Browser, engine: Engine, settings: Settings, login: Login
 ) -> None:
-    settings.MULTISESSION_CYCLE_ON_LOGIN = False
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
     browser.visit(put(cart=["tea"]))
     before = browser.key
     assert browser.visit(login("ada")).new_key == before
@@ -103,7 +103,7 @@ def test_a_login_by_hand_keeps_the_key_where_the_site_says_so(
 def test_login_of_the_same_user_again_keeps_the_key_where_the_site_says_so(
     browser: Browser, engine: Engine, settings: Settings
 ) -> None:
-    settings.MULTISESSION_CYCLE_ON_LOGIN = False
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
     browser.visit(log_in("ada"))
     before = browser.key
     browser.visit(log_in("ada"))
@@ -114,7 +114,7 @@ def test_login_of_the_same_user_again_keeps_the_key_where_the_site_says_so(
 def test_a_first_login_gives_a_new_key_whatever_the_site_says(
     browser: Browser, engine: Engine, settings: Settings
 ) -> None:
-    settings.MULTISESSION_CYCLE_ON_LOGIN = False
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
     browser.visit(put(cart=["tea"]))
     before = browser.key
     assert browser.visit(log_in("ada")).new_key not in (None, before)

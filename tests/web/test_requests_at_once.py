@@ -195,7 +195,7 @@ def test_entries_of_a_hand_made_login_are_not_mixed_with_an_older_request(
     async def become_bob(visit: Visit) -> None:
         await visit.session.set("_auth_user_id", "2")
 
-    settings.MULTISESSION_CYCLE_ON_LOGIN = False
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
     browser.visit(log_in("ada"))
     other = browser.copy()
     reply = browser.visit(meanwhile(other, become_bob, put(note="of ada")))

@@ -9,11 +9,11 @@ import pytest
 from django.conf import settings as site_settings
 from django.http import HttpRequest
 
-from django_multisession.conf import config
 from django_multisession.core import keys
 from django_multisession.core.records import Reason, Record
 from django_multisession.drivers import base
 from django_multisession.session.store import MOST_OTHER_KEYS
+from django_multisession.settings.conf import config
 from django_multisession.testing.driver.fixtures import make_end
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine

@@ -31,7 +31,7 @@ def everything_in(engine: Engine, settings: Settings) -> bytes:
         return b"".join(key.encode() + bytes(slot.raw) for key, slot in slots.items())
     if engine.kind == "redis":
         with redis.Redis.from_url(engine.server.url) as server:
-            found = list(server.scan_iter(settings.MULTISESSION_REDIS["PREFIX"] + "*"))
+            found = list(server.scan_iter(settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"))
             return b"".join(name + (server.get(name) or b"") for name in found)
     options = settings.MULTISESSION_MONGODB
     with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:

@@ -14,8 +14,8 @@ import redis
 from django.contrib.auth.models import User
 from servers import MongoReplicaSet, MongoServer, Server
 
-from django_multisession.engines._drivers import close_drivers
-from tests.engine_fixtures import Engine, use_engine
+from django_multisession.engine import close_drivers
+from tests.engine_fixtures import Engine, add_options, use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
 from tests.wire.outages import OwnServers
@@ -102,7 +102,7 @@ def own_servers(running_servers: Running) -> Iterator[OwnServers]:
 def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
     """Tell how many records this test's server holds, tombstones included; asked past the proxy."""
     if engine.kind == "redis":
-        pattern = settings.MULTISESSION_REDIS["PREFIX"] + "*"
+        pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(engine.server.url) as server:
             yield lambda: len(list(server.scan_iter(pattern)))
     else:
@@ -124,8 +124,9 @@ def url(engine_name: str, place: TCPProxy | Server) -> str:
 def shorten_waits(engine: Engine, settings: Settings) -> None:
     """Let a request learn soon that nobody is there, and that somebody is; of Redis it learns at once."""
     if engine.kind == "mongodb":
-        settings.MULTISESSION_MONGODB |= {
+        patience = {
             "serverSelectionTimeoutMS": 1000,
             "timeoutMS": 1000,
             "heartbeatFrequencyMS": 500,
         }
+        add_options("mongodb", settings, patience)

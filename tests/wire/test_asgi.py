@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from django_multisession.engines._drivers import close_drivers
-from tests.engine_fixtures import Engine, use_engine
+from django_multisession.engine import close_drivers
+from tests.engine_fixtures import Engine, add_options, use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
 from tests.web.visits import Visit, page
@@ -46,16 +46,14 @@ def small_pool(engine: Engine, settings: Settings) -> None:
     """Ten connections; on a busy machine a hundred requests may wait for them longer than 2 s."""
     _bound_pool(engine.kind, settings, POOL)
     if engine.kind == "redis":
-        settings.MULTISESSION_REDIS |= {"timeout": 60, "socket_timeout": 60}
+        add_options("redis", settings, {"timeout": 60, "socket_timeout": 60})
     else:
-        settings.MULTISESSION_MONGODB |= {"timeoutMS": 60_000, "waitQueueTimeoutMS": 60_000}
+        add_options("mongodb", settings, {"timeoutMS": 60_000, "waitQueueTimeoutMS": 60_000})
 
 
 def _bound_pool(kind: str, settings: Settings, bound: int) -> None:
-    if kind == "redis":
-        settings.MULTISESSION_REDIS |= {"max_connections": bound}
-    else:
-        settings.MULTISESSION_MONGODB |= {"maxPoolSize": bound}
+    name = "max_connections" if kind == "redis" else "maxPoolSize"
+    add_options(kind, settings, {name: bound})
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from django_multisession.conf import config
+from django_multisession.settings.conf import config
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
 from tests.wire.conftest import under_none

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import User
 
-from django_multisession.conf import config
 from django_multisession.core import keys
 from django_multisession.core.records import Record, Tombstone
 from django_multisession.drivers import base
+from django_multisession.settings.conf import config
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
 from tests.wire.conftest import Count

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.signals import user_logged_in
 
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
 from tests.web import people

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_multisession.engines._drivers import close_drivers
+from django_multisession.engine import close_drivers
 from django_multisession.signals import outage_began, outage_ended
 from django_multisession.testing.engine.fixtures import heard
-from tests.engine_fixtures import use_engine
+from tests.engine_fixtures import add_options, use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
 from tests.wire.conftest import under_ours
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import Running
 
 #: For those outages that are told from a slow answer by waiting.
-SHORT = {
+SHORT: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
     "mongodb": {"timeoutMS": 500, "serverSelectionTimeoutMS": 500, "heartbeatFrequencyMS": 500},
 }
@@ -56,10 +56,8 @@ def place(
     with TCPProxy(server.host, server.port) as proxy:
         name = "redis-8.2" if is_redis else "mongodb-standalone"
         use_engine(name, settings, running_servers, url=url(outage.kind, proxy))
-        if outage.is_waited_for and is_redis:
-            settings.MULTISESSION_REDIS |= SHORT["redis"]
-        elif outage.is_waited_for:
-            settings.MULTISESSION_MONGODB |= SHORT["mongodb"]
+        if outage.is_waited_for:
+            add_options(outage.kind, settings, SHORT[outage.kind])
         yield Place(server, proxy)
         close_drivers()
 

@@ -7,8 +7,8 @@ from itertools import groupby
 
 import pytest
 
-from django_multisession.conf import config
 from django_multisession.core import keys
+from django_multisession.settings.conf import config
 from tests.proxy import TCPProxy
 from tests.wire.conftest import under_djangos, under_ours
 from tests.wire.visitor import Visitor, as_visited, session_cookie

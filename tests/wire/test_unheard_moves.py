@@ -9,9 +9,9 @@ import pytest
 
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded
 from django_multisession.session.respond import CookieAnswer
-from django_multisession.signals import session_cycled, session_ended
+from django_multisession.signals import session_ended, session_key_changed
 from django_multisession.testing.engine.fixtures import USER_ID, heard, storage_key
 from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
@@ -54,7 +54,7 @@ def test_a_move_is_gone_on_from_and_told_once(
         session[USER_ID] = "7"
     save_unheard(session, MOVING[engine.kind])
     session["name"] = "ada"
-    with heard(session_cycled) as cycles:
+    with heard(session_key_changed) as cycles:
         assert session.respond() is CookieAnswer.SET
     reasons = [cycle["reason"] for cycle in cycles]
     assert reasons == ["login" if is_login else "requested"]
@@ -89,7 +89,7 @@ def test_a_login_after_it_begins_a_new_session(
     clock.advance(seconds=60)
     session.cycle_key()
     session[USER_ID] = "7"
-    with heard(session_cycled) as cycles:
+    with heard(session_key_changed) as cycles:
         session.save()
     assert [cycle["reason"] for cycle in cycles] == ["requested", "login"]
     record = base.run(engine.driver.get(storage_key(session.key)))
@@ -226,7 +226,7 @@ def test_two_coroutines_that_save_a_new_key_go_on_with_it(
     async def save_thrice() -> None:
         await asyncio.gather(*(session.session.asave() for _ in range(3)))
 
-    with heard(session_cycled) as cycles:
+    with heard(session_key_changed) as cycles:
         run(save_thrice())
     assert len(cycles) == 1
     assert open_session(session.key).entries() == {"cart": "tea"}

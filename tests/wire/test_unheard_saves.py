@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from django_multisession.exceptions import StoreUnavailable
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.signals import session_merged
 from django_multisession.store import DriverSessionStore

@@ -36,7 +36,9 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run | None]:
 
 @pytest.fixture
 def open_session(engine: Engine, settings: Settings, run: Run | None) -> Iterator[Open]:
-    settings.MULTISESSION_RESOLVERS = {"visits": "django_multisession.resolvers.sum_of_changes"}
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {
+        "visits": "django_multisession.resolvers.sum_of_changes"
+    }
     shorten_waits(engine, settings)
     # Redis gets its scripts, MongoDB its indexes.
     warm = SessionVerbs(engine.SessionStore(), run)
@@ -78,7 +80,7 @@ def collect(engine: Engine, settings: Settings, key: str) -> None:
     """Remove what is left under *key*, as the server does by itself after a minute."""
     if engine.kind == "redis":
         with redis.Redis.from_url(engine.server.url) as server:
-            assert server.delete(settings.MULTISESSION_REDIS["PREFIX"] + key) == 1
+            assert server.delete(settings.MULTISESSION_REDIS["KEY_PREFIX"] + key) == 1
     else:
         options = settings.MULTISESSION_MONGODB
         with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:

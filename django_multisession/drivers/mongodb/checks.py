@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core import checks
-
+from django_multisession.core.problems import Problem, Severity
 from django_multisession.drivers.mongodb.server import INDEXES, MongoDBServer
 from django_multisession.exceptions import StoreUnavailable
 
 OLDEST_VERSION = (5, 0)
 
 
-def check(server: MongoDBServer) -> list[checks.CheckMessage]:
+def check(server: MongoDBServer) -> list[Problem]:
     """Return what is wrong with *server*; creates nothing there."""
     try:
         facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
@@ -25,38 +24,38 @@ def check(server: MongoDBServer) -> list[checks.CheckMessage]:
     return _wrong_indexes(indexes, server.collection)
 
 
-def _unreachable(failure: StoreUnavailable) -> checks.CheckMessage:
-    return checks.Warning(
+def _unreachable(failure: StoreUnavailable) -> Problem:
+    return Problem(
+        "multisession.W111",
         str(failure),
-        hint="Start it, or mend MULTISESSION_MONGODB: URI, user, password, TLS.",
-        id="multisession.W111",
+        "Start it, or mend MULTISESSION_MONGODB: URI, user, password, TLS.",
+        Severity.WARNING,
     )
 
 
-def _too_old(version: str) -> checks.CheckMessage:
+def _too_old(version: str) -> Problem:
     oldest = ".".join(map(str, OLDEST_VERSION))
-    return checks.Error(
+    return Problem(
+        "multisession.E113",
         f"MongoDB must be {oldest} or newer (got {version}).",
-        hint="Upgrade the server.",
-        id="multisession.E113",
+        "Upgrade the server.",
     )
 
 
-def _wrong_indexes(
-    found: Mapping[str, Mapping[str, Any]], collection: str
-) -> list[checks.CheckMessage]:
+def _wrong_indexes(found: Mapping[str, Mapping[str, Any]], collection: str) -> list[Problem]:
     # A collection that is not there yet gets its indexes with its first record.
     if not found:
         return []
     return [
-        checks.Warning(
+        Problem(
+            "multisession.W112",
             f"MongoDB collection {collection} must have an index on {name}"
             f"{_described(how)} (got {_found_instead(found, name)}).",
-            hint=(
+            (
                 "Drop an index on the same field that differs, then restart the site with a user "
                 f'who may create indexes, or create it: createIndex({{"{name}": 1}}, {how!r}).'
             ),
-            id="multisession.W112",
+            Severity.WARNING,
         )
         for name, how in INDEXES.items()
         if how not in _indexes_on(found, name)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.checks import CheckMessage
-
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
     MISSING,
     SAVED,
@@ -146,7 +145,7 @@ class MongoDBDriver:
         )
         return answer_to_delete(read(key, documents.bytes_of(document)), left)
 
-    def check(self) -> list[CheckMessage]:
+    def check(self) -> list[Problem]:
         """See Driver.check()."""
         return check(self.server)
 

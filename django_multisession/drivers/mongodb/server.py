@@ -47,6 +47,7 @@ from django_multisession.drivers.mongodb.options import (
     require_uri,
     time_left,
 )
+from django_multisession.drivers.options import flat
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 __all__ = [
@@ -107,14 +108,14 @@ class MongoDBServer:
     Opening a client does no I/O; a forked process opens its own.
 
     Args:
-        options: ``MULTISESSION_MONGODB``.
+        options: As ``MULTISESSION_MONGODB``. What is in ``OPTIONS`` may stand beside it.
 
     Raises:
         ImproperlyConfigured: PyMongo does not take the options.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
+        self._options = options = flat(options)
         #: Name of the collection.
         self.collection: str = options.get("COLLECTION", DEFAULT_COLLECTION)
         self._sessions: Any = None

@@ -1,4 +1,4 @@
-"""Where Redis is and what its connections need: from a URL or a django-redis alias, and options.
+"""Where Redis is and what its connections need: from a URL or the alias of a cache, and options.
 
 Options have redis-py's names. Not an alias's own pool: that may retry (and then a conditional save
 conflicts with itself), decode, wait for ever, or grow without bound.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache.backends.redis import RedisCache
 from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.core.secret import SecretOptions
@@ -28,8 +29,8 @@ try:
 except ImportError as error:
     raise ImproperlyConfigured("Install django-multisession[redis] to use this engine.") from error
 
-#: What a cache of django-redis says it is.
-_BACKEND = "django_redis.cache.RedisCache"
+#: Which caches an alias may name: a subclass of one is as good.
+_BACKENDS = "django_redis.cache.RedisCache", "django.core.cache.backends.redis.RedisCache"
 
 #: Seconds for connecting, for an answer, and for a connection to become free.
 DEFAULT_TIMEOUT = 2.0
@@ -90,11 +91,11 @@ def located(options: Mapping[str, Any]) -> Found:
     Raises:
         ImproperlyConfigured: They name nothing.
     """
-    given = {name: value for name, value in options.items() if name not in {"ALIAS", "URL"}}
+    given = {name: value for name, value in options.items() if name not in {"CACHE_ALIAS", "URL"}}
     if "URL" in options:
         found, service = _from_url(options["URL"]), None
     else:
-        found, service = _from_alias(options.get("ALIAS", "default"))
+        found, service = _from_alias(options.get("CACHE_ALIAS", "default"))
     connection_class = found.pop("connection_class", redis.Connection)
     return Found(
         options=SecretOptions({**found, **given}),
@@ -350,26 +351,24 @@ def _from_url(url: str) -> dict[str, Any]:
 
 
 def _from_alias(alias: str) -> tuple[dict[str, Any], Service | None]:
+    problem, cause = None, None
     try:
-        from django_redis import get_redis_connection
-    except ImportError as error:
+        pool = _pool_of(alias)
+    except Exception as error:  # noqa: BLE001  (whatever a cache raises at wrong CACHES)
+        # Django's error about a backend that can't be imported has the reason behind it.
+        missing = error if isinstance(error, ImportError) else error.__cause__
+        if isinstance(missing, ImportError) and _backend_of(alias) in _BACKENDS:
+            cause = missing
+        else:
+            problem = _problem_of(alias, error)
+    if cause is not None:
         raise ImproperlyConfigured(
             "Install django-multisession[redis] to use this engine."
-        ) from error
-    try:
-        get_redis_connection(alias)
-        cache: Any = caches[alias]
-        factory = cache.client.connection_factory
-        # The first server is the one for writing: a replica may not have heard of the last save. Not
-        # that connection's pool: django-redis keeps pools by URL, and another alias's password or
-        # Sentinels may be in it.
-        pool = factory.get_connection_pool(factory.make_connection_params(cache.client._server[0]))  # noqa: SLF001  (it has no public name)
-        problem = None
-    except Exception as error:  # noqa: BLE001  (whatever django-redis raises at wrong CACHES)
-        problem = _problem_of(alias, error)
+        ) from cause
     if problem is not None:
         raise ImproperlyConfigured(
-            f'MULTISESSION_REDIS["ALIAS"] must name a django-redis cache (got {alias!r}: {problem}).'
+            'MULTISESSION_REDIS["CACHE_ALIAS"] must name a cache on Redis '
+            f"(got {alias!r}: {problem})."
         )
     found = {
         name: value
@@ -384,15 +383,38 @@ def _from_alias(alias: str) -> tuple[dict[str, Any], Service | None]:
     )
 
 
+def _pool_of(alias: str) -> Any:
+    """Return a pool whose options are those of the cache *alias*, of its server for writing.
+
+    A replica may not have heard of the last save.
+    """
+    cache: Any = caches[alias]
+    if isinstance(cache, RedisCache):
+        return cache._cache.get_client(write=True).connection_pool  # noqa: SLF001  (it has no public name)
+    from django_redis import get_redis_connection
+
+    get_redis_connection(alias)
+    factory = cache.client.connection_factory
+    # Not that connection's pool: django-redis keeps pools by URL, and another alias's password or
+    # Sentinels may be in it.
+    return factory.get_connection_pool(factory.make_connection_params(cache.client._server[0]))  # noqa: SLF001  (as above)
+
+
+def _backend_of(alias: object) -> str | None:
+    cache = caches.settings.get(alias) if isinstance(alias, str) else None
+    return None if cache is None else str(cache.get("BACKEND"))
+
+
 def _problem_of(alias: object, error: Exception) -> str:
     """Return what is wrong with the cache *alias*, and not the text of *error*.
 
     That may quote a LOCATION, and so a password.
     """
-    cache = caches.settings.get(alias) if isinstance(alias, str) else None
-    if cache is None:
+    backend = _backend_of(alias)
+    if backend is None:
         return f"CACHES has no {alias!r}"
-    backend = cache.get("BACKEND")
-    if backend != _BACKEND and isinstance(error, NotImplementedError | InvalidCacheBackendError):
-        return f"its BACKEND is {backend!r} and must be {_BACKEND!r}"
+    if backend not in _BACKENDS and isinstance(
+        error, ImportError | NotImplementedError | InvalidCacheBackendError
+    ):
+        return f"its BACKEND is {backend!r} and must be {' or '.join(map(repr, _BACKENDS))}"
     return type(error).__name__

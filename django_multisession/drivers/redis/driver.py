@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
     MISSING,
     NEVER,
@@ -27,6 +27,7 @@ from django_multisession.core.records import (
     touched,
 )
 from django_multisession.drivers.base import Ask, Steps, read
+from django_multisession.drivers.options import flat
 from django_multisession.drivers.redis import scripts
 from django_multisession.drivers.redis.checks import facts_of, judged, unanswered
 from django_multisession.drivers.redis.server import RedisServer
@@ -42,19 +43,18 @@ class RedisDriver:
     """Stores sessions in Redis.
 
     Args:
-        options: ``MULTISESSION_REDIS``: ``ALIAS`` of a django-redis cache or a ``URL``, a
-            ``PREFIX`` of keys, and options of connections by redis-py's names.
+        options: As ``MULTISESSION_REDIS``. What is in ``OPTIONS`` may stand beside it.
 
     Raises:
         ImproperlyConfigured: The options name no Redis, or one is unknown or wrong.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        rest = dict(options)
-        self._prefix: str = rest.pop("PREFIX", DEFAULT_PREFIX)
+        rest = dict(flat(options))
+        self._prefix: str = rest.pop("KEY_PREFIX", DEFAULT_PREFIX)
         if not isinstance(self._prefix, str):
             raise ImproperlyConfigured(
-                'MULTISESSION_REDIS["PREFIX"] must be a string '
+                'MULTISESSION_REDIS["KEY_PREFIX"] must be a string '
                 f"(got {type(self._prefix).__name__})."
             )
         self.server = RedisServer(rest)
@@ -164,7 +164,7 @@ class RedisDriver:
         reply = yield self._script("delete", scripts.DELETE, (self._prefix + key,), left.raw)
         return reply == _WRITTEN or answer_to_delete(read(key, reply), left)
 
-    def check(self) -> list[checks.CheckMessage]:
+    def check(self) -> list[Problem]:
         """See Driver.check()."""
         try:
             told = self.server.send(("INFO",))

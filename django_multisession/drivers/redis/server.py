@@ -31,7 +31,7 @@ class RedisServer:
     """Sends commands from threads and from event loops.
 
     Args:
-        options: ``MULTISESSION_REDIS`` but for its ``PREFIX``.
+        options: ``MULTISESSION_REDIS`` but for its ``KEY_PREFIX``.
 
     Raises:
         ImproperlyConfigured: They name no Redis, or one is unknown or wrong.

@@ -18,13 +18,13 @@ from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 from tqdm import tqdm
 
-from django_multisession import conf
 from django_multisession.core.records import to_milliseconds
 from django_multisession.drivers.base import Driver, Purging, run
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management import clearing
 from django_multisession.management.clearing import Limits, Tally
 from django_multisession.session.store import PURGE_BATCH, DriverSessionStore
+from django_multisession.settings import conf
 
 #: A log gets a line so often; a run that is over before gets none but the last.
 LINE_SECONDS = 60

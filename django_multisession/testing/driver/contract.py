@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from django_multisession.core.problems import Severity
 from django_multisession.core.records import (
     MISSING,
     NEVER,
@@ -88,7 +89,7 @@ class DriverContract(DriverWriteLaws, DriverMoveLaws, DriverStepLaws, DriverUnre
     @pytest.mark.parametrize(
         "changes",
         [{"idle_ms": NEVER}, {"deadline_ms": NEVER}, {"user": None}],
-        ids=["no-idle", "no-hard-deadline", "no-user"],
+        ids=["no-idle", "no-absolute-deadline", "no-user"],
     )
     def test_touch_keeps_what_is_not_set(self, verbs: DriverVerbs, changes: dict[str, Any]) -> None:
         key, record = make_key(), make_record(**changes)
@@ -118,7 +119,7 @@ class DriverContract(DriverWriteLaws, DriverMoveLaws, DriverStepLaws, DriverUnre
         assert verbs.touch(key, record, later, later) == SAVED
         assert verbs.get(key) == changed(record, touched_ms=later)
 
-    def test_touch_does_not_pass_the_hard_deadline(self, verbs: DriverVerbs) -> None:
+    def test_touch_does_not_pass_the_absolute_deadline(self, verbs: DriverVerbs) -> None:
         end = NOW + 30 * SECOND
         key, record = make_key(), make_record(deadline_ms=end)
         verbs.add(key, record)
@@ -247,7 +248,7 @@ class DriverContract(DriverWriteLaws, DriverMoveLaws, DriverStepLaws, DriverUnre
     # check and close
 
     def test_check_finds_nothing_wrong(self, driver: Driver) -> None:
-        assert [message for message in driver.check() if message.is_serious()] == []
+        assert [each for each in driver.check() if each.severity is Severity.ERROR] == []
 
     def test_a_closed_driver_opens_again(self, verbs: DriverVerbs) -> None:
         key, record = make_key(), make_record()

@@ -64,7 +64,7 @@ class DriverWriteLaws(DriverFixtures):
             "unicode-user",
             "binary-user",
             "no-idle",
-            "no-hard-deadline",
+            "no-absolute-deadline",
             "endless",
             "four-revisions",
             "empty-payload",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from django_multisession import conf
 from django_multisession.core import signing
 from django_multisession.core.records import SAVED, touched
+from django_multisession.settings import conf
 from django_multisession.testing.engine.claim_laws import EngineClaimLaws
 from django_multisession.testing.engine.clock_laws import EngineClockLaws
 from django_multisession.testing.engine.cost_laws import EngineCostLaws
@@ -69,8 +69,10 @@ class EngineContract(
             lambda record: {"user_id": None},
             lambda record: {"began_at": record.began_at + timedelta(days=1)},
             lambda record: {"created_at": record.created_at + timedelta(days=1)},
-            lambda record: {"hard_deadline_at": record.hard_deadline_at + timedelta(days=1)},
-            lambda record: {"hard_deadline_at": None},
+            lambda record: {
+                "absolute_deadline_at": record.absolute_deadline_at + timedelta(days=1)
+            },
+            lambda record: {"absolute_deadline_at": None},
             lambda record: {"idle_age": record.idle_age * 2},
         ],
         ids=[

@@ -157,7 +157,7 @@ class EngineExpiryContract(EngineSetExpiryLaws):
             assert open_session(session.key).entries() == {}
 
     def test_anonymous_sessions_may_end_earlier(self, open_session: Open, clock: Clock) -> None:
-        with override_settings(**TIMEOUTS, MULTISESSION_ANONYMOUS_TIMEOUT=600):
+        with override_settings(**TIMEOUTS, MULTISESSION_ANONYMOUS_IDLE_TIMEOUT=600):
             anonymous, known = saved(open_session, a=1), saved(open_session, **{USER_ID: "7"})
             clock.advance(600)
             assert open_session(anonymous.key).entries() == {}

@@ -10,9 +10,9 @@ import pytest
 from django.dispatch import Signal
 from django.utils import timezone
 
-from django_multisession import conf
 from django_multisession.core import keys
 from django_multisession.core.records import Record
+from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.verbs import Clock, DriverVerbs, Run, SessionVerbs, open_runner
 

@@ -8,9 +8,9 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from django.test import override_settings
 
-from django_multisession import conf
 from django_multisession.core import keys
 from django_multisession.core.records import Reason, Tombstone
+from django_multisession.settings import conf
 from django_multisession.testing.engine.fixtures import (
     USER_ID,
     EngineFixtures,
@@ -174,7 +174,7 @@ class EngineKeyLaws(EngineFixtures):
         assert session.key != key
 
     def test_cycle_on_login_can_be_switched_off(self, open_session: Open) -> None:
-        with override_settings(MULTISESSION_CYCLE_ON_LOGIN=False):
+        with override_settings(MULTISESSION_ALWAYS_CYCLE_ON_LOGIN=False):
             key = saved(open_session, a=1).key
             session = open_session(key)
             session[USER_ID] = "7"
@@ -198,7 +198,7 @@ class EngineKeyLaws(EngineFixtures):
     def test_a_stale_save_does_not_change_whose_session_it_is(
         self, open_session: Open, driver: DriverVerbs
     ) -> None:
-        with override_settings(MULTISESSION_CYCLE_ON_LOGIN=False):
+        with override_settings(MULTISESSION_ALWAYS_CYCLE_ON_LOGIN=False):
             session = saved(open_session, cart=[1])
             stale = open_session(session.key)
             stale["cart"] = [2]

@@ -18,7 +18,7 @@ from django_multisession.testing.engine.fixtures import USER_ID, Open, saved, st
 from django_multisession.testing.verbs import Run, SessionVerbs
 
 SUMMED = override_settings(
-    MULTISESSION_RESOLVERS={"n": "django_multisession.resolvers.sum_of_changes"}
+    MULTISESSION_CONFLICT_RESOLVERS={"n": "django_multisession.resolvers.sum_of_changes"}
 )
 NO_ANSWER = (StoreUnavailable, KeyboardInterrupt, asyncio.CancelledError)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 
-from django_multisession import conf
 from django_multisession.core import keys
+from django_multisession.settings import conf
 from django_multisession.testing.engine.faults import (
     EngineFaultFixtures,
     FaultyDriver,

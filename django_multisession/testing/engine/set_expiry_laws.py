@@ -60,7 +60,7 @@ class EngineSetExpiryLaws(EngineFixtures):
             assert open_session(key).entries() == {}
 
     @pytest.mark.parametrize("form", ["timedelta", "datetime"])
-    def test_a_date_expiry_is_a_hard_deadline(
+    def test_a_date_expiry_is_an_absolute_deadline(
         self, open_session: Open, clock: Clock, form: str
     ) -> None:
         with override_settings(**TIMEOUTS):

@@ -10,14 +10,14 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.test import override_settings
 
 from django_multisession.signals import (
-    forged_key_refused,
+    invalid_session_key,
     outage_began,
     outage_ended,
     session_created,
-    session_cycled,
     session_ended,
     session_expired,
     session_interrupted,
+    session_key_changed,
     session_merged,
 )
 from django_multisession.store import DriverSessionStore
@@ -32,11 +32,11 @@ from django_multisession.testing.engine.fixtures import (
 from django_multisession.testing.verbs import Clock, Run
 
 EVERY_SIGNAL = (
-    forged_key_refused,
+    invalid_session_key,
     outage_began,
     outage_ended,
     session_created,
-    session_cycled,
+    session_key_changed,
     session_ended,
     session_expired,
     session_interrupted,
@@ -118,7 +118,10 @@ class EngineSignalLaws(EngineFixtures):
         second.update({"both": 2, "cart": ["milk"], "apart": 2})
         first.save()
         resolvers = {"cart": "django_multisession.resolvers.union"}
-        with override_settings(MULTISESSION_RESOLVERS=resolvers), heard(*EVERY_SIGNAL) as events:
+        with (
+            override_settings(MULTISESSION_CONFLICT_RESOLVERS=resolvers),
+            heard(*EVERY_SIGNAL) as events,
+        ):
             second.save()
         assert events == [
             {

@@ -24,7 +24,7 @@ from django_multisession.testing.engine.fixtures import USER_ID, Open, saved, st
 from django_multisession.testing.verbs import Clock, Run, SessionVerbs, open_runner
 
 SUMMED = override_settings(
-    MULTISESSION_RESOLVERS={"n": "django_multisession.resolvers.sum_of_changes"}
+    MULTISESSION_CONFLICT_RESOLVERS={"n": "django_multisession.resolvers.sum_of_changes"}
 )
 
 #: For the first four answers: each arrives in time, or so late that those after it are first.
@@ -183,7 +183,9 @@ class EngineTurnLaws(EngineFaultFixtures):
         theirs.save()
         _in_resolver.append(lambda: seen.append(mine.session["a"]))
         try:
-            with override_settings(MULTISESSION_RESOLVERS={"n": f"{__name__}.calling_sum"}):
+            with override_settings(
+                MULTISESSION_CONFLICT_RESOLVERS={"n": f"{__name__}.calling_sum"}
+            ):
                 mine.save()
         finally:
             _in_resolver.clear()
@@ -202,11 +204,11 @@ class EngineTurnLaws(EngineFaultFixtures):
             seen.append(await session.session.aget("a"))
 
         receiver = receive if run is None else areceive
-        signals.session_cycled.connect(receiver)
+        signals.session_key_changed.connect(receiver)
         try:
             session.save()
         finally:
-            signals.session_cycled.disconnect(receiver)
+            signals.session_key_changed.disconnect(receiver)
         assert seen == [1]
 
     def test_a_hook_may_use_the_session(
@@ -245,11 +247,11 @@ class EngineTurnLaws(EngineFaultFixtures):
             tasks = [_move(session, USER_ID), sync_save()]
             await asyncio.wait_for(_side_by_side(faulty, (9,), *tasks), 30)
 
-        signals.session_cycled.connect(receive)
+        signals.session_key_changed.connect(receive)
         try:
             run_async(use())
         finally:
-            signals.session_cycled.disconnect(receive)
+            signals.session_key_changed.disconnect(receive)
         assert seen == [0]
 
 

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Protocol
 
-from django_multisession import conf
 from django_multisession.core.records import EXPIRY_SLACK
-from django_multisession.interruption import SessionEnded
+from django_multisession.exceptions import SessionEnded
 from django_multisession.session.respond import CookieAnswer
+from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.fixtures import USER_ID
 from django_multisession.testing.interleaving.model import (

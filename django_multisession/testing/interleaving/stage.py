@@ -18,9 +18,9 @@ from django_multisession.testing.verbs import Clock
 
 #: Settings under which everything in the table can happen.
 SETTINGS: dict[str, Any] = {
-    "MULTISESSION_CYCLE_ON_LOGIN": True,
+    "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": True,
     "MULTISESSION_ON_INTERRUPTED": "error",
-    "MULTISESSION_RESOLVERS": {"wishes": "django_multisession.resolvers.union"},
+    "MULTISESSION_CONFLICT_RESOLVERS": {"wishes": "django_multisession.resolvers.union"},
     "SESSION_COOKIE_AGE": 1209600,
     "SESSION_EXPIRE_AT_BROWSER_CLOSE": False,
     "SESSION_SAVE_EVERY_REQUEST": False,

@@ -1,4 +1,4 @@
-"""What the settings say, as frozen values; `conf` reads them, `settings_laws` judges them."""
+"""What the settings say, as frozen values; `conf` reads them, `rules` judges them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,8 @@ from collections.abc import Mapping
 
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import Resolver
-from django_multisession.core.secret import MacKey, SecretOptions
+from django_multisession.core.secret import MacKey
 from django_multisession.core.signing import RecordKeys
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
-    """A wrong setting, or settings that contradict each other.
-
-    Attributes:
-        check_id: Id of the system check that reports it; its letter is the level.
-        message: The setting, what was expected and what was found.
-        hint: How to mend it: the line to write.
-    """
-
-    check_id: str
-    message: str
-    hint: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +34,14 @@ class Config:
         on_interrupted: ``"error"`` or ``"ignore"``: what becomes of a request whose changes come
             too late, because its session was ended.
         resolvers: Name of an entry → what merges two requests' changes of it.
-        cookie: Its name and attributes.
         cookie_age: ``SESSION_COOKIE_AGE``, in seconds.
         expire_at_browser_close: ``SESSION_EXPIRE_AT_BROWSER_CLOSE``.
         save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
         max_size: Bytes a serialized session may have at most.
         namespace: ``MULTISESSION_NAMESPACE``: names the site in what is signed.
-        redis: ``MULTISESSION_REDIS``: an ``ALIAS`` or a ``URL``, a ``PREFIX``, client options.
-        mongodb: ``MULTISESSION_MONGODB``: ``URI``, ``DATABASE``, ``COLLECTION``, client options.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.
+        read_from: The values that were read.
     """
 
     policy: Policy
@@ -66,16 +49,14 @@ class Config:
     on_outage: str
     on_interrupted: str
     resolvers: Mapping[str, Resolver]
-    cookie: Cookie
     cookie_age: float
     expire_at_browser_close: bool
     save_every_request: bool
     max_size: int
     namespace: str
-    redis: SecretOptions = dataclasses.field(repr=False)
-    mongodb: SecretOptions = dataclasses.field(repr=False)
     signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     record_keys: RecordKeys = dataclasses.field(repr=False)
+    read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +66,7 @@ class Site:
     Attributes:
         config: What a session reads, with the default in place of what is wrong, and no keys:
             there may be no ``SECRET_KEY`` yet.
+        cookie: ``SESSION_COOKIE_*``.
         engine: ``SESSION_ENGINE``.
         serializer: ``SESSION_SERIALIZER``.
         middleware: ``MIDDLEWARE``.
@@ -94,6 +76,7 @@ class Site:
     """
 
     config: Config
+    cookie: Cookie
     engine: str
     serializer: str
     middleware: tuple[str, ...]

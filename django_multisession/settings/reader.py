@@ -10,22 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django_multisession.configuration import Problem
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
-from django_multisession.core.secret import SecretOptions
+from django_multisession.core.problems import Problem
+from django_multisession.settings.check_ids import Check
 
 #: How the names of our settings begin.
 OURS = "MULTISESSION_"
 #: How ``SESSION_ENGINE`` begins where it is one of ours.
 ENGINE_PREFIX = "django_multisession.engines."
-
-#: An engine's options, as the line of settings that most sites need.
-EXAMPLES = {
-    "mongodb": 'MULTISESSION_MONGODB = {"URI": "mongodb://127.0.0.1:27017"}',
-    "redis": 'MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:6379/0"}',
-}
-
-_NOT_GIVEN = object()
 
 
 class SettingReader:
@@ -41,7 +33,7 @@ class SettingReader:
         self.problems: list[Problem] = []
         self.names: set[str] = set()
 
-    def timeout(self, name: str, check_id: str, default: timedelta | None) -> timedelta | None:
+    def timeout(self, name: str, check: Check, default: timedelta | None) -> timedelta | None:
         """Read a timeout; None switches it off."""
         value = self._given(name, default)
         if value is None:
@@ -49,7 +41,7 @@ class SettingReader:
         if (timeout := _as_timeout(value)) is not None:
             return timeout
         self.problem(
-            check_id,
+            check,
             f"{name} must be a timedelta or a number of seconds, from one second to 100 years, or None "
             f"(got {value!r}).",
             "Remove the setting for the default; timedelta comes from the datetime module.",
@@ -59,7 +51,7 @@ class SettingReader:
     def value(
         self,
         name: str,
-        check_id: str,
+        check: Check,
         default: Any,
         expected: str,
         is_right: Callable[[Any], bool],
@@ -69,56 +61,26 @@ class SettingReader:
         if is_right(value):
             return value
         self.problem(
-            check_id,
+            check,
             f"{name} must be {expected} (got {value!r}).",
             f"Remove the setting for the default, {default!r}.",
         )
         return default
 
-    def choice(self, name: str, check_id: str, choices: Sequence[str]) -> str:
+    def choice(self, name: str, check: Check, choices: Sequence[str]) -> str:
         """Read one of *choices*, the first of which is the default."""
         expected = " or ".join(f'"{choice}"' for choice in choices)
-        chosen: str = self.value(
-            name, check_id, choices[0], expected, lambda value: value in choices
-        )
+        chosen: str = self.value(name, check, choices[0], expected, lambda value: value in choices)
         return chosen
 
-    def options(
-        self,
-        name: str,
-        check_id: str,
-        expected: str,
-        is_right: Callable[[dict[str, Any]], bool],
-    ) -> SecretOptions:
-        """Read the options of the engine that *name* ends with; only its site must have them."""
-        value = self._given(name, _NOT_GIVEN)
-        engine, owner = self._settings.SESSION_ENGINE, name.removeprefix(OURS).lower()
-        if value is _NOT_GIVEN and engine != ENGINE_PREFIX + owner:
-            return SecretOptions()
-        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            if is_right(value):
-                return SecretOptions(value)
-            found = f"a dict with {', '.join(_told_names(value)) or 'nothing in it'}"
-        else:
-            kind = "None" if value is None else type(value).__name__
-            found = "nothing" if value is _NOT_GIVEN else kind
-        # Its values may hold passwords: what was found is told by type and names.
-        for_whom = f" for SESSION_ENGINE {engine!r}" if value is _NOT_GIVEN else ""
-        self.problem(
-            check_id,
-            f"{name} must be {expected} (got {found}){for_whom}.",
-            EXAMPLES[owner],
-        )
-        return SecretOptions()
-
-    def functions(self, name: str, check_id: str, find: Callable[[str], Any]) -> Mapping[str, Any]:
+    def functions(self, name: str, check: Check, find: Callable[[str], Any]) -> Mapping[str, Any]:
         """Read a dict from names to dotted paths of functions, which *find* imports."""
         value = self._given(name, {})
         if not isinstance(value, dict) or not all(
             isinstance(text, str) for item in value.items() for text in item
         ):
             self.problem(
-                check_id,
+                check,
                 f"{name} must be a dict of names and dotted paths (got {value!r}).",
                 f'{name} = {{"cart": "django_multisession.resolvers.union"}}',
             )
@@ -134,26 +96,20 @@ class SettingReader:
                     found = f"a {type(functions[key]).__name__}"
             if found:
                 self.problem(
-                    check_id,
+                    check,
                     f"{name}[{key!r}] must be the dotted path of a function (got {path!r}: "
                     f"{found}).",
                     "Is it spelled right? django_multisession.resolvers holds some.",
                 )
         return types.MappingProxyType(functions)
 
-    def problem(self, check_id: str, message: str, hint: str) -> None:
+    def problem(self, check: Check, message: str, hint: str) -> None:
         """Note what is wrong."""
-        self.problems.append(Problem(f"multisession.{check_id}", message, hint))
+        self.problems.append(check.found(message, hint))
 
     def _given(self, name: str, default: Any) -> Any:
         self.names.add(name)
         return getattr(self._settings, name, default)
-
-
-def _told_names(options: Mapping[str, Any]) -> list[str]:
-    """Return the names of *options* for a message; what is no name may be a URL with a password."""
-    names = {name if name.isidentifier() else "a name that isn't an option's" for name in options}
-    return sorted(names)
 
 
 def in_seconds(time: timedelta) -> str:

@@ -17,34 +17,43 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from django_multisession import conf, cookie_laws, order_laws, settings_laws
-from django_multisession.configuration import Problem
-from django_multisession.engines._drivers import ENGINES, driver_of
+from django_multisession.core.problems import Problem, Severity
+from django_multisession.engine import Engine
+from django_multisession.engines import NAMES
+from django_multisession.settings import conf
+from django_multisession.settings.check_ids import Check
+from django_multisession.settings.reader import ENGINE_PREFIX, OURS
+from django_multisession.settings.rules import cookie, middleware, options
+from django_multisession.settings.rules import settings as rules
 from django_multisession.store import DriverSessionStore
 
 #: What only a serializer that unpickles makes a dict of.
 PICKLED = {"multisession": "does it unpickle?"}
 
-#: With one of these a message begins that reports it; its default stands in for it then.
-TIMEOUTS = (
-    "MULTISESSION_IDLE_TIMEOUT ",
-    "MULTISESSION_ABSOLUTE_TIMEOUT ",
-    "MULTISESSION_ANONYMOUS_TIMEOUT ",
-    "SESSION_COOKIE_AGE ",
-)
+KINDS = {Severity.ERROR: checks.Error, Severity.WARNING: checks.Warning}
+
+#: A timeout that one of them reports has its default meanwhile.
+TIMEOUTS = {
+    Check.IDLE_TIMEOUT.id,
+    Check.ABSOLUTE_TIMEOUT.id,
+    Check.ANONYMOUS_IDLE_TIMEOUT.id,
+    Check.COOKIE_AGE.id,
+}
 
 
 def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report every ``MULTISESSION_*`` setting that is wrong, or that there is none of."""
     site = conf.site()
     problems = conf.problems()
-    if not any(problem.message.startswith(TIMEOUTS) for problem in problems):
-        problems += settings_laws.timeouts_without_effect(site.config.policy)
+    if TIMEOUTS.isdisjoint(problem.id for problem in problems):
+        problems += rules.timeouts_without_effect(site.config.policy)
+    settings = {engine.setting for engine in _engines() if engine.setting.startswith(OURS)}
     return _messages(
         [
             *problems,
-            *settings_laws.resolvers_without_effect(site.config.resolvers),
-            *settings_laws.unknown_settings(site.our_settings, site.given_settings),
+            *_engine_problems(),
+            *rules.resolvers_without_effect(site.config.resolvers),
+            *rules.unknown_settings(site.our_settings | settings, site.given_settings),
             *_wrong_engine(site.engine),
         ]
     )
@@ -53,32 +62,30 @@ def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
 def check_site(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report what in Django's settings keeps sessions from working."""
     site = conf.site()
-    sessions = _made_from(order_laws.DJANGOS_MIDDLEWARE, site.middleware)
-    logins = _made_from(order_laws.DJANGOS_LOGIN_MIDDLEWARE, site.middleware)
-    problems = order_laws.several_session_middlewares(sessions)
-    problems += order_laws.session_behind_login(site.middleware, sessions, logins)
+    sessions = _made_from(middleware.DJANGOS_MIDDLEWARE, site.middleware)
+    logins = _made_from(middleware.DJANGOS_LOGIN_MIDDLEWARE, site.middleware)
+    problems = middleware.several_session_middlewares(sessions)
+    problems += middleware.session_behind_login(site.middleware, sessions, logins)
     if _store() is not None:
-        ours = _made_from(order_laws.OUR_MIDDLEWARE, site.middleware)
-        problems += order_laws.ignoring_in_vain(site.config.on_interrupted, ours)
-        problems += cookie_laws.contradictions(site.config.cookie)
+        ours = _made_from(middleware.OUR_MIDDLEWARE, site.middleware)
+        problems += middleware.ignoring_in_vain(site.config.on_interrupted, ours)
+        problems += cookie.contradictions(site.cookie)
         problems += _unfit_serializer(site.serializer)
-        problems += order_laws.hidden_command([app.name for app in apps.get_app_configs()])
+        problems += middleware.hidden_command([app.name for app in apps.get_app_configs()])
     return _messages(problems)
 
 
 def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
-    """Report a missing engine library."""
-    if conf.problems():
+    """Report a missing engine library, or options that it doesn't take."""
+    engine = _chosen_engine()
+    if engine is None or _has_wrong_settings():
         return []
-    for engine in ENGINES:
-        if conf.uses_engine(engine):
-            try:
-                driver_of(engine)
-            except ImproperlyConfigured as error:
-                lacks_library = isinstance(error.__cause__, ImportError)
-                return _messages(
-                    [settings_laws.not_installed(engine, str(error), lacks_library=lacks_library)]
-                )
+    try:
+        engine.driver()
+    except ImproperlyConfigured as error:
+        lacks_library = isinstance(error.__cause__, ImportError) and engine.install
+        hint = f"pip install '{engine.install}'" if lacks_library else engine.example
+        return _messages([rules.not_opened(str(error), hint)])
     return []
 
 
@@ -86,29 +93,31 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report what leaves sessions unprotected; ``check --deploy`` only."""
     site = conf.site()
     if _store() is not None:
-        problems = list(settings_laws.exposures(site))
+        problems = list(rules.exposures(site))
+        engine = _chosen_engine()
+        if engine is not None and not engine.is_shared:
+            problems.append(rules.unshared(site.engine))
+        if engine is not None and engine.setting and not _has_wrong_settings():
+            problems += options.password_in_address(engine.setting, engine.options())
         if _unpickles(site.serializer):
-            problems.append(settings_laws.unpickling(site.serializer))
+            problems.append(rules.unpickling(site.serializer))
         return _messages(problems)
     if _wrong_engine(site.engine):
         return []
-    return _messages([settings_laws.foreign_engine(site.engine)])
+    return _messages([rules.foreign_engine(site.engine)])
 
 
 def check_server(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Ask the engine's server whether it is fit to hold sessions; ``check --deploy`` only."""
     store = _store()
-    if store is None or conf.problems() or check_installed():
+    if store is None or _has_wrong_settings() or check_installed():
         return []
-    return store.get_driver().check()
+    return _messages(store.get_driver().check())
 
 
 def _messages(problems: Iterable[Problem]) -> list[checks.CheckMessage]:
-    kinds = {"E": checks.Error, "W": checks.Warning}
     return [
-        kinds[problem.check_id.removeprefix("multisession.")[0]](
-            problem.message, hint=problem.hint, id=problem.check_id
-        )
+        KINDS[problem.severity](problem.message, hint=problem.hint, id=problem.id)
         for problem in problems
     ]
 
@@ -123,9 +132,42 @@ def _store() -> type[DriverSessionStore] | None:
     return store if is_ours else None
 
 
+def _chosen_engine() -> Engine | None:
+    """Return the engine whose driver keeps the site's sessions; None if its store finds another."""
+    store = _store()
+    if store is None or _finds_its_driver(store):
+        return None
+    return store.engine
+
+
+def _finds_its_driver(store: type[DriverSessionStore]) -> bool:
+    """Does *store* override `get_driver`, for a driver per tenant for example?"""
+    own = inspect.getattr_static(store, "get_driver")
+    return own is not inspect.getattr_static(DriverSessionStore, "get_driver")
+
+
+def _engines() -> list[Engine]:
+    """Return this package's engines, and the site's."""
+    modules = [import_module(f"{ENGINE_PREFIX}{name}") for name in NAMES]
+    found = [module.SessionStore.engine for module in modules]
+    chosen = _chosen_engine()
+    return found if chosen is None or chosen in found else [*found, chosen]
+
+
+def _engine_problems() -> list[Problem]:
+    chosen = _chosen_engine()
+    return [
+        problem for engine in _engines() for problem in engine.problems(is_chosen=engine is chosen)
+    ]
+
+
+def _has_wrong_settings() -> bool:
+    return bool(conf.problems() or _engine_problems())
+
+
 def _wrong_engine(engine: object) -> list[Problem]:
     """Report a ``SESSION_ENGINE`` that there is none of, or that is none."""
-    if unknown := settings_laws.unknown_engine(str(engine), ENGINES):
+    if unknown := rules.unknown_engine(str(engine), NAMES):
         return unknown
     try:
         module = import_module(engine)  # type: ignore[arg-type]  # whatever the settings say
@@ -140,7 +182,7 @@ def _wrong_engine(engine: object) -> list[Problem]:
         if hasattr(module, "SessionStore"):
             return []
         found = "it has none"
-    return [settings_laws.no_engine(engine, found, ENGINES)]
+    return [rules.no_engine(engine, found, NAMES)]
 
 
 def _made_from(base: str, paths: Iterable[str]) -> list[str]:
@@ -165,14 +207,14 @@ def _unfit_serializer(path: str) -> list[Problem]:
         # It may need what an image build lacks: a secret.
         return []
     except Exception as error:  # noqa: BLE001  (whatever its module raises)
-        return [settings_laws.not_a_serializer(path, f"{type(error).__name__} at its import")]
+        return [rules.not_a_serializer(path, f"{type(error).__name__} at its import")]
     if not callable(serializer):
-        return [settings_laws.not_a_serializer(path, f"a {type(serializer).__name__}")]
+        return [rules.not_a_serializer(path, f"a {type(serializer).__name__}")]
     # A function that makes one is as good for Django; what it makes is not known here.
     verbs = ("dumps", "loads") if isinstance(serializer, type) else ()
     missing = [f"{verb}()" for verb in verbs if not callable(getattr(serializer, verb, None))]
     if missing:
-        return [settings_laws.not_a_serializer(path, f"no {' and no '.join(missing)}")]
+        return [rules.not_a_serializer(path, f"no {' and no '.join(missing)}")]
     return []
 
 

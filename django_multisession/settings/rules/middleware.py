@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django_multisession.configuration import Problem
+from django_multisession.core.problems import Problem
+from django_multisession.settings.check_ids import Check
 
 DJANGOS_APP = "django.contrib.sessions"
 DJANGOS_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -20,8 +21,7 @@ def several_session_middlewares(paths: Sequence[str]) -> list[Problem]:
     kept = OUR_MIDDLEWARE if OUR_MIDDLEWARE in own else (own or paths)[0]
     surplus = [path for path in paths if path != kept] or [f"the second {kept}"]
     return [
-        Problem(
-            "multisession.E018",
+        Check.SEVERAL_SESSION_MIDDLEWARES.found(
             f"MIDDLEWARE must hold one session middleware (got {' and '.join(paths)}): each "
             "replaces the session of the one before, and saves it once more.",
             f"Remove {' and '.join(surplus)} from MIDDLEWARE.",
@@ -47,8 +47,7 @@ def session_behind_login(
     found = "it comes after" if sessions else "none"
     name = sessions[0] if sessions else OUR_MIDDLEWARE
     return [
-        Problem(
-            "multisession.E030",
+        Check.SESSION_BEHIND_LOGIN.found(
             f"A session middleware must come before {login!r} in MIDDLEWARE (got {found}): that "
             "finds no session otherwise, and every request fails.",
             f'{"Move" if sessions else "Put"} "{name}" before it.',
@@ -66,8 +65,7 @@ def ignoring_in_vain(on_interrupted: str, ours: Sequence[str]) -> list[Problem]:
     if on_interrupted != "ignore" or ours:
         return []
     return [
-        Problem(
-            "multisession.W029",
+        Check.IGNORING_WITHOUT_EFFECT.found(
             'MULTISESSION_ON_INTERRUPTED must be "error" without our session middleware '
             f"(got {on_interrupted!r}): under Django's own it has no effect.",
             f'Put "{OUR_MIDDLEWARE}" into MIDDLEWARE, in the place of Django\'s.',
@@ -83,8 +81,7 @@ def hidden_command(app_names: Sequence[str]) -> list[Problem]:
     if found != [DJANGOS_APP, ours]:
         return []
     return [
-        Problem(
-            "multisession.W019",
+        Check.HIDDEN_COMMAND.found(
             f"{ours!r} must come before {DJANGOS_APP!r} in INSTALLED_APPS (it comes after): "
             "manage.py clearsessions is Django's otherwise, without our options and its report.",
             f'INSTALLED_APPS = ["{ours}", ...the others]: move it to the front.',

@@ -1,13 +1,14 @@
 """The only reader of settings: Django's and ours, as frozen values.
 
-A wrong value is a system check (`checks.py`), never a traceback at import. Whoever skipped the
+A wrong value is a system check (`checks`), never a traceback at import. Whoever skipped the
 checks gets `ImproperlyConfigured` at first use, with every problem in it at once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -19,17 +20,40 @@ from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.configuration import Config, Cookie, Problem, Site
 from django_multisession.core import keys, payloads, signing
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
-from django_multisession.core.secret import MacKey, SecretOptions
-from django_multisession.setting_reader import (
-    ENGINE_PREFIX,
-    EXAMPLES,
-    OURS,
-    SettingReader,
-    in_seconds,
+from django_multisession.core.problems import Problem
+from django_multisession.core.secret import MacKey
+from django_multisession.settings.check_ids import Check
+from django_multisession.settings.reader import OURS, SettingReader, in_seconds
+from django_multisession.settings.rules.options import NOT_GIVEN
+from django_multisession.settings.values import Config, Cookie, Site
+
+#: What `config` reads, and `current` looks at.
+READ_ONCE = (
+    "MULTISESSION_ABSOLUTE_TIMEOUT",
+    "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
+    "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
+    "MULTISESSION_CONFLICT_RESOLVERS",
+    "MULTISESSION_IDLE_TIMEOUT",
+    "MULTISESSION_MAX_SIZE",
+    "MULTISESSION_NAMESPACE",
+    "MULTISESSION_ON_INTERRUPTED",
+    "MULTISESSION_ON_OUTAGE",
+    "MULTISESSION_TOUCH_INTERVAL",
+    "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
+    "SESSION_COOKIE_AGE",
+    "SESSION_EXPIRE_AT_BROWSER_CLOSE",
+    "SESSION_SAVE_EVERY_REQUEST",
 )
+
+#: Django's settings themselves, for what is read at each use.
+live: Any = settings
+
+#: Returns the object behind them. It is another one while settings are overridden, and what is
+#: assigned goes into its ``__dict__``.
+_wrapped: Callable[[], Any] = functools.partial(object.__getattribute__, settings, "_wrapped")
 
 EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 
@@ -42,8 +66,14 @@ LEAST_MAX_SIZE = 1024
 #: A MongoDB document holds 16 MiB; the record's other fields need a little of it.
 GREATEST_MAX_SIZE = payloads.INFLATED_LIMIT - 64 * 1024
 
-#: What stands in addresses, and hardly in the name of a cache.
-_IN_ADDRESSES = frozenset(":/@")
+
+class _Values(tuple[Any, ...]):
+    """Values of settings. No text that is made of them holds one, such as ``SECRET_KEY``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} values of settings>"
 
 
 @functools.cache
@@ -53,7 +83,27 @@ def config() -> Config:
     Raises:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
-    return _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    given("SESSION_ENGINE")  # Django sets settings up at the first use of one.
+    # Looked at before anything is read: the next current() sees what is assigned meanwhile.
+    values = _values()
+    read = _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    return dataclasses.replace(read, read_from=values)
+
+
+def current() -> Config:
+    """Return `config()`; reads it again if a setting was assigned since, as Django does for each use.
+
+    A session asks once, when it is first used: ``settings.X = ...`` sends no signal.
+
+    Raises:
+        ImproperlyConfigured: See config().
+    """
+    held, said = config(), _wrapped()
+    # As _values() does, without the call.
+    if held.read_from != _Values((said, *map(said.__dict__.get, READ_ONCE))):
+        config.cache_clear()
+        held = config()
+    return held
 
 
 def serializer() -> Any:
@@ -66,14 +116,9 @@ def _imported(path: str) -> Any:
     return import_string(path)
 
 
-def options_of(engine: str) -> Mapping[str, Any]:
-    """Return the options of *engine*'s server; needs no ``SECRET_KEY``, as checks may have none.
-
-    Raises:
-        ImproperlyConfigured: See config().
-    """
-    options: Mapping[str, Any] = getattr(_read(), engine)
-    return options
+def given(name: str) -> Any:
+    """Return the value of the setting *name*; `NOT_GIVEN` if the site has none."""
+    return getattr(settings, name, NOT_GIVEN)
 
 
 def problems() -> list[Problem]:
@@ -89,6 +134,14 @@ def site() -> Site:
     reader = SettingReader(settings)
     return Site(
         config=_config(reader),
+        cookie=Cookie(
+            name=settings.SESSION_COOKIE_NAME,
+            path=settings.SESSION_COOKIE_PATH,
+            domain=settings.SESSION_COOKIE_DOMAIN,
+            is_secure=bool(settings.SESSION_COOKIE_SECURE),
+            is_http_only=bool(settings.SESSION_COOKIE_HTTPONLY),
+            same_site=settings.SESSION_COOKIE_SAMESITE or None,
+        ),
         engine=settings.SESSION_ENGINE,
         serializer=settings.SESSION_SERIALIZER,
         middleware=tuple(settings.MIDDLEWARE),
@@ -96,11 +149,6 @@ def site() -> Site:
         our_settings=frozenset(reader.names),
         given_settings=frozenset(name for name in dir(settings) if name.startswith(OURS)),
     )
-
-
-def uses_engine(name: str) -> bool:
-    """Is ``SESSION_ENGINE`` our engine *name*?"""
-    return bool(ENGINE_PREFIX + name == settings.SESSION_ENGINE)
 
 
 @sensitive_variables()
@@ -112,6 +160,12 @@ def _derived(derive: Callable[[bytes], MacKey]) -> tuple[MacKey, ...]:
     # An empty fallback ("".split(",") makes one) would let anyone sign.
     secrets = (settings.SECRET_KEY, *filter(None, settings.SECRET_KEY_FALLBACKS))
     return tuple(map(derive, map(force_bytes, secrets)))
+
+
+def _values() -> _Values:
+    """Return what an assignment or an override would change."""
+    said = _wrapped()
+    return _Values((said, *map(said.__dict__.get, READ_ONCE)))
 
 
 def _read(
@@ -132,29 +186,25 @@ def _config(
     return Config(
         policy=_policy(reader),
         cycle_on_login=reader.value(
-            "MULTISESSION_CYCLE_ON_LOGIN",
-            "E006",
+            "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
+            Check.ALWAYS_CYCLE_ON_LOGIN,
             True,
             "True or False",
             lambda value: isinstance(value, bool),
         ),
-        on_outage=reader.choice("MULTISESSION_ON_OUTAGE", "E007", ON_OUTAGE_CHOICES),
-        on_interrupted=reader.choice("MULTISESSION_ON_INTERRUPTED", "E027", ON_INTERRUPTED_CHOICES),
-        resolvers=reader.functions("MULTISESSION_RESOLVERS", "E028", import_string),
-        cookie=Cookie(
-            name=settings.SESSION_COOKIE_NAME,
-            path=settings.SESSION_COOKIE_PATH,
-            domain=settings.SESSION_COOKIE_DOMAIN,
-            is_secure=bool(settings.SESSION_COOKIE_SECURE),
-            is_http_only=bool(settings.SESSION_COOKIE_HTTPONLY),
-            same_site=settings.SESSION_COOKIE_SAMESITE or None,
+        on_outage=reader.choice("MULTISESSION_ON_OUTAGE", Check.ON_OUTAGE, ON_OUTAGE_CHOICES),
+        on_interrupted=reader.choice(
+            "MULTISESSION_ON_INTERRUPTED", Check.ON_INTERRUPTED, ON_INTERRUPTED_CHOICES
+        ),
+        resolvers=reader.functions(
+            "MULTISESSION_CONFLICT_RESOLVERS", Check.CONFLICT_RESOLVERS, import_string
         ),
         cookie_age=_cookie_age(),
         expire_at_browser_close=settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
         save_every_request=settings.SESSION_SAVE_EVERY_REQUEST,
         max_size=reader.value(
             "MULTISESSION_MAX_SIZE",
-            "E008",
+            Check.MAX_SIZE,
             DEFAULT_MAX_SIZE,
             f"a number of bytes from {LEAST_MAX_SIZE} to {GREATEST_MAX_SIZE}",
             lambda value: (
@@ -165,14 +215,10 @@ def _config(
         ),
         namespace=reader.value(
             "MULTISESSION_NAMESPACE",
-            "E035",
+            Check.NAMESPACE,
             "",
             "a string",
             lambda value: isinstance(value, str),
-        ),
-        redis=_redis(reader),
-        mongodb=reader.options(
-            "MULTISESSION_MONGODB", "E010", 'a dict with "URI"', lambda value: "URI" in value
         ),
         signing_keys=signing_keys,
         record_keys=record_keys,
@@ -183,22 +229,26 @@ def _policy(reader: SettingReader) -> Policy:
     cookie_age = _cookie_age()
     if cookie_age != settings.SESSION_COOKIE_AGE:
         reader.problem(
-            "E012",
+            Check.COOKIE_AGE,
             "SESSION_COOKIE_AGE must be a number of seconds, from one to "
             f"{in_seconds(LONGEST_TIMEOUT)} (got {settings.SESSION_COOKIE_AGE!r}).",
             "Django's default is two weeks, 1209600.",
         )
-    idle = reader.timeout("MULTISESSION_IDLE_TIMEOUT", "E001", timedelta(seconds=cookie_age))
+    idle = reader.timeout(
+        "MULTISESSION_IDLE_TIMEOUT", Check.IDLE_TIMEOUT, timedelta(seconds=cookie_age)
+    )
     absolute = reader.timeout(
         "MULTISESSION_ABSOLUTE_TIMEOUT",
-        "E002",
+        Check.ABSOLUTE_TIMEOUT,
         max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=cookie_age)),
     )
-    anonymous = reader.timeout("MULTISESSION_ANONYMOUS_TIMEOUT", "E003", None)
-    touch_interval = reader.timeout("MULTISESSION_TOUCH_INTERVAL", "E004", None)
+    anonymous = reader.timeout(
+        "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT", Check.ANONYMOUS_IDLE_TIMEOUT, None
+    )
+    touch_interval = reader.timeout("MULTISESSION_TOUCH_INTERVAL", Check.TOUCH_INTERVAL, None)
     if idle and touch_interval and touch_interval >= idle:
         reader.problem(
-            "E005",
+            Check.LONG_TOUCH_INTERVAL,
             "MULTISESSION_TOUCH_INTERVAL must be shorter than the idle timeout of "
             f"{in_seconds(idle)} seconds (got {in_seconds(touch_interval)}).",
             "Remove the setting: the default is a tenth of the idle timeout, at most a minute.",
@@ -207,35 +257,9 @@ def _policy(reader: SettingReader) -> Policy:
         idle_timeout=idle,
         absolute_timeout=absolute,
         absolute_is_configured=hasattr(settings, "MULTISESSION_ABSOLUTE_TIMEOUT"),
-        anonymous_timeout=anonymous,
+        anonymous_idle_timeout=anonymous,
         touch_interval=touch_interval,
         idle_is_configured=hasattr(settings, "MULTISESSION_IDLE_TIMEOUT"),
-    )
-
-
-def _redis(reader: SettingReader) -> SecretOptions:
-    options = reader.options(
-        "MULTISESSION_REDIS",
-        "E009",
-        'a dict with either "ALIAS" or "URL"',
-        lambda value: ("ALIAS" in value) != ("URL" in value),
-    )
-    # The driver quotes an alias that it does not find, and an address may hold a password.
-    if _is_address(options.get("ALIAS")):
-        reader.problem(
-            "E034",
-            'MULTISESSION_REDIS["ALIAS"] must be the name of a cache in CACHES (got an address).',
-            f"Write the address as URL: {EXAMPLES['redis']}",
-        )
-        return SecretOptions()
-    return options
-
-
-def _is_address(alias: object) -> bool:
-    return (
-        isinstance(alias, str)
-        and alias not in settings.CACHES
-        and not _IN_ADDRESSES.isdisjoint(alias)
     )
 
 
@@ -253,4 +277,4 @@ def _forget(*, setting: str, **_kwargs: Any) -> None:
         config.cache_clear()
 
 
-setting_changed.connect(_forget, dispatch_uid="django_multisession.conf")
+setting_changed.connect(_forget, dispatch_uid="django_multisession.settings.conf")

@@ -1,7 +1,7 @@
 """Which settings contradict each other, have no effect or leave a site unprotected: pure rules.
 
-What a single setting may be is decided where it is read, in `conf`. `cookie_laws` and `order_laws`
-judge the cookie, and what stands in lists.
+What a single setting may be is decided where it is read, in `conf`. `rules.cookie` and
+`rules.middleware` judge the cookie, and what stands in lists.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator
 
-from django_multisession.configuration import Problem, Site
-from django_multisession.cookie_laws import is_known_same_site, same_site
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import AUTH_PREFIX
-from django_multisession.order_laws import DJANGOS_APP, DJANGOS_MIDDLEWARE
-from django_multisession.setting_reader import ENGINE_PREFIX, EXAMPLES, OURS, in_seconds
+from django_multisession.core.problems import Problem
+from django_multisession.settings.check_ids import Check
+from django_multisession.settings.reader import ENGINE_PREFIX, OURS, in_seconds
+from django_multisession.settings.rules.cookie import is_known_same_site, same_site
+from django_multisession.settings.rules.middleware import DJANGOS_APP, DJANGOS_MIDDLEWARE
+from django_multisession.settings.rules.renames import RENAMED
+from django_multisession.settings.values import Site
 
 
 def unknown_settings(our_settings: Collection[str], given: Collection[str]) -> list[Problem]:
     """Report the ``MULTISESSION_*`` settings that there are none of: misspelled, or of old."""
     return [
-        Problem(
-            "multisession.E014",
+        Check.UNKNOWN_SETTING.found(
             f"A setting whose name begins with {OURS} must be one of django_multisession's "
             f"(got {name}): others have no effect.",
             _rename(name, our_settings),
@@ -36,8 +38,7 @@ def unknown_engine(engine: str, engines: Collection[str]) -> list[Problem]:
     if not f"{engine}.".startswith("django_multisession.") or engine in ours:
         return []
     return [
-        Problem(
-            "multisession.E020",
+        Check.UNKNOWN_ENGINE.found(
             f"SESSION_ENGINE must be one of {', '.join(map(repr, ours))} (got {engine!r}).",
             _engine_line(engine, engines) or "Set it to one of these.",
         )
@@ -47,8 +48,7 @@ def unknown_engine(engine: str, engines: Collection[str]) -> list[Problem]:
 def no_engine(engine: object, found: str, engines: Collection[str]) -> Problem:
     """Report that ``SESSION_ENGINE`` leads to *found* instead."""
     line = _engine_line(str(engine), engines) or f'SESSION_ENGINE = "{ENGINE_PREFIX}redis"'
-    return Problem(
-        "multisession.E031",
+    return Check.NO_ENGINE.found(
         "SESSION_ENGINE must be the dotted path of a module with a SessionStore "
         f"(got {engine!r}: {found}).",
         f"Is it installed, and spelled right? One of ours: {line}",
@@ -63,11 +63,10 @@ def timeouts_without_effect(policy: Policy) -> list[Problem]:
     source = "" if policy.idle_is_configured else ", SESSION_COOKIE_AGE"
     idle_timeouts = {
         "MULTISESSION_IDLE_TIMEOUT": (policy.idle_timeout, source),
-        "MULTISESSION_ANONYMOUS_TIMEOUT": (policy.anonymous_timeout, ""),
+        "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT": (policy.anonymous_idle_timeout, ""),
     }
     return [
-        Problem(
-            "multisession.W032",
+        Check.TIMEOUT_WITHOUT_EFFECT.found(
             f"{name} must not be longer than MULTISESSION_ABSOLUTE_TIMEOUT, "
             f"{in_seconds(absolute)} seconds (got {in_seconds(idle)}{source}): "
             "it has no effect.",
@@ -81,27 +80,24 @@ def timeouts_without_effect(policy: Policy) -> list[Problem]:
 def resolvers_without_effect(entries: Iterable[str]) -> list[Problem]:
     """Report resolvers of *entries* that are never merged."""
     return [
-        Problem(
-            "multisession.W033",
-            f"MULTISESSION_RESOLVERS must name entries that are merged (got {name!r}): those that "
+        Check.RESOLVER_WITHOUT_EFFECT.found(
+            f"MULTISESSION_CONFLICT_RESOLVERS must name entries that are merged (got {name!r}): those that "
             f"begin with {AUTH_PREFIX!r} change together or not at all, and no resolver is asked.",
-            "Remove it from MULTISESSION_RESOLVERS.",
+            "Remove it from MULTISESSION_CONFLICT_RESOLVERS.",
         )
         for name in entries
         if name.startswith(AUTH_PREFIX)
     ]
 
 
-def not_installed(engine: str, problem: str, *, lacks_library: bool) -> Problem:
-    """Report that the driver of *engine* cannot be made, for the reason *problem*."""
-    install = f"pip install 'django-multisession[{engine}]'"
-    return Problem("multisession.E011", problem, install if lacks_library else EXAMPLES[engine])
+def not_opened(problem: str, hint: str) -> Problem:
+    """Report that the engine's driver can't be made, for the reason *problem*."""
+    return Check.ENGINE_NOT_OPENED.found(problem, hint)
 
 
 def not_a_serializer(serializer: str, found: str) -> Problem:
     """Report that ``SESSION_SERIALIZER`` leads to *found* instead."""
-    return Problem(
-        "multisession.E017",
+    return Check.SERIALIZER.found(
         "SESSION_SERIALIZER must be the path of a class with dumps() and loads() "
         f"(got {serializer!r}: {found}).",
         f"{_JSON_LINE}, Django's default.",
@@ -110,8 +106,7 @@ def not_a_serializer(serializer: str, found: str) -> Problem:
 
 def unpickling(serializer: str) -> Problem:
     """Report that ``SESSION_SERIALIZER`` unpickles."""
-    return Problem(
-        "multisession.W123",
+    return Check.UNPICKLING.found(
         f"SESSION_SERIALIZER must not unpickle (got {serializer!r}): what is stored is sealed with "
         "SECRET_KEY, and whoever learns that and can write to the store runs code on this site.",
         f"{_JSON_LINE}; then put into sessions only what JSON can hold.",
@@ -120,8 +115,7 @@ def unpickling(serializer: str) -> Problem:
 
 def foreign_engine(engine: str) -> Problem:
     """Report that this package is installed and not used."""
-    return Problem(
-        "multisession.W127",
+    return Check.FOREIGN_ENGINE.found(
         "SESSION_ENGINE must be an engine of django_multisession, as that is in INSTALLED_APPS "
         f"(got {engine!r}): nothing that it protects is protected.",
         'SESSION_ENGINE = "django_multisession.engines.redis", or remove "django_multisession" '
@@ -129,52 +123,49 @@ def foreign_engine(engine: str) -> Problem:
     )
 
 
+def unshared(engine: str) -> Problem:
+    """Report that the processes of a site don't share its sessions."""
+    return Check.UNSHARED_ENGINE.found(
+        "SESSION_ENGINE must be an engine that processes share and that survives a restart "
+        f"(got {engine!r}): each process has sessions of its own otherwise.",
+        'SESSION_ENGINE = "django_multisession.engines.redis"',
+    )
+
+
 def exposures(site: Site) -> Iterator[Problem]:
     """Yield what leaves the sessions of a site that is deployed unprotected."""
-    cookie = site.config.cookie
+    cookie = site.cookie
     if not (cookie.is_secure or _is_told_by_django(site)):
-        yield Problem(
-            "multisession.W120",
+        yield Check.NOT_SECURE.found(
             f"SESSION_COOKIE_SECURE must be True (got {cookie.is_secure!r}): whoever listens to a "
             "request over HTTP has the session otherwise.",
             "SESSION_COOKIE_SECURE = True",
         )
     if not (cookie.is_http_only or _is_told_by_django(site)):
-        yield Problem(
-            "multisession.W121",
+        yield Check.NOT_HTTP_ONLY.found(
             f"SESSION_COOKIE_HTTPONLY must be True (got {cookie.is_http_only!r}): a script that "
             "was smuggled into a page takes the session away otherwise.",
             "SESSION_COOKIE_HTTPONLY = True",
         )
     if is_known_same_site(cookie.same_site) and same_site(cookie) in {"", "none"}:
-        yield Problem(
-            "multisession.W122",
+        yield Check.CROSS_SITE.found(
             'SESSION_COOKIE_SAMESITE must be "Lax" or "Strict" '
             f"(got {cookie.same_site or False!r}): every other site can send requests with the "
             "session otherwise.",
             'SESSION_COOKIE_SAMESITE = "Lax"; silence this where other sites embed this one.',
         )
     yield from _endless(site.config.policy)
-    if site.engine == "django_multisession.engines.memory":
-        yield Problem(
-            "multisession.W126",
-            "SESSION_ENGINE must be an engine that processes share and that survives a restart "
-            f"(got {site.engine!r}): each process has sessions of its own otherwise.",
-            'SESSION_ENGINE = "django_multisession.engines.redis"',
-        )
 
 
 def _endless(policy: Policy) -> Iterator[Problem]:
     if policy.idle_timeout is None:
-        yield Problem(
-            "multisession.W124",
+        yield Check.NO_IDLE_TIMEOUT.found(
             "MULTISESSION_IDLE_TIMEOUT must be a timeout (got None): a session that nobody uses, "
             "in a browser that was left open, stays open.",
             "MULTISESSION_IDLE_TIMEOUT = 30 * 60",
         )
     if policy.absolute_timeout is None:
-        yield Problem(
-            "multisession.W125",
+        yield Check.NO_ABSOLUTE_TIMEOUT.found(
             "MULTISESSION_ABSOLUTE_TIMEOUT must be a timeout (got None): a stolen session lives "
             "for as long as the thief uses it.",
             "MULTISESSION_ABSOLUTE_TIMEOUT = 12 * 60 * 60",
@@ -185,6 +176,8 @@ _JSON_LINE = 'SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSeri
 
 
 def _rename(name: str, our_settings: Collection[str]) -> str:
+    if name in RENAMED:
+        return f"Rename it to {RENAMED[name]}."
     # Without the prefix, which would make them all alike.
     rests = [ours.removeprefix(OURS) for ours in our_settings]
     found = difflib.get_close_matches(name.removeprefix(OURS), rests, n=1)

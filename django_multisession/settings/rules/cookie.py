@@ -6,7 +6,9 @@ import dataclasses
 import http.cookies
 from collections.abc import Iterator
 
-from django_multisession.configuration import Cookie, Problem
+from django_multisession.core.problems import Problem
+from django_multisession.settings.check_ids import Check
+from django_multisession.settings.values import Cookie
 
 #: What browsers ask of a cookie whose name begins so (RFC 6265bis, section 4.1.3).
 PREFIXES = {
@@ -36,29 +38,25 @@ def contradictions(cookie: Cookie) -> Iterator[Problem]:
     try:
         http.cookies.Morsel[str]().set(cookie.name, "", "")
     except (http.cookies.CookieError, AttributeError, TypeError):
-        yield Problem(
-            "multisession.E022",
+        yield Check.COOKIE_NAME.found(
             "SESSION_COOKIE_NAME must be a name that a cookie can have: letters, digits and "
             f"!#$%&'*+-.^_`|~ (got {cookie.name!r}).",
             'SESSION_COOKIE_NAME = "sessionid"',
         )
     for demand in _unmet_demands(cookie):
-        yield Problem(
-            "multisession.E015",
+        yield Check.COOKIE_PREFIX.found(
             f"{demand.setting} must be {demand.expected} for a cookie that is named "
             f"{cookie.name!r} (got {demand.found!r}): {DROPPED}",
             f"{demand.setting} = {demand.expected}, or a SESSION_COOKIE_NAME without the prefix.",
         )
     if not is_known_same_site(cookie.same_site):
-        yield Problem(
-            "multisession.E021",
+        yield Check.COOKIE_SAME_SITE.found(
             'SESSION_COOKIE_SAMESITE must be "Lax", "Strict", "None" or False '
             f"(got {cookie.same_site!r}).",
             'SESSION_COOKIE_SAMESITE = "Lax"',
         )
     elif same_site(cookie) == "none" and not cookie.is_secure:
-        yield Problem(
-            "multisession.E016",
+        yield Check.INSECURE_SAME_SITE_NONE.found(
             'SESSION_COOKIE_SECURE must be True for SESSION_COOKIE_SAMESITE = "None" '
             f"(got {cookie.is_secure!r}): {DROPPED}",
             'SESSION_COOKIE_SECURE = True, or SESSION_COOKIE_SAMESITE = "Lax".',

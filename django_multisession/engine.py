@@ -1,0 +1,134 @@
+"""An engine as one object: settings, checks, drivers and docs ask it.
+
+One driver per engine and process is made at first use, of what the engine's setting holds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from django_multisession.core.locks import ForkSafeLock
+from django_multisession.core.problems import Problem, Severity
+from django_multisession.core.secret import SecretOptions
+from django_multisession.drivers.base import Driver
+from django_multisession.settings import conf
+from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of
+
+__all__ = ["Engine", "Keys", "close_drivers"]
+
+_lock = ForkSafeLock()
+_drivers: dict[Engine, Driver] = {}
+
+
+def _accepts(_options: Mapping[str, Any]) -> list[Problem]:
+    return []
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Engine:
+    """A kind of store, as `engine` of a ``SessionStore``.
+
+    Attributes:
+        name: For people.
+        open: Makes the driver of the options, without I/O. It raises `ImproperlyConfigured` where
+            they are wrong, from an `ImportError` where the client library isn't installed.
+        setting: Name of the setting that holds the options; empty if there is none.
+        keys: Which keys that may have; None if all. The values of `OPTIONS` are the client's.
+        judge: Returns what else is wrong with the options. It needs no client library.
+        reopens_on: Further settings whose override closes the driver.
+        install: What ``pip install`` takes for the client library; empty if it needs none.
+        example: The line of settings that most sites need.
+        is_shared: Do all processes see its sessions, and do these survive a restart of the site?
+    """
+
+    name: str
+    open: Callable[[SecretOptions], Driver]
+    setting: str = ""
+    keys: Keys | None = None
+    judge: Callable[[Mapping[str, Any]], Iterable[Problem]] = _accepts
+    reopens_on: tuple[str, ...] = ()
+    install: str = ""
+    example: str = ""
+    is_shared: bool = True
+
+    def driver(self) -> Driver:
+        """Return the engine's driver, the same one for every thread of the process.
+
+        Raises:
+            ImproperlyConfigured: The options are wrong, or the client library isn't installed.
+        """
+        driver = _drivers.get(self)
+        if driver is None:
+            with _lock:
+                driver = _drivers.get(self)
+                if driver is None:
+                    driver = _drivers[self] = self._opened()
+        return driver
+
+    def problems(self, *, is_chosen: bool) -> list[Problem]:
+        """Return what is wrong with the setting, which only the site's engine must have."""
+        options = conf.given(self.setting) if self.setting else {}
+        if options is NOT_GIVEN and not is_chosen:
+            return []
+        wrong = problems_of(self.setting, options, self.keys, self.example)
+        return wrong or list(self.judge(SecretOptions(options)))
+
+    def options(self) -> SecretOptions:
+        """Return what the setting holds; needs no ``SECRET_KEY``, as checks may have none.
+
+        Raises:
+            ImproperlyConfigured: It is wrong; says all that is.
+        """
+        errors = [
+            problem.message
+            for problem in self.problems(is_chosen=True)
+            if problem.severity is Severity.ERROR
+        ]
+        if errors:
+            raise ImproperlyConfigured(" ".join(errors))
+        return SecretOptions(conf.given(self.setting) if self.setting else {})
+
+    def _opened(self) -> Driver:
+        try:
+            return self.open(self.options())
+        except ImproperlyConfigured as error:
+            problem, cause = str(error), error.__cause__
+        except Exception as error:  # noqa: BLE001  (whatever a client library raises at wrong options)
+            cause = None
+            problem = (
+                f"{self.setting or self.name} must hold options that its client takes "
+                f"(got {type(error).__name__})."
+            )
+        # Raised out here: the frames behind the error hold the options, a password among them.
+        raise ImproperlyConfigured(problem) from (cause if isinstance(cause, ImportError) else None)
+
+
+def close_drivers() -> None:
+    """Close every driver of this process; the next use opens a new one."""
+    with _lock:
+        drivers = list(_drivers.values())
+        _drivers.clear()
+    for driver in drivers:
+        driver.close()
+
+
+def _close_changed(*, setting: str, **_kwargs: Any) -> None:
+    with _lock:
+        changed = [
+            _drivers.pop(engine)
+            for engine in list(_drivers)
+            if setting in {engine.setting, *engine.reopens_on}
+        ]
+    for driver in changed:
+        driver.close()
+
+
+# PyMongo warns of a client that the interpreter's end finds open.
+atexit.register(close_drivers)
+setting_changed.connect(_close_changed, dispatch_uid="django_multisession.engine")

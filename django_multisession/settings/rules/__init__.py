@@ -1,0 +1,1 @@
+"""What is wrong with settings: pure rules over `values`."""
