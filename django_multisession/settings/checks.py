@@ -162,7 +162,8 @@ def _engine_problems() -> list[Problem]:
 
 
 def _has_wrong_settings() -> bool:
-    return bool(conf.problems() or _engine_problems())
+    found = (*conf.problems(), *_engine_problems())
+    return any(problem.severity is Severity.ERROR for problem in found)
 
 
 def _wrong_engine(engine: object) -> list[Problem]:
