@@ -45,8 +45,11 @@ PAGES = [
     "reference/signals.md",
 ]
 #: To grow likewise.
-PACKAGES = ("core", "session")
+PACKAGES = ("core", "engines", "session", "settings", "settings/rules")
 MODULES = [
+    "drivers/options.py",
+    "drivers/redis/checks.py",
+    "engine.py",
     "exceptions.py",
     "signals.py",
     *sorted(
