@@ -118,9 +118,9 @@ def test_limits_are_ours_unless_the_uri_or_the_options_say_otherwise() -> None:
 @pytest.mark.parametrize(
     ("options", "database", "collection"),
     [
-        ({"URI": "mongodb://host"}, "multisession", "sessions"),
-        ({"URI": "mongodb://host/shop?w=1"}, "shop", "sessions"),
-        ({"URI": "mongodb://host/shop", "DATABASE": "db"}, "db", "sessions"),
+        ({"URI": "mongodb://host"}, "multisession", "django_multisession"),
+        ({"URI": "mongodb://host/shop?w=1"}, "shop", "django_multisession"),
+        ({"URI": "mongodb://host/shop", "DATABASE": "db"}, "db", "django_multisession"),
         ({"URI": "mongodb://host", "COLLECTION": "visits"}, "multisession", "visits"),
     ],
 )

@@ -22,7 +22,10 @@ def check(server: MongoDBServer) -> list[checks.CheckMessage]:
         indexes = server.send_alone(lambda sessions: sessions.index_information())
     except StoreUnavailable as failure:
         return [_unreachable(failure)]
-    return _wrong_indexes(indexes, server.collection)
+    return [
+        *_wrong_indexes(indexes, server.collection),
+        *_foreign_indexes(indexes, server.collection),
+    ]
 
 
 def _unreachable(failure: StoreUnavailable) -> checks.CheckMessage:
@@ -60,6 +63,25 @@ def _wrong_indexes(
         )
         for name, how in INDEXES.items()
         if how not in _indexes_on(found, name)
+    ]
+
+
+def _foreign_indexes(
+    found: Mapping[str, Mapping[str, Any]], collection: str
+) -> list[checks.CheckMessage]:
+    """Report unique indexes: all records have the same value, null, in a field that isn't theirs."""
+    return [
+        checks.Error(
+            f"MongoDB collection {collection} has the unique index {name}, which isn't one of this "
+            "package. MongoDB refuses all sessions but the first.",
+            hint=(
+                'Set MULTISESSION_MONGODB["COLLECTION"] to a name that no other application uses, '
+                "or drop the index."
+            ),
+            id="multisession.E114",
+        )
+        for name, index in found.items()
+        if index.get("unique") and "_id" not in dict(index["key"])
     ]
 
 

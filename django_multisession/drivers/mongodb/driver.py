@@ -45,7 +45,7 @@ class MongoDBDriver:
 
     Args:
         options: ``MULTISESSION_MONGODB``: ``URI``; ``DATABASE`` (the URI's, else "multisession");
-            ``COLLECTION`` ("sessions"); PyMongo's client options by their own names.
+            ``COLLECTION`` ("django_multisession"); PyMongo's client options by their own names.
         machine_clock: Seconds since 1970, also where the site's clock is driven. The TTL monitor
             collects an inserted record by it; nothing else depends on it.
     """
