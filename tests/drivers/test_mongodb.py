@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pymongo.server_api import ServerApi
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.core.records import (
@@ -95,6 +96,27 @@ def test_every_verb_is_one_command(
     for verb in run_each_verb(driving, driver):
         assert commands.names == [COMMANDS[verb]]
         commands.sent.clear()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"server_api": ServerApi("1", strict=True, deprecation_errors=True)},
+        {"readConcernLevel": "linearizable"},
+        {"readConcernLevel": "snapshot"},
+    ],
+    ids=["strict", "linearizable", "snapshot"],
+)
+def test_every_verb_and_the_check_work_under_other_options(
+    options: dict[str, Any],
+    driving: Driving,
+    mongodb_server: MongoServer | MongoReplicaSet,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    driver = driving.open(mongodb_server.url, **options)
+    assert set(run_each_verb(driving, driver)) == set(COMMANDS)
+    assert driver.check() == []
+    assert caplog.records == []
 
 
 def test_every_verb_is_one_round_trip_on_the_wire(

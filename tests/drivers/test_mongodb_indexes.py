@@ -243,6 +243,7 @@ def test_check_reports_an_old_server(
     monkeypatch: pytest.MonkeyPatch, mongodb_standalone: MongoServer
 ) -> None:
     monkeypatch.setattr(mongodb_checks, "OLDEST_VERSION", (99, 0))
+    monkeypatch.setattr(mongodb_checks, "OLDEST_WIRE_VERSION", 99)
     with Driving("sync") as driving:
         problems = driving.open(mongodb_standalone.url).check()
     assert [problem.id for problem in problems] == ["multisession.E113"]

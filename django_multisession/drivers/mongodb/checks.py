@@ -11,13 +11,16 @@ from django_multisession.drivers.mongodb.server import INDEXES, MongoDBServer
 from django_multisession.exceptions import StoreUnavailable
 
 OLDEST_VERSION = (5, 0)
+#: What that version calls itself in its answer to "hello". A strict Stable API has no buildInfo.
+OLDEST_WIRE_VERSION = 13
 
 
 def check(server: MongoDBServer) -> list[checks.CheckMessage]:
     """Return what is wrong with *server*; creates nothing there."""
     try:
-        facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
-        if tuple(facts["versionArray"]) < OLDEST_VERSION:
+        hello = server.send_alone(lambda sessions: sessions.database.command("hello"))
+        if hello["maxWireVersion"] < OLDEST_WIRE_VERSION:
+            facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
             return [_too_old(facts["version"])]
         indexes = server.send_alone(lambda sessions: sessions.index_information())
     except StoreUnavailable as failure:
