@@ -51,7 +51,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         if not issubclass(self.SessionStore, DriverSessionStore):
             super().process_request(request)
             return
-        name = conf.live.SESSION_COOKIE_NAME
+        name = conf.kept.get("SESSION_COOKIE_NAME") or conf.live.SESSION_COOKIE_NAME
         if name not in request.COOKIES:
             request.session = self.SessionStore()
             return
@@ -207,18 +207,17 @@ def set_cookie(response: HttpResponseBase, value: str, max_age: int | None) -> N
 
     One that is removed (0) has the same attributes: browsers match path, domain and ``Secure``.
     """
-    # As they are at this response, as Django does: sites of several domains assign them for each.
-    said = conf.live
+    name, path, domain, is_secure, is_http_only, same_site = conf.cookie()
     response.set_cookie(
-        said.SESSION_COOKIE_NAME,
+        name,
         value,
         max_age=max_age,
         expires=LONG_AGO if max_age == 0 else None if max_age is None else _date_in(max_age),
-        path=said.SESSION_COOKIE_PATH,
-        domain=said.SESSION_COOKIE_DOMAIN,
-        secure=bool(said.SESSION_COOKIE_SECURE),
-        httponly=bool(said.SESSION_COOKIE_HTTPONLY),
-        samesite=said.SESSION_COOKIE_SAMESITE or None,
+        path=path,
+        domain=domain,
+        secure=bool(is_secure),
+        httponly=bool(is_http_only),
+        samesite=same_site or None,
     )
 
 

@@ -38,7 +38,7 @@ def is_same(this: Any, that: Any) -> bool:
 def is_same_plain(this: Any, that: Any) -> bool:
     """See is_same(): for *this* of a type in `PLAIN_TYPES`, or `ABSENT`."""
     kind = type(this)
-    # Two that are not a number are the same to whoever reads them back.
+    # Two NaNs are the same once they are stored and read back.
     return kind is type(that) and (
         this == that or (kind is float and math.isnan(this) and math.isnan(that))
     )

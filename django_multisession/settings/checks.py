@@ -1,4 +1,4 @@
-"""System checks: what is wrong with the settings, at start-up, all at once; with the server, at deploy.
+"""System checks: what is wrong with the settings, all together at start-up; with the server, at deployment.
 
 None of them needs ``SECRET_KEY``: Django lets checks run without one, where an image is built.
 """
@@ -162,7 +162,8 @@ def _engine_problems() -> list[Problem]:
 
 
 def _has_wrong_settings() -> bool:
-    return bool(conf.problems() or _engine_problems())
+    found = (*conf.problems(), *_engine_problems())
+    return any(problem.severity is Severity.ERROR for problem in found)
 
 
 def _wrong_engine(engine: object) -> list[Problem]:
@@ -188,7 +189,7 @@ def _wrong_engine(engine: object) -> list[Problem]:
 def _made_from(base: str, paths: Iterable[str]) -> list[str]:
     """Return those of *paths* that are the class of the path *base* or made from it.
 
-    By name: to import a login middleware that nobody uses, its app would have to be installed.
+    By name: to import a login middleware that no one uses, its app would have to be installed.
     """
     found = []
     for path in paths:

@@ -1,13 +1,14 @@
 """The only reader of settings: Django's and ours, as frozen values.
 
-A wrong value is a system check (`checks`), never a traceback at import. Whoever skipped the
-checks gets `ImproperlyConfigured` at first use, with every problem in it at once.
+A wrong value is a system check (`checks`), never a traceback at import. A site that
+skipped the checks gets `ImproperlyConfigured` at first use, with every problem in it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from datetime import timedelta
 from types import MappingProxyType
@@ -48,8 +49,20 @@ READ_ONCE = (
     "SESSION_SAVE_EVERY_REQUEST",
 )
 
+_COOKIE = (
+    "SESSION_COOKIE_NAME",
+    "SESSION_COOKIE_PATH",
+    "SESSION_COOKIE_DOMAIN",
+    "SESSION_COOKIE_SECURE",
+    "SESSION_COOKIE_HTTPONLY",
+    "SESSION_COOKIE_SAMESITE",
+)
 #: Django's settings themselves, for what is read at each use.
 live: Any = settings
+#: Where they keep what was read, until it is assigned or overridden: to ask `live` is a call of Python
+#: code for each setting.
+kept: dict[str, Any] = vars(settings)
+_cookie_in: Callable[[dict[str, Any]], tuple[Any, ...]] = operator.itemgetter(*_COOKIE)
 
 #: Returns the object behind them. It is another one while settings are overridden, and what is
 #: assigned goes into its ``__dict__``.
@@ -104,6 +117,18 @@ def current() -> Config:
         config.cache_clear()
         held = config()
     return held
+
+
+def cookie() -> tuple[Any, ...]:
+    """Return name, path, domain, ``Secure``, ``HttpOnly`` and ``SameSite`` of the cookie, as they are now.
+
+    Django reads them for each response, and sites of several domains assign them in a middleware.
+    """
+    try:
+        return _cookie_in(kept)
+    except KeyError:
+        # Reading keeps them.
+        return tuple(getattr(settings, name) for name in _COOKIE)
 
 
 def serializer() -> Any:

@@ -1,6 +1,6 @@
 """Reads one setting after the other, notes what is wrong and goes on with the default: pure.
 
-So that every wrong setting is told at once.
+So that a check reports every wrong setting.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What the checks ask of the settings, besides those that a session reads.
+    """What the checks ask of the settings, beyond what a session reads.
 
     Attributes:
         config: What a session reads, with the default in place of what is wrong, and no keys:

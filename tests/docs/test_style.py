@@ -44,12 +44,6 @@ OLD_MODULES = {
     "drivers/redis/multiplex.py",
     "drivers/redis/pool.py",
     "drivers/redis/protocol.py",
-    "settings/checks.py",
-    "settings/conf.py",
-    "settings/reader.py",
-    "settings/rules/cookie.py",
-    "settings/rules/settings.py",
-    "settings/values.py",
     "testing/driver/race_contract.py",
     "testing/engine/contract.py",
 }

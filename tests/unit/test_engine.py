@@ -207,6 +207,9 @@ class ShopDriver(MemoryDriver):
         self.options = options
         self.is_closed = False
 
+    def check(self) -> list[Problem]:
+        return [Problem("shop.W002", "The shelf is full.", "Clear it.", Severity.WARNING)]
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -247,8 +250,24 @@ def shop(settings: Settings) -> Iterable[Settings]:
     close_drivers()
 
 
-def test_a_right_engine_of_a_site_is_right(shop: Settings) -> None:
-    assert found(deploy=True) == []
+def of_the_shop(*, deploy: bool = False) -> list[str]:
+    messages = checks.run_checks(include_deployment_checks=deploy)
+    return [str(each.id) for each in messages if str(each.id).startswith(("shop.", "multi"))]
+
+
+def test_a_right_engine_of_a_site_is_right_and_its_server_is_asked(shop: Settings) -> None:
+    assert of_the_shop() == []
+    assert of_the_shop(deploy=True) == ["shop.W002"]
+
+
+def test_a_warning_about_the_options_keeps_the_server_from_no_check(shop: Settings) -> None:
+    shop.SHOP_SESSIONS = {"SHELF": "cellar"}
+    assert of_the_shop(deploy=True) == ["shop.W001", "shop.W002"]
+
+
+def test_a_password_in_an_address_of_a_sites_engine_is_reported(shop: Settings) -> None:
+    shop.SHOP_SESSIONS = {"SHELF": f"shelf://me:{PASSWORD}@attic"}
+    assert of_the_shop(deploy=True) == ["multisession.W128", "shop.W002"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ PREFIXES = {
 }
 SAME_SITE_CHOICES = ("lax", "strict", "none")
 
-DROPPED = "browsers drop the cookie otherwise, and nobody can log in."
+DROPPED = "browsers drop the cookie otherwise, and no user can log in."
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,7 @@ def not_a_serializer(serializer: str, found: str) -> Problem:
 def unpickling(serializer: str) -> Problem:
     """Report that ``SESSION_SERIALIZER`` unpickles."""
     return Check.UNPICKLING.found(
-        f"SESSION_SERIALIZER must not unpickle (got {serializer!r}): what is stored is sealed with "
+        f"SESSION_SERIALIZER must not unpickle (got {serializer!r}): what is stored is signed with "
         "SECRET_KEY, and whoever learns that and can write to the store runs code on this site.",
         f"{_JSON_LINE}; then put into sessions only what JSON can hold.",
     )
@@ -160,7 +160,7 @@ def exposures(site: Site) -> Iterator[Problem]:
 def _endless(policy: Policy) -> Iterator[Problem]:
     if policy.idle_timeout is None:
         yield Check.NO_IDLE_TIMEOUT.found(
-            "MULTISESSION_IDLE_TIMEOUT must be a timeout (got None): a session that nobody uses, "
+            "MULTISESSION_IDLE_TIMEOUT must be a timeout (got None): a session that no one uses, "
             "in a browser that was left open, stays open.",
             "MULTISESSION_IDLE_TIMEOUT = 30 * 60",
         )
