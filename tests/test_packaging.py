@@ -126,6 +126,13 @@ def test_the_readme_tells_the_versions_that_are_tested() -> None:
     assert set(re.findall(r"Python ≥ (\d+\.\d+)", README)) <= {PYTHONS[0]}
 
 
+def test_the_supported_pairs_are_those_that_are_tested() -> None:
+    page = (ROOT / "docs/project/upgrading.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d\.\d) \| ([\d., ]+) \|$", page, re.MULTILINE)
+    documented = {(python, version) for version, pythons in rows for python in pythons.split(", ")}
+    assert documented == set(pairs_of_tox())
+
+
 def test_ci_looks_for_the_pythons_of_the_newest_django_newest_first() -> None:
     looked_for = re.search(r"for version in ([\d. ]+);", (ROOT / ".ci/run").read_text())
     assert looked_for is not None
