@@ -24,6 +24,7 @@ import django_multisession
 from django_multisession.drivers.base import Ask, Driver, Indexed, Purging, Server, Steps
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.store import DriverSessionStore
+from django_multisession.testing.rows import for_each
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -114,7 +115,7 @@ def imported_by(module: str) -> set[str]:
 # Twins
 
 
-@pytest.mark.parametrize(("verb", "twin"), sorted(twins(DriverSessionStore).items()))
+@for_each(("verb", "twin"), sorted(twins(DriverSessionStore).items()))
 def test_a_verb_of_the_store_and_its_twin_take_the_same(verb: str, twin: str) -> None:
     sync, async_ = getattr(DriverSessionStore, verb), getattr(DriverSessionStore, twin)
     assert inspect.iscoroutinefunction(async_)
@@ -127,7 +128,7 @@ def test_every_verb_of_the_store_that_may_do_io_has_a_twin() -> None:
     assert sync_verbs(DriverSessionStore) - twins(DriverSessionStore).keys() == VERBS_WITHOUT_IO
 
 
-@pytest.mark.parametrize("verb", sorted(public(SessionBase)))
+@for_each("verb", sorted(public(SessionBase)))
 def test_a_verb_of_the_store_takes_what_djangos_takes(verb: str) -> None:
     # By the same names: ``await session.aset(key="cart", value=[])`` is Django's API.
     assert shape_of(getattr(DriverSessionStore, verb)) == shape_of(getattr(SessionBase, verb))
@@ -159,8 +160,8 @@ def test_the_two_ends_of_a_server_are_alike(verb: str, twin: str) -> None:
     assert signature_of(getattr(Server, verb)) == signature_of(getattr(Server, twin))
 
 
-@pytest.mark.parametrize("path", DRIVERS)
-@pytest.mark.parametrize("verb", sorted(public(Driver)))
+@for_each("path", DRIVERS)
+@for_each("verb", sorted(public(Driver)))
 def test_a_driver_has_the_verbs_of_the_contract(path: str, verb: str) -> None:
     of_contract, of_driver = getattr(Driver, verb), getattr(driver_at(path), verb)
     assert inspect.iscoroutinefunction(of_driver) is inspect.iscoroutinefunction(of_contract)
@@ -204,7 +205,7 @@ def twins_with_docstrings() -> Iterator[tuple[str, str, str]]:
                         yield path, verb, docstring
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "verb", "docstring"),
     [pytest.param(*row, id=row[0]) for row in twins_with_docstrings()],
 )
@@ -303,7 +304,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("verb", sorted(twins(DriverSessionStore)))
+@for_each("verb", sorted(twins(DriverSessionStore)))
 def test_a_verb_of_the_store_awaits_no_answer_of_a_server(verb: str, settings: Settings) -> None:
     settings.SESSION_SAVE_EVERY_REQUEST = True  # so that respond() has something to ask
     memory = MemoryDriver()
@@ -314,7 +315,7 @@ def test_a_verb_of_the_store_awaits_no_answer_of_a_server(verb: str, settings: S
     assert driver.asked
 
 
-@pytest.mark.parametrize(("verb", "twin"), sorted(twins(DriverSessionStore).items()))
+@for_each(("verb", "twin"), sorted(twins(DriverSessionStore).items()))
 def test_an_a_verb_of_the_store_waits_for_no_answer_of_a_server(
     verb: str, twin: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,7 +415,7 @@ def is_below_conf(module: str) -> bool:
     }
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if is_below_conf(module)])
+@for_each("module", [module for module in MODULES if is_below_conf(module)])
 def test_nothing_below_conf_reads_settings_or_the_time_of_day(module: str) -> None:
     assert not imported_by(module) & {
         "django.conf",

@@ -274,9 +274,10 @@ def decode(raw: bytes) -> Record | Tombstone:
             fields = _RECORD.unpack_from(raw)
         except struct.error:
             raise Unreadable("it is cut short") from None
+        record = _record(fields, raw)
         if fields[1] != end_of(fields[2], fields[11], fields[10]):
             raise Unreadable("its end doesn't follow from its times")
-        return _record(fields, raw)
+        return record
     if head == TOMBSTONE_HEAD:
         return _decode_tombstone(raw)
     if len(head) == len(RECORD_HEAD) and head[:1] == _MARK and head[1] > _VERSION:

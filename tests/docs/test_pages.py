@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from django_multisession.settings.rules.renames import RENAMED
+from django_multisession.testing.rows import for_each
 from tests.docs import (
     test_move_from_django,
     test_overlapping_requests,
@@ -43,12 +44,12 @@ RUNNERS: list[Callable[[Block], bool]] = [
 HOW_TOS = [page for page in PAGES if page.startswith("docs/howto/")]
 
 
-@pytest.mark.parametrize("block", blocks(), ids=str)
+@for_each("block", blocks())
 def test_every_block_of_code_is_run_by_a_test(block: Block) -> None:
     assert any(runs(block) for runs in RUNNERS), f"{block} ({block.language}): say which file it is"
 
 
-@pytest.mark.parametrize("page", sorted(PAGES))
+@for_each("page", sorted(PAGES))
 def test_every_link_leads_to_a_file(page: str) -> None:
     path = PAGES[page]
     missing = [
@@ -59,7 +60,7 @@ def test_every_link_leads_to_a_file(page: str) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", sorted(PAGES))
+@for_each("page", sorted(PAGES))
 def test_every_link_into_a_page_leads_to_a_heading(page: str) -> None:
     path = PAGES[page]
     missing = []

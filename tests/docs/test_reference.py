@@ -34,6 +34,7 @@ from django_multisession.session.line import MOST_HOPS
 from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.settings.check_ids import Check
 from django_multisession.testing.driver.fixtures import make_record
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import PAGES, code, rows_of, section_of, text_of
 from tests.wire.test_round_trips import TABLE
 
@@ -134,7 +135,7 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
     assert {code(name) for name, _holds in rows} == suites
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("page", "phrase"),
     [
         (CONTRACT, f"{records.REVISIONS_KEPT} random tokens"),
@@ -204,7 +205,7 @@ def test_every_check_of_the_settings_is_documented() -> None:
     assert documented - of_servers == {check.id for check in Check}
 
 
-@pytest.mark.parametrize("check", Check)
+@for_each("check", Check)
 def test_the_letter_of_a_check_is_its_severity(check: Check) -> None:
     letter = {Severity.ERROR: "E", Severity.WARNING: "W"}[check.severity]
     assert check.id.startswith(f"multisession.{letter}")

@@ -16,6 +16,7 @@ import pytest
 from servers import START_SECONDS, STOP_SECONDS, RedisServer, free_port
 from shop.browser import Browser
 
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.project import TESTING, environment_of, run_in
 from tests.docs.reader import POLL_SECONDS
@@ -28,6 +29,7 @@ NOT_RUN = {
     "daphne ": "the last test here runs it on a free port",
     "python3 -m venv .venv && ": ".ci/run runs the README's two, in a fresh clone",
     "INTERLEAVING_ROUNDS=": "it takes a quarter of an hour; that it finds the suite is tested",
+    ".venv/bin/pytest -q -n 4 -m every_engine": "it takes an hour; that it selects is tested",
     "pip install ": "the environment has it; that the extra exists is tested",
 }
 
@@ -61,7 +63,7 @@ def runs(block: Block) -> bool:
     )
 
 
-@pytest.mark.parametrize("command", commands())
+@for_each("command", commands())
 def test_a_shell_can_read_the_command(command: str) -> None:
     subprocess.run(["bash", "-n", "-c", command], check=True, timeout=30)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import django_multisession
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import DOCS, PAGES, ROOT, rows_of
 
 PACKAGE = Path(django_multisession.__file__).parent
@@ -87,12 +88,12 @@ def words_of(module: str) -> str:
     return "\n".join(token.string for token in tokens if token.type in spoken)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@for_each("page", PAGES)
 def test_no_page_uses_a_banned_word(page: str) -> None:
     assert banned_in(prose_of(page), *BANNED, *BANNED_IN_PAGES) == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+@for_each("page", PAGES)
 def test_no_sentence_of_a_page_is_twisted(page: str) -> None:
     text = sentences_of(page)
     found = {kind: re.findall(pattern, text, re.MULTILINE) for kind, pattern in TWISTED.items()}
@@ -106,7 +107,7 @@ def test_no_page_of_the_demonstration_uses_a_banned_word(template: Path) -> None
     assert banned_in(" ".join([said, *notes]), *BANNED, *BANNED_IN_PAGES) == []
 
 
-@pytest.mark.parametrize("module", sorted({*MODULES} - OLD_MODULES))
+@for_each("module", sorted({*MODULES} - OLD_MODULES))
 def test_no_docstring_comment_or_message_uses_a_banned_word(module: str) -> None:
     assert banned_in(words_of(module), *BANNED) == []
 
@@ -117,7 +118,7 @@ def test_a_module_that_was_rewritten_leaves_the_list(module: str) -> None:
     assert banned_in(words_of(module), *BANNED) != []
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES} - LONG_TABLES))
+@for_each("page", sorted({*PAGES} - LONG_TABLES))
 def test_a_table_has_at_most_four_columns_and_twelve_rows(page: str) -> None:
     text = PAGES[page].read_text(encoding="utf-8")
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):

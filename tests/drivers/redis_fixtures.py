@@ -176,6 +176,11 @@ class Raw:
     def name(self, key: str) -> str:
         return self._prefix + key
 
+    def clear(self) -> None:
+        """Take away what the driver stored."""
+        for name in self.client.scan_iter(f"{self._prefix}*"):
+            self.client.delete(name)
+
     def stored(self, key: str) -> bytes | None:
         """Return the bytes under *key*; None where nothing is, or no string."""
         try:

@@ -33,6 +33,7 @@ from django_multisession.core.records import (
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import left_by, make_end
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed, next_write
 from tests.drivers.mongodb_driving import DATABASE, HOUR, NOW, Driving, Looking, record
 
@@ -249,8 +250,8 @@ def asked(ask: Callable[[], Any]) -> Any:
         return StoreUnavailable
 
 
-@pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("is_ended", [False, True], ids=["record", "tombstone"])
+@for_each("seed", range(10))
+@for_each("is_ended", [False, True])
 def test_whatever_is_changed_nothing_raises_and_no_write_goes_over_something_else(
     seed: int, driving: Driving, driver: MongoDBDriver, looking: Looking, *, is_ended: bool
 ) -> None:
@@ -341,8 +342,8 @@ LIVES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("life", LIVES.values(), ids=list(LIVES))
-@pytest.mark.parametrize("now", [NOW, NOW + HOUR // 4, NOW + HOUR, NOW + 25 * HOUR])
+@for_each("life", LIVES.values())
+@for_each("now", [NOW, NOW + HOUR // 4, NOW + HOUR, NOW + 25 * HOUR])
 def test_the_server_and_the_record_agree_on_when_it_ends(
     life: dict[str, Any],
     now: int,

@@ -45,6 +45,7 @@ from django_multisession.testing.driver.fixtures import (
     make_record,
 )
 from django_multisession.testing.engine.fixtures import storage_key
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
 from django_multisession.testing.verbs import Run, SessionVerbs
 from tests.drivers.redis_fixtures import (
@@ -162,8 +163,8 @@ def test_an_unreadable_record_is_missing_to_every_verb_and_left_as_it_is(
     assert perform(call, driver, "delete", record) is True
 
 
-@pytest.mark.parametrize(("spoil", "reason"), SPOILED_BEHIND.values(), ids=list(SPOILED_BEHIND))
-@pytest.mark.parametrize("name", ["replace", "move", "touch", "retire", "withdraw", "delete"])
+@for_each(("spoil", "reason"), SPOILED_BEHIND.values())
+@for_each("name", ["replace", "move", "touch", "retire", "withdraw", "delete"])
 def test_what_is_spoiled_where_no_script_looks_is_none_and_only_its_own_base_goes_over_it(
     call: Verb,
     driver: RedisDriver,
@@ -173,6 +174,8 @@ def test_what_is_spoiled_where_no_script_looks_is_none_and_only_its_own_base_goe
     reason: str,
     name: str,
 ) -> None:
+    raw.clear()
+    caplog.clear()
     record = make_record()
     call(driver.add, "key", record)
     spoiled = spoil(record.raw)
@@ -191,8 +194,8 @@ def test_what_is_spoiled_where_no_script_looks_is_none_and_only_its_own_base_goe
     assert perform(call, driver, name, record) == answers.get(name, SAVED)
 
 
-@pytest.mark.parametrize("kind", ["hash", "list", "set", "sorted set", "stream"])
-@pytest.mark.parametrize("name", VERBS)
+@for_each("kind", ["hash", "list", "set", "sorted set", "stream"])
+@for_each("name", VERBS)
 def test_a_key_that_holds_no_string_is_no_record(
     call: Verb, driver: RedisDriver, raw: Raw, name: str, kind: str
 ) -> None:
@@ -209,6 +212,7 @@ def test_a_key_that_holds_no_string_is_no_record(
         "claim": SAVED,
         "ending claim": SAVED,
     }
+    raw.clear()
     put_another_type(raw, kind)
     before = raw.client.dump(raw.name("key"))
     assert perform(call, driver, name, make_record()) == answers.get(name, MISSING)

@@ -19,6 +19,7 @@ from django_multisession.engines import memory
 from django_multisession.settings import conf
 from django_multisession.settings.check_ids import Check
 from django_multisession.settings.reader import SettingReader
+from django_multisession.testing.rows import for_each
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -91,8 +92,8 @@ def test_a_cookie_age_beyond_30_days_lengthens_the_default_absolute_timeout(
     assert conf.config().policy.absolute_timeout == timedelta(days=90)
 
 
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize(
+@for_each("name", OURS)
+@for_each(
     ("value", "expected"),
     [
         (timedelta(minutes=5), timedelta(minutes=5)),
@@ -118,11 +119,11 @@ def test_an_absolute_timeout_counts_as_configured_also_when_it_is_switched_off(
     assert conf.config().policy.absolute_is_configured is True
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "check_id"),
     list(zip(OURS, ["E001", "E002", "E003", "E004"], strict=True)),
 )
-@pytest.mark.parametrize("value", NO_TIMEOUTS.values(), ids=NO_TIMEOUTS)
+@for_each("value", NO_TIMEOUTS.values())
 def test_a_wrong_time_is_a_problem(
     settings: Settings, name: str, check_id: str, value: Any
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_wrong_time_is_a_problem(
     assert problem.id == f"multisession.{check_id}"
     assert problem.message == f"{name} must be {TIMEOUT_EXPECTED} (got {value!r})."
     assert problem.hint
+    delattr(settings, name)
 
 
 @pytest.mark.parametrize("interval", [60, 61, timedelta(hours=1)])
@@ -163,7 +165,7 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
     assert conf.problems() == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value", "check_id", "expected"),
     [
         ("MULTISESSION_ALWAYS_CYCLE_ON_LOGIN", 1, "E006", "True or False"),
@@ -209,6 +211,7 @@ def test_a_wrong_choice_is_a_problem(
     assert problem.id == f"multisession.{check_id}"
     assert problem.message == f"{name} must be {expected} (got {value!r})."
     assert problem.hint
+    delattr(settings, name)
 
 
 @pytest.mark.parametrize(

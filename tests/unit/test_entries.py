@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_multisession.core.entries import Entries
+from django_multisession.testing.rows import for_each
 
 PLAIN: dict[str, Any] = {
     "text": "a",
@@ -346,8 +347,8 @@ def test_plain_values_are_not_watched() -> None:
     assert not entries.handed_out
 
 
-@pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize("read", ["__getitem__", "get"])
+@for_each("name", VALUES)
+@for_each("read", ["__getitem__", "get"])
 def test_every_value_that_can_change_in_place_is_watched(name: str, read: str) -> None:
     entries = Entries(VALUES)
     getattr(entries, read)(name)

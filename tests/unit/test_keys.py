@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from django_multisession.core import keys
 from django_multisession.core.secret import MacKey
+from django_multisession.testing.rows import for_each
 
 CURRENT, FALLBACK, OTHERS = (keys.derive(secret) for secret in (b"now", b"before", b"elsewhere"))
 
@@ -225,7 +226,7 @@ def test_what_is_no_text_is_refused_without_an_error(session_key: object) -> Non
     assert keys.verify(session_key, [CURRENT]) is None
 
 
-@pytest.mark.parametrize("at", range(40))
+@for_each("at", range(40))
 def test_a_key_changed_in_one_character_is_refused(at: int) -> None:
     session_key = keys.make([CURRENT]).session_key
     accepted = {

@@ -28,6 +28,7 @@ from django_multisession.core.records import (
     to_milliseconds,
 )
 from django_multisession.session.custom_expiry import custom_expiry
+from django_multisession.testing.rows import for_each
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BEGAN_MS = to_milliseconds(BEGAN)
@@ -76,7 +77,7 @@ def of_life(idle_age: int | None, absolute_deadline_at: datetime | None) -> Life
 # The table in the module's docstring, row by row. A timedelta is a date by the time it gets here.
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("policy", "custom", "idle_age", "absolute_deadline_at"),
     [
         # never called

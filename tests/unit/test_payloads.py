@@ -19,6 +19,7 @@ from django_multisession.exceptions import (
     MultisessionError,
     SessionTooLarge,
 )
+from django_multisession.testing.rows import for_each
 
 JSON = JSONSerializer()
 SECRET = "hunter2"
@@ -183,7 +184,7 @@ def test_a_deflated_body_with_something_behind_it_is_refused(garbage: bytes) -> 
         payloads.decompress(DEFLATED + garbage)
 
 
-@pytest.mark.parametrize("body", [b"", *(bytes([kind]) + DEFLATED[1:] for kind in range(2, 256))])
+@for_each("body", [b"", *(bytes([kind]) + DEFLATED[1:] for kind in range(2, 256))])
 def test_a_body_of_unknown_compression_is_refused(body: bytes) -> None:
     with pytest.raises(BadPayload, match=r"^unknown compression$"):
         payloads.decompress(body)

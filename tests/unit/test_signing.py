@@ -23,6 +23,7 @@ from django_multisession.core.records import (
 from django_multisession.core.secret import SecretBytes
 from django_multisession.core.signing import binding, by_id, derive, is_current, sign, verify
 from django_multisession.exceptions import BadPayload, OutageKind, StoreUnavailable
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed, facts_of, next_write
 
 CURRENT, FALLBACK, OTHERS = (derive(secret) for secret in (b"now", b"before", b"elsewhere"))
@@ -145,7 +146,7 @@ def test_a_record_that_was_signed_by_an_earlier_release_opens() -> None:
 # Changed in the store
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fact", "value"), [(fact, value) for fact, values in CHANGED.items() for value in values]
 )
 def test_a_record_with_another_fact_does_not_open(fact: str, value: object) -> None:

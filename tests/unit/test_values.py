@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_multisession.core.values import ABSENT, is_comparable, is_same
+from django_multisession.testing.rows import for_each
 
 _plain = (
     st.none()
@@ -105,7 +106,7 @@ def test_a_value_is_the_same_as_its_copy_and_not_as_one_that_holds_it(value: Any
         assert not is_same(holder, value)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("this", "that"),
     [
         (True, 1),

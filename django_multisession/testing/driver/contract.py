@@ -33,6 +33,7 @@ from django_multisession.testing.driver.move_laws import DriverMoveLaws
 from django_multisession.testing.driver.step_laws import DriverStepLaws
 from django_multisession.testing.driver.unreadable_laws import DriverUnreadableLaws
 from django_multisession.testing.driver.write_laws import DriverWriteLaws
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed, next_write
 from django_multisession.testing.verbs import DriverVerbs
 
@@ -86,10 +87,9 @@ class DriverContract(DriverWriteLaws, DriverMoveLaws, DriverStepLaws, DriverUnre
         assert verbs.touch(key, record, later, later) == Answer(Outcome.CONFLICT, theirs)
         assert verbs.get(key) == theirs
 
-    @pytest.mark.parametrize(
+    @for_each(
         "changes",
         [{"idle_ms": NEVER}, {"deadline_ms": NEVER}, {"user": None}],
-        ids=["no-idle", "no-absolute-deadline", "no-user"],
     )
     def test_touch_keeps_what_is_not_set(self, verbs: DriverVerbs, changes: dict[str, Any]) -> None:
         key, record = make_key(), make_record(**changes)
@@ -145,7 +145,7 @@ class DriverContract(DriverWriteLaws, DriverMoveLaws, DriverStepLaws, DriverUnre
 
     # delete
 
-    @pytest.mark.parametrize("reason", Reason)
+    @for_each("reason", Reason)
     def test_delete_leaves_its_tombstone(self, verbs: DriverVerbs, reason: Reason) -> None:
         key, end = make_key(), make_end(reason)
         verbs.add(key, make_record())

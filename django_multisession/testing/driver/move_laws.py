@@ -23,6 +23,7 @@ from django_multisession.testing.driver.fixtures import (
     make_key,
     make_record,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed, next_write
 from django_multisession.testing.verbs import DriverVerbs
 
@@ -32,7 +33,7 @@ class DriverMoveLaws(DriverFixtures):
 
     # move
 
-    @pytest.mark.parametrize("reason", Reason)
+    @for_each("reason", Reason)
     def test_move_stores_the_new_and_leaves_its_tombstone_under_the_old(
         self, verbs: DriverVerbs, reason: Reason
     ) -> None:

@@ -28,6 +28,7 @@ from django_multisession.testing.driver.fixtures import (
     make_record,
 )
 from django_multisession.testing.driver.move_laws import DriverMoveLaws
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed, next_write
 from django_multisession.testing.verbs import DriverVerbs, open_runner
 
@@ -37,7 +38,7 @@ class DriverStepLaws(DriverFixtures):
 
     # retire
 
-    @pytest.mark.parametrize("reason", Reason)
+    @for_each("reason", Reason)
     def test_retire_leaves_its_tombstone(self, verbs: DriverVerbs, reason: Reason) -> None:
         key, record = make_key(), make_record()
         left = Tombstone(make_end().revision, reason, make_key())

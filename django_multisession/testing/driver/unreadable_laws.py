@@ -28,6 +28,7 @@ from django_multisession.testing.driver.fixtures import (
     make_record,
     with_bytes,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
 from django_multisession.testing.verbs import DriverVerbs
 
@@ -58,19 +59,20 @@ class NewerTombstone(Tombstone):
 class DriverUnreadableLaws(DriverFixtures):
     """What a driver makes of bytes that this release didn't write."""
 
-    @pytest.mark.parametrize("spoil", GARBAGE.values(), ids=list(GARBAGE))
+    @for_each("spoil", GARBAGE.values())
     def test_garbage_is_no_session_and_one_log_line(
         self, verbs: DriverVerbs, caplog: pytest.LogCaptureFixture, spoil: Callable[[bytes], bytes]
     ) -> None:
         key, record = make_key(), make_record()
         verbs.add(key, with_bytes(record, spoil(record.raw)))
+        caplog.clear()
         with caplog.at_level(logging.WARNING, security_logger.name):
             assert verbs.get(key) is None
         assert [line.name for line in caplog.records] == [security_logger.name]
         assert key in caplog.text
         assert "payload" not in caplog.text
 
-    @pytest.mark.parametrize("spoil", GARBAGE.values(), ids=list(GARBAGE))
+    @for_each("spoil", GARBAGE.values())
     def test_garbage_is_missing_and_stays(
         self, verbs: DriverVerbs, spoil: Callable[[bytes], bytes]
     ) -> None:
@@ -85,10 +87,9 @@ class DriverUnreadableLaws(DriverFixtures):
         assert verbs.get(key) is None
         assert verbs.add(key, make_record()) is False
 
-    @pytest.mark.parametrize(
+    @for_each(
         "spoil",
         [spoil for name, spoil in GARBAGE.items() if name != "half-tombstone"],
-        ids=[name for name in GARBAGE if name != "half-tombstone"],
     )
     def test_garbage_can_be_ended(
         self, verbs: DriverVerbs, spoil: Callable[[bytes], bytes]
@@ -107,7 +108,7 @@ class DriverUnreadableLaws(DriverFixtures):
         assert verbs.get(key) is None
         assert [line.name for line in caplog.records] == [security_logger.name]
 
-    @pytest.mark.parametrize("kind", [1, 2, 9], ids=["record", "tombstone", "unknown-kind"])
+    @for_each("kind", [1, 2, 9])
     def test_what_a_newer_release_wrote_is_an_outage_and_stays(
         self, verbs: DriverVerbs, kind: int
     ) -> None:

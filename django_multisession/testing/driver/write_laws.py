@@ -24,6 +24,7 @@ from django_multisession.testing.driver.fixtures import (
     make_key,
     make_record,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed, next_write
 from django_multisession.testing.verbs import DriverVerbs
 
@@ -41,7 +42,7 @@ class DriverWriteLaws(DriverFixtures):
     def test_an_unknown_key_holds_nothing(self, verbs: DriverVerbs) -> None:
         assert verbs.get(make_key()) is None
 
-    @pytest.mark.parametrize(
+    @for_each(
         "changes",
         [
             {"user": None},
@@ -56,20 +57,6 @@ class DriverWriteLaws(DriverFixtures):
             {"payload": b""},
             {"payload": b"\x00\xff\r\n$set" * 3},
             {"payload": bytes(range(256)) * 4096},
-        ],
-        ids=[
-            "no-user",
-            "empty-user",
-            "operator-user",
-            "unicode-user",
-            "binary-user",
-            "no-idle",
-            "no-absolute-deadline",
-            "endless",
-            "four-revisions",
-            "empty-payload",
-            "binary-payload",
-            "1-MiB-payload",
         ],
     )
     def test_every_value_survives(self, verbs: DriverVerbs, changes: dict[str, Any]) -> None:
@@ -153,7 +140,7 @@ class DriverWriteLaws(DriverFixtures):
         assert verbs.replace(key, mine, record, later) == SAVED
         assert verbs.get(key) == mine
 
-    @pytest.mark.parametrize("idle_ms", [LONGEST_AGE * SECOND, -LONGEST_AGE * SECOND])
+    @for_each("idle_ms", [LONGEST_AGE * SECOND, -LONGEST_AGE * SECOND])
     def test_the_longest_age_can_be_read(self, verbs: DriverVerbs, idle_ms: int) -> None:
         key, record = make_key(), make_record(idle_ms=idle_ms)
         verbs.add(key, record)
