@@ -1,6 +1,6 @@
 """Django's session middleware, native in both worlds. Optional: the engines work under Django's own.
 
-What it does beyond Django's is told in docs/reference/middleware.md.
+docs/reference/middleware.md lists what it does beyond Django's.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             discard(response)
             return unavailable()
         except BaseException:
-            # Django answers by itself; or the client has gone, and nobody does.
+            # Django answers by itself, or the client has disconnected.
             discard(response)
             raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
@@ -121,7 +121,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             discard(response)
             return unavailable()
         except BaseException:
-            # Django answers by itself; or the client has gone, and nobody does.
+            # Django answers by itself, or the client has disconnected.
             discard(response)
             raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
@@ -153,7 +153,7 @@ def session_keys(request: HttpRequest, name: str) -> list[str]:
     if parse_cookie(header).get(name) != value:
         # Code of this site put it there.
         return [value]
-    # One without a name ("Set-Cookie: sessionid" makes it) is nobody's.
+    # A cookie without a name ("Set-Cookie: sessionid" makes it) isn't the session's.
     pairs = (pair.strip(" \t") for pair in header.split(";") if "=" in pair)
     return [
         parse_cookie(pair)[name] for pair in pairs if pair.partition("=")[0].rstrip(" \t") == name

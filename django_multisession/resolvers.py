@@ -1,9 +1,9 @@
-"""What to make of one entry that two requests changed at once: for ``MULTISESSION_CONFLICT_RESOLVERS``.
+"""Functions that merge an entry which two requests changed: for ``MULTISESSION_CONFLICT_RESOLVERS``.
 
-A resolver is called with the entry's value as both requests had read it, as the other one has
-stored it meanwhile, and as this one has it now, and returns what shall be stored. A side that has
-no such entry is `ABSENT`; a resolver that returns that deletes the entry. It must not change what
-it is given, and do no I/O: where a third request comes between, it is called again.
+A resolver receives the value that both requests had read (*base*), the value that the other request
+has stored (*theirs*) and this request's value (*mine*). It returns the value to store. `ABSENT`
+stands for "no such entry", and returning it deletes the entry. A resolver must not change its
+arguments and must do no I/O, because it is called again if a third request saves in between.
 
     def longest(base, theirs, mine):
         return max((value for value in (theirs, mine) if value is not ABSENT), key=len)
@@ -54,7 +54,7 @@ def keep_theirs(base: Any, theirs: Any, mine: Any) -> Any:  # noqa: ARG001  (a r
 
 
 def _is_number(value: Any) -> bool:
-    # Decimal is one too; a flag is nobody's counter.
+    # Decimal is one too; a flag isn't a counter.
     return isinstance(value, numbers.Number) and not isinstance(value, bool)
 
 

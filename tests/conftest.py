@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,14 @@ from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
 
 from django_multisession.session.events import OutageWatch
 from django_multisession.store import DriverSessionStore
-from tests.engine_fixtures import engine, engine_of_each_kind, network_engine
+from tests import selection
+from tests.engine_fixtures import (
+    ENGINES,
+    ONE_OF_EACH_KIND,
+    engine,
+    engine_of_each_kind,
+    network_engine,
+)
 
 __all__ = ["engine", "engine_of_each_kind", "network_engine"]
 
@@ -33,6 +40,7 @@ Kind = TypeVar("Kind", bound=Startable)
 
 REDIS = ("redis-6.2", "redis-7.0", "redis-8.2")
 MONGODB = ("mongodb-standalone", "mongodb-replica-set")
+OTHER_VERSIONS = set(ENGINES) - set(ONE_OF_EACH_KIND)
 
 
 def pytest_configure() -> None:
@@ -56,23 +64,34 @@ RUN_ONCE = (
 )
 
 
-#: Older and bigger servers differ for us, not for Python: likewise.
-SERVERS_OF_ONE_RUN = ("redis-6.2", "redis-7.0", "mongodb-replica-set")
-
-
-#: A site is the same on every server; the drivers' own laws, wire and clients run on all of them.
-SERVERS_OF_ONE_RUN_OF_SITES = (*SERVERS_OF_ONE_RUN, "mongodb-standalone")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    directory = Path(__file__).parent
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, object, object]:
+    """Mark cases, and run the core of each test unless ``-m every_engine`` asks for the product."""
+    tests: dict[str, dict[pytest.Item, selection.Case]] = {}
     for item in items:
-        # The laws in the package are none of them.
-        is_here = item.path.is_relative_to(directory)
-        part = item.path.relative_to(directory).parts[0] if is_here else ""
-        servers = SERVERS_OF_ONE_RUN_OF_SITES if part == "web" else SERVERS_OF_ONE_RUN
-        if part in RUN_ONCE or any(server in item.name for server in servers):
+        case = selection.case_of(item)
+        tests.setdefault(item.nodeid.partition("[")[0], {})[item] = case
+        # Older and bigger servers differ for the drivers, not for Python.
+        if selection.part_of(item) in RUN_ONCE or case.place.engine in OTHER_VERSIONS:
             item.add_marker("once")
+        if any(case.place):
+            item.add_marker("every_engine")
+    # Other plugins choose by name and mark, and shuffle. Rows are counted in the order of the file.
+    result = yield
+    if "every_engine" not in config.option.markexpr:
+        wanted = set(items)
+        left_out = set()
+        for cases in tests.values():
+            named = {item: case for item, case in cases.items() if item in wanted}
+            for part in {selection.part_of(item) for item in named}:
+                core = set(selection.core_of(list(named.values()), part))
+                left_out |= {item for item, case in named.items() if case not in core}
+        if left_out:
+            config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+            items[:] = [item for item in items if item not in left_out]
+    return result
 
 
 def give_up(name: str, error: MissingServer) -> None:

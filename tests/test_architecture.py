@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = Path(django_multisession.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 ENGINES = sorted(path.stem for path in PACKAGE.glob("engines/[!_]*.py"))
-DRIVERS = ("memory.MemoryDriver", "redis.RedisDriver", "mongodb.MongoDBDriver")
+DRIVERS = ("memory.MemoryDriver", "redis.driver.RedisDriver", "mongodb.driver.MongoDBDriver")
 
 #: They do no I/O, so they block no event loop.
 VERBS_WITHOUT_IO = {
@@ -177,7 +177,7 @@ def test_a_driver_that_can_do_more_does_it_as_the_contract_says(path: str, proto
 
 
 def driver_at(path: str) -> type:
-    module, _, name = path.partition(".")
+    module, _, name = path.rpartition(".")
     found: type = getattr(importlib.import_module(f"django_multisession.drivers.{module}"), name)
     return found
 

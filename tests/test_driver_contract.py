@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_multisession.drivers.base import Driver
-from django_multisession.testing import DriverContract, DriverRaceContract, DriverStepMoveContract
-from django_multisession.testing.driver.step_laws import MovingInSteps
+from django_multisession.testing import DriverContract, DriverRaceContract
 from tests.engine_fixtures import Engine
 
 
@@ -20,15 +19,3 @@ class TestDriverRaces(DriverRaceContract):
     @pytest.fixture
     def driver(self, engine: Engine) -> Driver:
         return engine.driver
-
-
-class TestMovesInSteps(DriverStepMoveContract):
-    @pytest.fixture
-    def driver(self, engine: Engine) -> Driver:
-        return engine.driver
-
-
-class TestRacesInSteps(DriverRaceContract):
-    @pytest.fixture
-    def driver(self, engine: Engine) -> Driver:
-        return MovingInSteps(engine.driver)

@@ -31,6 +31,8 @@ from tests.installing import (
 
 PACKAGE = Path(django_multisession.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: Where the documentation is published.
+ADDRESS = pyproject()["project"]["urls"]["Documentation"]
 
 #: What the package does where it is installed, whatever Python and Django run the tests.
 once = pytest.mark.once
@@ -124,6 +126,13 @@ def test_the_readme_tells_the_versions_that_are_tested() -> None:
     assert set(re.findall(r"Python ≥ (\d+\.\d+)", README)) <= {PYTHONS[0]}
 
 
+def test_the_supported_pairs_are_those_that_are_tested() -> None:
+    page = (ROOT / "docs/project/upgrading.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d\.\d) \| ([\d., ]+) \|$", page, re.MULTILINE)
+    documented = {(python, version) for version, pythons in rows for python in pythons.split(", ")}
+    assert documented == set(pairs_of_tox())
+
+
 def test_ci_looks_for_the_pythons_of_the_newest_django_newest_first() -> None:
     looked_for = re.search(r"for version in ([\d. ]+);", (ROOT / ".ci/run").read_text())
     assert looked_for is not None
@@ -209,6 +218,7 @@ def test_the_sdist_has_what_builds_tests_and_documents_the_package_and_nothing_e
         "README.md",
         "django_multisession",
         "docs",
+        "hatch_build.py",
         "pyproject.toml",
         "testproject",
         "tests",
@@ -224,8 +234,32 @@ def test_the_metadata_tells_what_pyproject_says(metadata: Message) -> None:
     assert metadata["Requires-Python"] == project["requires-python"]
     assert metadata["License-Expression"] == project["license"]
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata.get_payload() == README
     assert set(metadata.get_all("Provides-Extra", [])) == set(project["optional-dependencies"])
+
+
+@once
+def test_every_link_of_the_description_is_under_the_address_of_the_documentation(
+    metadata: Message,
+) -> None:
+    assert metadata.get_all("Project-URL") == [f"Documentation, {ADDRESS}"]
+    description = metadata.get_payload()
+    assert isinstance(description, str)
+    targets = re.findall(r"\]\(([^)]*)\)|(?:src|srcset)=\"([^\"]*)\"", description)
+    paths = ["".join(target).removeprefix(ADDRESS) for target in targets]
+    assert len(paths) == README.count("](") + 2
+    # The pages and the pictures that Sphinx makes, under their names in the repository.
+    sources = [re.sub(r"\.html\b", ".md", path).replace("_images/", "images/", 1) for path in paths]
+    assert all((ROOT / "docs" / source.partition("#")[0]).is_file() for source in sources)
+    for source, path in zip(sources, paths, strict=True):
+        description = description.replace(f"{ADDRESS}{path}", f"docs/{source}")
+    assert description == README
+
+
+def test_a_released_version_has_an_address() -> None:
+    changelog = (ROOT / "docs/changelog.md").read_text(encoding="utf-8")
+    is_released = f"\n## {django_multisession.__version__}" in changelog
+    assert not (is_released and ".invalid/" in ADDRESS)
+    assert not (is_released and "Nothing is released yet" in README)
 
 
 @once

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from django_multisession.core.secret import SecretEntries
-from django_multisession.core.values import ABSENT, PLAIN_TYPES, is_same
+from django_multisession.core.values import ABSENT, PLAIN_TYPES, is_same, is_same_plain
 
 _NOT_GIVEN = object()
 _SURE_TYPES = PLAIN_TYPES | {type(ABSENT)}
@@ -66,8 +66,13 @@ class Entries(dict[str, Any]):
     def is_surely_changed(self) -> bool:
         """Was a plain value replaced by another one? False means that a closer look is needed."""
         for name, before in self.replaced.items():
-            now = super().get(name, ABSENT)
-            if type(now) in _SURE_TYPES and type(name) is str and not is_same(before, now):
+            now = dict.get(self, name, ABSENT)
+            if (
+                now is not before
+                and type(now) in _SURE_TYPES
+                and type(name) is str
+                and not is_same_plain(now, before)
+            ):
                 return True
         return False
 
@@ -82,11 +87,11 @@ class Entries(dict[str, Any]):
     def note_saved(self, clock: int) -> None:
         """Count every write until *clock* as saved; values that can change stay watched."""
         self.replaced.clear()
-        for name, written_at in list(self.written.items()):
-            if written_at <= clock:
-                del self.written[name]
-                if type(super().get(name)) not in PLAIN_TYPES:
-                    self.handed_out.add(name)
+        saved = [name for name, written_at in list(self.written.items()) if written_at <= clock]
+        for name in saved:
+            del self.written[name]
+            if type(dict.get(self, name)) not in PLAIN_TYPES:
+                self.handed_out.add(name)
         if self.cleared_at is not None and self.cleared_at <= clock:
             self.cleared_at = None
 
@@ -187,7 +192,14 @@ class Entries(dict[str, Any]):
     def update(self, *others: Any, **more: Any) -> None:
         """See dict.update()."""
         given = dict(*others, **more)
-        before = {name: super(Entries, self).get(name, ABSENT) for name in given}
+        if not self and not self.written:
+            # A new session's first entries: noted at one stroke.
+            super().update(given)
+            self.clock += 1
+            self.written.update(dict.fromkeys(given, self.clock))
+            self.replaced.update(dict.fromkeys(given, ABSENT))
+            return
+        before = {name: dict.get(self, name, ABSENT) for name in given}
         super().update(given)
         for name, value in before.items():
             self._note_write(name, value)

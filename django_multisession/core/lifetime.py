@@ -152,18 +152,15 @@ def touch_due_ms(policy: Policy, record: Record) -> int:
 
     A session that only a date ends has no deadline that a touch could move.
     """
-    if record.idle_ms >= NEVER and record.deadline_ms < NEVER:
-        return NEVER
-    return record.touched_ms + _touch_interval(policy, record.idle_ms)
-
-
-def _touch_interval(policy: Policy, idle_ms: int) -> int:
+    idle_ms, chosen_ms = record.idle_ms, policy.touch_ms
     if idle_ms >= NEVER:
-        return policy.touch_ms or _LONGEST_TOUCH_MS
-    if policy.touch_ms is None:
-        return min(_LONGEST_TOUCH_MS, idle_ms // TOUCH_FRACTION)
+        if record.deadline_ms < NEVER:
+            return NEVER
+        return record.touched_ms + (chosen_ms or _LONGEST_TOUCH_MS)
+    if chosen_ms is None:
+        return record.touched_ms + min(_LONGEST_TOUCH_MS, idle_ms // TOUCH_FRACTION)
     # A session with a short life of its own must not end between two touches.
-    return min(policy.touch_ms, idle_ms // 2)
+    return record.touched_ms + min(chosen_ms, idle_ms // 2)
 
 
 _MILLISECOND = timedelta(milliseconds=1)

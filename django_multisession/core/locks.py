@@ -11,20 +11,25 @@ class ForkSafeLock:
     """A lock that is free in a forked child, whichever thread of the parent held it.
 
     A fork copies the lock and not the thread that would release it.
+
+    Attributes:
+        lock: The lock of this process, for code that is called too often for two calls more.
     """
 
+    __slots__ = ("__weakref__", "lock")
+
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         _locks.add(self)
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        self.lock.acquire()
 
     def __exit__(self, *_exception: object) -> None:
-        self._lock.release()
+        self.lock.release()
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
 
 _locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()

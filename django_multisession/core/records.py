@@ -28,7 +28,7 @@ import enum
 import struct
 from datetime import UTC, datetime, timedelta
 from os import urandom
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django_multisession.core.errors import OutageKind, StoreUnavailable
 from django_multisession.core.secret import SecretBytes
@@ -75,6 +75,7 @@ _TIMES = struct.Struct(">qq")
 _LINEAGE_AND_HEADER = ">8s24sI4sqqqqq12sI"
 _HEADER = struct.Struct(_LINEAGE_AND_HEADER)
 _RECORD = struct.Struct(">3sqq32s" + _LINEAGE_AND_HEADER[1:])
+_RECORD_SIZE = _RECORD.size
 _TOMBSTONE = struct.Struct(">3sqq32s8sB")
 #: From here on it is signed.
 SIGNED_FROM = _PREFIX.size
@@ -270,9 +271,12 @@ def decode(raw: bytes) -> Record | Tombstone:
     head = raw[:3]
     if head == RECORD_HEAD:
         try:
-            return _decode_record(raw)
+            fields = _RECORD.unpack_from(raw)
         except struct.error:
             raise Unreadable("it is cut short") from None
+        if fields[1] != end_of(fields[2], fields[11], fields[10]):
+            raise Unreadable("its end doesn't follow from its times")
+        return _record(fields, raw)
     if head == TOMBSTONE_HEAD:
         return _decode_tombstone(raw)
     if len(head) == len(RECORD_HEAD) and head[:1] == _MARK and head[1] > _VERSION:
@@ -290,16 +294,9 @@ def is_tombstone(raw: bytes) -> bool:
     return raw[:1] == _MARK and raw[2:3] == TOMBSTONE_HEAD[2:]
 
 
-def _decode_record(raw: bytes) -> Record:
-    record = _fields_of(raw)
-    if record.ends_ms != end_of(record.touched_ms, record.idle_ms, record.deadline_ms):
-        raise Unreadable("its end doesn't follow from its times")
-    return record
-
-
-def _fields_of(raw: bytes) -> Record:
-    fields = _RECORD.unpack_from(raw)
-    at, length, payload_at = _RECORD.size, fields[14], HEADER_AT + fields[6]
+def _record(fields: tuple[Any, ...], raw: bytes) -> Record:
+    """Return the record *raw*, whose parts of fixed length are *fields*."""
+    at, length, payload_at = _RECORD_SIZE, fields[14], HEADER_AT + fields[6]
     user = None
     if length != _NO_USER:
         user = raw[at : at + length]
@@ -346,7 +343,7 @@ def encode_signed(
         # Random and no counter: after a failover to an older copy that would be issued twice.
         urandom(REVISION_LENGTH),
         earlier,
-        _RECORD.size - HEADER_AT + (0 if user is None else len(user)),
+        _RECORD_SIZE - HEADER_AT + (0 if user is None else len(user)),
         key_id,
         facts.created_ms,
         facts.began_ms,
@@ -362,7 +359,8 @@ def encode_signed(
 def assemble(facts: Facts, signature: bytes, signed: bytes) -> Record:
     """Return the record of *facts* whose *signed* part has that *signature*."""
     ends = end_of(facts.touched_ms, facts.idle_ms, facts.deadline_ms)
-    return _fields_of(_PREFIX.pack(RECORD_HEAD, ends, facts.touched_ms, signature) + signed)
+    raw = _PREFIX.pack(RECORD_HEAD, ends, facts.touched_ms, signature) + signed
+    return _record(_RECORD.unpack_from(raw), raw)
 
 
 def touched(record: Record, touched_ms: int) -> Record:

@@ -1,10 +1,10 @@
-"""Sign records: whoever can write to the store cannot make, move or lengthen a session.
+"""Sign records, so that a writer in the store can't make, move or lengthen a session.
 
 The tag (HMAC-SHA256) covers the storage key, the namespace and the record from its revision on: a
 record copied under another key or to another site, or given another start, deadline, idle age, owner
 or lineage in the store, doesn't open (CVE-2011-4136: session data in a shared cache). Not covered are
 the last use and the end that follows from it, which a touch moves. An older copy put back under its
-own key does open; nothing in the record can tell.
+own key does open, because nothing in the record distinguishes it.
 
 A failure is terminal and never falls back to a weaker form (CVE-2026-39324).
 """
@@ -38,7 +38,7 @@ def derive(secret: bytes) -> MacKey:
 
 
 def by_id(record_keys: tuple[MacKey, ...]) -> RecordKeys:
-    """Return each of *record_keys* under its id, which tells nothing of it."""
+    """Return each of *record_keys* under its id, which reveals nothing of it."""
     return {key.digest(b"id")[:_ID_LENGTH]: key for key in record_keys}
 
 
@@ -60,7 +60,8 @@ def sign(
     for key_id, record_key in record_keys.items():
         # An error page shows what frames hold.
         signed = SecretBytes(encode_signed(facts, payload, key_id, before))
-        return assemble(facts, _tag(record_key, storage_key, binding, signed), signed)
+        tag = record_key.digest(storage_key.encode() + binding + signed)
+        return assemble(facts, tag, signed)
     raise ValueError("there is no key to sign a record with")
 
 
@@ -79,15 +80,10 @@ def verify(record: Record, storage_key: str, binding: bytes, record_keys: Record
             "SECRET_KEY deployed that is not in SECRET_KEY_FALLBACKS everywhere yet?",
             OutageKind.UNKNOWN_FORMAT,
         )
-    if not hmac.compare_digest(
-        record.signature, _tag(record_key, storage_key, binding, record.raw[SIGNED_FROM:])
-    ):
+    tag = record_key.digest(storage_key.encode() + binding + record.raw[SIGNED_FROM:])
+    if not hmac.compare_digest(record.signature, tag):
         raise BadPayload("the signature doesn't fit the record")
     return record_key
-
-
-def _tag(record_key: MacKey, storage_key: str, binding: bytes, signed: bytes) -> bytes:
-    return record_key.digest(storage_key.encode() + binding + signed)
 
 
 def is_current(record: Record, record_keys: RecordKeys) -> bool:

@@ -1,7 +1,7 @@
 """Whether two values of an entry are the same: compared as values, never as serialized bytes.
 
 A serializer may add a nonce, a time stamp or a cache to what it writes, so that equal values have
-different bytes. And ``True == 1`` in Python, although a stored session would tell them apart.
+different bytes. And ``True == 1`` in Python, although a stored session distinguishes them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,22 @@ def is_same(this: Any, that: Any) -> bool:
     """Return True if both are the same value.
 
     The order of a dict isn't a difference. Two objects of a class without ``__eq__`` count as the
-    same: nothing can tell whether such an object changed (see `is_comparable`). A value whose
+    same, because no comparison can detect a change of such an object (see `is_comparable`). A value whose
     comparison raises, or that is nested too deeply to compare, counts as different.
     """
     try:
         return _is_same(this, that)
     except Exception:  # noqa: BLE001  (an __eq__ of the site's may raise anything)
         return False
+
+
+def is_same_plain(this: Any, that: Any) -> bool:
+    """See is_same(): for *this* of a type in `PLAIN_TYPES`, or `ABSENT`."""
+    kind = type(this)
+    # Two NaNs are the same once they are stored and read back.
+    return kind is type(that) and (
+        this == that or (kind is float and math.isnan(this) and math.isnan(that))
+    )
 
 
 def is_comparable(value: Any) -> bool:
@@ -51,8 +60,7 @@ def _is_same(this: Any, that: Any) -> bool:
     if this is that or kind is not type(that):
         return this is that
     if kind in PLAIN_TYPES:
-        # Two that are not a number are the same to whoever reads them back.
-        return bool(this == that) or (kind is float and math.isnan(this) and math.isnan(that))
+        return is_same_plain(this, that)
     if isinstance(this, dict):
         return this.keys() == that.keys() and all(_is_same(this[name], that[name]) for name in this)
     if isinstance(this, list | tuple):

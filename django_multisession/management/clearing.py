@@ -16,7 +16,7 @@ BY_OUTAGE = "outage"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is done at once, and how long.
+    """How much one batch removes, and how long the run takes.
 
     Attributes:
         batch_size: How many sessions one batch removes at most.
@@ -91,7 +91,7 @@ def clear(
 
     Args:
         remove: Removes at most so many sessions; returns fewer only if none is left.
-        limits: How many at once, and how long.
+        limits: How many per batch, and how long.
         elapsed: Returns the seconds since the beginning; must not go back.
         stop_signal: Returns the name of the signal that asked for the end, if one did.
     """
@@ -117,7 +117,7 @@ def clear(
 
 
 def described(tally: Tally, *, expires_by_itself: bool) -> str:
-    """Return what a person is told of a run."""
+    """Return the message about a run for a person."""
     if tally.stopped_by == BY_OUTAGE:
         if tally.is_dry_run:
             return "Nothing was counted; run the command again."
@@ -141,7 +141,7 @@ def described(tally: Tally, *, expires_by_itself: bool) -> str:
 
 
 def as_json(tally: Tally, *, engine: str, expires_by_itself: bool) -> str:
-    """Return what a program is told of a run: one JSON object in one line."""
+    """Return the report of a run for a program: one JSON object in one line."""
     return json.dumps(
         {
             "engine": engine,
@@ -158,7 +158,7 @@ def as_json(tally: Tally, *, engine: str, expires_by_itself: bool) -> str:
 
 
 def progress_line(tally: Tally) -> str:
-    """Return what a log is told while a run goes on."""
+    """Return the progress of a run as a line for a log."""
     return f"{_sessions(tally.removed)} removed after {tally.seconds:.0f} s."
 
 

@@ -18,19 +18,21 @@ from django.core.signals import request_finished
 if TYPE_CHECKING:
     from django_multisession.session.state import Session
 
-_moving: ContextVar[weakref.WeakSet[Session] | None] = ContextVar("moving", default=None)
+# Weak: it outlives no request.
+_moving: ContextVar[tuple[weakref.ref[Session], ...]] = ContextVar("moving", default=())
 _own: ContextVar[weakref.ref[Session] | None] = ContextVar("own", default=None)
 
 
 def moving_sessions() -> Iterable[Session]:
     """Return the sessions of this thread or task that were given a new key."""
-    return tuple(_moving.get() or ())
+    known = (reference() for reference in _moving.get())
+    return tuple(session for session in known if session is not None)
 
 
 def note_moving(session: Session) -> None:
     """Note that *session* was given a new key."""
-    # A new set: tasks share the one that their parent had. Weak: it outlives no request.
-    _moving.set(weakref.WeakSet((session, *(_moving.get() or ()))))
+    alive = (known for known in _moving.get() if known() not in (None, session))
+    _moving.set((weakref.ref(session), *alive))
 
 
 def note_read(session: Session) -> None:
@@ -49,8 +51,8 @@ def own_session() -> Session | None:
 def _forget(**_kwargs: object) -> None:
     """Forget the sessions of a request that is over: its thread serves others, and runs other code."""
     _own.set(None)
-    if _moving.get() is not None:
-        _moving.set(None)
+    if _moving.get():
+        _moving.set(())
 
 
 request_finished.connect(_forget, dispatch_uid="django_multisession.session.context")

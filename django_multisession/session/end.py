@@ -143,8 +143,9 @@ def _has_left(session: Session, state: Stored, key: Verified) -> bool:
     """Did the session lie under *key* in this request, and does it lie under another one now?"""
     places = {snapshot.key.storage_key for snapshot in state.earlier}
     now = state.snapshot.key.storage_key
-    if state.has_written and now not in session.came_with:
-        places |= session.came_with
+    came_with = {key.storage_key for key in session.came_with}
+    if state.has_written and now not in came_with:
+        places |= came_with
     return key.storage_key in places - {now}
 
 

@@ -1,4 +1,4 @@
-"""What happened to sessions, and how it is told: by a signal and by a line in a log.
+"""Report what happened to sessions, by a signal and by a line in a log.
 
 Logged where it is decided; the signal is sent when the verb is over (`store`), so that the steps in
 between do nothing but decide, and a receiver sees the session as it is afterwards.
@@ -23,7 +23,7 @@ logger = logging.getLogger("django_multisession")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Telling:
-    """How a kind of event is told; *line* is filled with the event's arguments."""
+    """How a kind of event is reported; *line* is filled with the event's arguments."""
 
     logger: logging.Logger
     level: int
@@ -91,23 +91,23 @@ _KINDS = {
 
 
 class OutageWatch:
-    """Tells the first answer that was missing, and the first that came again. Thread-safe."""
+    """Tells the first answer that was missing, and the first that came again. Thread-safe.
+
+    Attributes:
+        is_on: Did the server last not answer? An attribute, since every answer asks it.
+    """
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
         self._began: tuple[str, int] | None = None
-
-    @property
-    def is_on(self) -> bool:
-        """Did the server last not answer?"""
-        return self._began is not None
+        self.is_on = False
 
     def note_failure(self, verb: str, now: int) -> bool:
         """Note that the server did not answer *verb*; is this where an outage begins?"""
         with self._lock:
             is_first = self._began is None
             if is_first:
-                self._began = (_KINDS.get(verb, "store"), now)
+                self._began, self.is_on = (_KINDS.get(verb, "store"), now), True
             return is_first
 
     def note_answer(self, verb: str, now: Callable[[], int]) -> timedelta | None:
@@ -116,9 +116,9 @@ class OutageWatch:
         return None if began_at is None else timedelta(milliseconds=now() - began_at)
 
     def _take_beginning(self, kind: str) -> int | None:
-        # Of several threads that come here at once, one has the outage end.
+        # Of several concurrent threads, one reports the end of the outage.
         with self._lock:
             if self._began is None or self._began[0] != kind:
                 return None
-            began_at, self._began = self._began[1], None
+            began_at, self._began, self.is_on = self._began[1], None, False
         return began_at

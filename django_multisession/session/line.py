@@ -43,7 +43,7 @@ def open_record(session: Session, key: Verified, record: Record) -> Opened | Non
     """Return the live *record* under *key* with its entries; None: no session."""
     site = session.site
     now = site.now()
-    if _is_used_in_the_future(record, now):
+    if record.touched_ms > now and _is_used_in_the_future(record, now):
         log_unreadable(key.storage_key, "it was last used too far in the future")
         return None
     try:
@@ -54,7 +54,8 @@ def open_record(session: Session, key: Verified, record: Record) -> Opened | Non
         return None
     # A timeout that was shortened since the record was written holds immediately.
     life = site.life(entries, record.began_ms)
-    if min(life.ends_ms(record.touched_ms), record.ends_ms) <= now:
+    is_changed = life != (record.idle_ms, record.deadline_ms)
+    if record.ends_ms <= now or (is_changed and life.ends_ms(record.touched_ms) <= now):
         is_absolute = min(life.deadline_ms, record.deadline_ms) <= now
         session.note(
             signals.session_expired,
@@ -127,6 +128,6 @@ def _is_used_in_the_future(record: Record, now: int) -> bool:
     A clock that was wrong and is set right leaves such times too, by up to an idle timeout. Where
     the signed start also lies ahead, the clock was set back and nothing was forged.
     """
-    if record.touched_ms <= now or record.idle_ms >= NEVER or record.began_ms > now:
+    if record.idle_ms >= NEVER or record.began_ms > now:
         return False
     return record.touched_ms - now > record.idle_ms + SLACK_MS

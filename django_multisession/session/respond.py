@@ -76,7 +76,7 @@ def settled(session: Session) -> CookieAnswer | None:  # noqa: PLR0911  (one ret
         return None
     if state.sent or state.has_written or state.is_moving or entries.handed_out:
         return None
-    if session.needs_signature() or session.is_touch_due(state.snapshot):
+    if state.needs_signature or session.is_touch_due(state.snapshot):
         return None
     return CookieAnswer.KEEP
 
@@ -88,7 +88,10 @@ def respond(session: Session, *, may_save: bool) -> Steps[CookieAnswer]:
     made = plan(session, may_save=may_save)
     if made.answer is CookieAnswer.SET:
         try:
-            yield from (hook("save") if "save" in session.site.hooks else save(session))
+            if "save" in session.site.hooks:
+                yield from hook("save")
+            else:
+                yield from save(session, is_changed=made.is_changed)
         except (SessionEnded, StoreUnavailable) as error:
             if not made.excuses(error):
                 raise

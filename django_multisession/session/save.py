@@ -61,11 +61,17 @@ BIG = 32 * 1024
 _random = secrets.SystemRandom()
 
 
-def save(session: Session, *, must_create: bool = False) -> Steps[None]:
-    """Store what changed; touch the session if nothing did. See `DriverSessionStore.save`."""
+def save(session: Session, *, must_create: bool = False, is_changed: bool = False) -> Steps[None]:
+    """Store what changed; touch the session if nothing did. See `DriverSessionStore.save`.
+
+    Args:
+        session: What to save.
+        must_create: See there.
+        is_changed: Is it known that something changed? Otherwise that is looked at.
+    """
     state = session.state
     if isinstance(state, Stored) and session.entries is not None and not must_create:
-        yield from update(session)
+        yield from update(session, is_changed=is_changed)
         return
     if isinstance(state, Ended) and not state.allows_write:
         require_login(session)
@@ -118,7 +124,7 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
     composed = compose(session, key, None, body, now, session.site.life(session.own_entries(), now))
     sent = Sent(composed, None, clock, session.is_login)
     # Before it is sent: a lost answer must not make a second session of it.
-    noted = session.state = state._replace(sent=(sent, *state.sent))
+    noted = session.state = New(state.key, state.after, (sent, *state.sent))
     is_made = yield from _place(session, state.after, sent, now)
     current = session.state
     if not isinstance(current, New):
@@ -134,9 +140,7 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
 def _finish_add(session: Session, state: New, sent: Sent, now: int | None) -> None:
     composed = sent.composed
     # A key that was given while the add was under way waits for the next save.
-    session.state = (
-        Stored(composed, state.key or composed.key).written(sent, now)._replace(earlier=())
-    )
+    session.state = Stored(composed, state.key or composed.key, confirmed_at=now, has_written=True)
     if state.after is not None:
         note_moving(session)
     session.note_saved(sent)
@@ -196,9 +200,11 @@ def _place(session: Session, after: Ended | None, sent: Sent, now: int) -> Steps
 # Updating
 
 
-def update(session: Session) -> Steps[None]:
+def update(session: Session, *, is_changed: bool = False) -> Steps[None]:
     """Write over the stored record what changed, move it to a new key, or touch it."""
     merges: list[Merge] = []
+    # What is known of one state says nothing of the next.
+    changed = session.state if is_changed else None
     if isinstance(session.state, Stored) and session.state.sent:
         yield from _look_for_sent(session, session.state, merges)
     began_at = session.site.monotonic()
@@ -218,7 +224,7 @@ def update(session: Session) -> Steps[None]:
         if not isinstance(state := session.state, Stored):
             return
         now = session.site.now()
-        sent = _composed(session, state, now)
+        sent = _composed(session, state, now, is_changed=state is changed)
         if sent is None:
             yield from confirm(session, state)
             return
@@ -226,17 +232,19 @@ def update(session: Session) -> Steps[None]:
             return
 
 
-def _composed(session: Session, state: Stored, now: int) -> Sent | None:
+def _composed(session: Session, state: Stored, now: int, *, is_changed: bool) -> Sent | None:
     """Make what is to be written over the record; None if nothing is."""
-    site, base = session.site, state.snapshot
+    base = state.snapshot
     # The entries get no name here: an error page shows what frames hold.
     is_login, clock = session.is_login, session.own_entries().clock
-    life = site.life(session.own_entries(), now if is_login else base.record.began_ms)
+    began = now if is_login else base.record.began_ms
+    life = session.site.life(session.own_entries(), began)
     is_due = (
-        state.is_moving
-        or bool(state.sent)  # one that was not carried out yet may still be
-        or session.needs_signature()
+        is_changed
         or is_login
+        or state.is_moving
+        or bool(state.sent)  # one that was not carried out yet may still be
+        or state.needs_signature
         or life != (base.record.idle_ms, base.record.deadline_ms)
     )
     if not (is_due or session.is_marked()):
@@ -259,7 +267,7 @@ def _write(
     if (current := session.stored_over(base)) is None:
         return False  # a thread or another coroutine of this request was faster
     if answer.outcome is Outcome.SAVED:
-        _finish_update(session, current, sent, merges)
+        _finish_update(session, current, sent, merges, now)
         return True
     found = yield from _found_instead(session, base, answer)
     if (current := session.stored_over(base)) is None:
@@ -282,9 +290,10 @@ def _send(session: Session, sent: Sent, now: int) -> Steps[Answer]:
 
 
 def _finish_update(
-    session: Session, state: Stored, sent: Sent, merges: list[Merge], *, is_late: bool = False
+    session: Session, state: Stored, sent: Sent, merges: list[Merge], now: int | None
 ) -> Stored:
-    written = session.state = state.written(sent, None if is_late else session.site.now())
+    # Not when the answer came: it confirms what was there when it was made.
+    written = session.state = state.written(sent, now)
     session.note_saved(sent)
     storage_key = sent.composed.key.storage_key
     if sent.is_move and sent.base is not None:
@@ -367,7 +376,7 @@ def _take_over(session: Session, found: Opened, merges: list[Merge]) -> None:
     state = session.state
     assert isinstance(state, Stored)  # noqa: S101  (asked of stored sessions only; for mypy)
     if (sent := state.sent_in(found.snapshot.record)) is not None:
-        state = _finish_update(session, state, sent, [], is_late=True)
+        state = _finish_update(session, state, sent, [], None)
     ancestor = state.ancestor_of(found.snapshot.record)
     is_own = ancestor.record.revision == found.snapshot.record.revision
     if not (session.is_login or _has_same_owner(session, ancestor, found)):
@@ -506,35 +515,35 @@ def compose(
     site = session.site
     before = base.record if base else None
     # Only what grew under it: a limit that was lowered leaves stored sessions in use.
-    if base is None or len(body) > len(base.body):
+    has_grown = base is None or len(body) > len(base.body)
+    if has_grown and len(body) > config().max_size:
         site.require_size(body, session.own_entries())
-    is_login, user_id = session.is_login, merging.user_id(session.own_entries())
-    if before is None or is_login:
+    user_id = merging.user_id(session.own_entries())
+    if before is None or session.is_login:
         began, series = now, new_series()
-        authenticated = NEVER if user_id is None else now
+        authenticated = now
     else:
-        began, series = before.began_ms, before.series
-        authenticated = NEVER if user_id is None else before.authenticated_ms
+        began, series, authenticated = before.began_ms, before.series, before.authenticated_ms
+    if before is None:
+        created = touched_ms = now
+    else:
+        # The clocks of two processes must not move the last use back.
+        created, touched_ms = before.created_ms, before.touched_ms
+        if session.counts_as_use and now > touched_ms:
+            touched_ms = now
     # By position: this is made at every save.
     facts = Facts(
-        now if before is None else before.created_ms,
+        created,
         began,
-        _touched_ms(before, now, is_use=session.counts_as_use),
+        touched_ms,
         life.idle_ms,
         life.deadline_ms,
         None if user_id is None else user_id.encode("utf-8", "surrogatepass"),
-        authenticated,
+        NEVER if user_id is None else authenticated,
         series,
     )
     record = site.sign(facts, body, key, before)
     return Snapshot(key, record, body, site.touch_due_ms(record))
-
-
-def _touched_ms(base: Record | None, now: int, *, is_use: bool) -> int:
-    """Return the last use to store; the clocks of two processes must not move it back."""
-    if base is None:
-        return now
-    return max(base.touched_ms, now) if is_use else base.touched_ms
 
 
 def require_login(session: Session) -> None:
@@ -543,14 +552,9 @@ def require_login(session: Session) -> None:
     Raises:
         SessionEnded: Its cookie would overwrite that of a login elsewhere.
     """
-    match session.state:
-        case Ended() as after:
-            pass
-        case New(after=Ended() as after):
-            pass
-        case _:
-            return
-    if not (after.allows_write or session.is_login):
+    state = session.state
+    after = state.after if isinstance(state, New) else state
+    if isinstance(after, Ended) and not (after.allows_write or session.is_login):
         raise interrupted(session, after.tombstone)
 
 

@@ -6,16 +6,18 @@ import dataclasses
 import functools
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.core.signing import JSONSerializer
 from django.utils import timezone
 
-from django_multisession.core import keys, lifetime, merging, payloads, signing
+from django_multisession.core import keys, lifetime, payloads, signing
 from django_multisession.core.keys import Verified
+from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
 from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
@@ -43,6 +45,13 @@ HOOKS = (
 )
 
 
+_JSON = payloads.CompactJSON()
+
+
+def _djangos_json() -> payloads.CompactJSON:
+    return _JSON
+
+
 #: The site whose ``get_session_cookie_age()`` this thread or task is asking.
 _asking: ContextVar[Site | None] = ContextVar("asking", default=None)
 
@@ -52,22 +61,31 @@ _DATETIME = datetime
 
 
 class Site:
-    """The surroundings of one store object's session.
+    """The surroundings of a session: of one store object, or of all whose class has no hooks.
 
     Attributes:
         sender: The engine's class, which signals name as their sender.
         hooks: Names of Django's methods that the class overrides.
+        serializer_class: What ``SESSION_SERIALIZER`` named.
     """
 
-    __slots__ = ("_bound", "_serializer_class", "_store", "hooks", "sender")
+    __slots__ = ("_bound", "_make_serializer", "_store", "hooks", "sender", "serializer_class")
 
-    def __init__(self, store: SessionBase, hooks: frozenset[str]) -> None:
-        self.sender: Any = type(store)
+    def __init__(
+        self,
+        sender: Any,
+        hooks: frozenset[str],
+        serializer_class: Any,
+        bound: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        self.sender = sender
         self.hooks = hooks
-        self._bound: tuple[bytes, bytes] | None = None
-        self._serializer_class: Any = store.serializer
+        self.serializer_class = serializer_class
+        self._make_serializer: Callable[[], payloads.Serializer] = (
+            _djangos_json if serializer_class is JSONSerializer else serializer_class
+        )
+        self._bound = bound
         self._store: weakref.ref[SessionBase] | None = None
-        self.belong_to(store)
 
     def belong_to(self, store: SessionBase) -> None:
         """Ask the hooks of *store* from now on: of a copy, once there is one."""
@@ -76,7 +94,7 @@ class Site:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy all but the reference to the store, which belongs to the original."""
-        return _copied, (self.sender, self.hooks, self._serializer_class, self._bound)
+        return Site, (self.sender, self.hooks, self.serializer_class, self._bound)
 
     # Clock and tokens
 
@@ -89,7 +107,7 @@ class Site:
     def now(self) -> int:
         """Return the milliseconds since 1970 by Django's clock."""
         if timezone.now is _DJANGOS_NOW and timezone.datetime is _DATETIME:  # type: ignore[attr-defined]  # for freezegun
-            # Nobody drives the clock: the same without a date, because every request asks it
+            # No test replaces the clock: the same without a date, because every request reads it
             # several times.
             return time.time_ns() // 1_000_000
         moment = timezone.now()
@@ -110,11 +128,15 @@ class Site:
 
     @property
     def bound(self) -> tuple[bytes, bytes]:
-        """What is signed of the site or tenant, with a key and with a record; once for a request."""
+        """What is signed of the site or tenant: with a key, and with a record.
+
+        A hook is asked for it once by each store object.
+        """
+        if "get_namespace" not in self.hooks:
+            return _binding_to(config().namespace)
         if self._bound is None:
-            namespace = current().namespace
-            given = self._hook("get_namespace") if "get_namespace" in self.hooks else None
-            self._bound = _binding_to(namespace if given is None else str(given))
+            given = self._hook("get_namespace")
+            self._bound = _binding_to(config().namespace if given is None else str(given))
         return self._bound
 
     def key_signature(self) -> tuple[Sequence[MacKey], bytes]:
@@ -123,13 +145,12 @@ class Site:
         Asked for before any session key stands in a frame: wrong settings are an error, and its
         mail shows what frames hold.
         """
-        bound = self.bound[0]
-        return config().signing_keys, bound
+        # With a key a session begins to be used: what the settings say now.
+        return current().signing_keys, self.bound[0]
 
     def make_key(self) -> Verified:
         """Return a new session key."""
-        bound = self.bound[0]
-        return keys.make(config().signing_keys, bound)
+        return keys.make(current().signing_keys, self.bound[0])
 
     def sign(self, facts: Facts, body: SecretBytes, key: Verified, before: Record | None) -> Record:
         """Return the record of *facts* and *body* under *key*, written over *before*."""
@@ -161,7 +182,7 @@ class Site:
         try:
             if "encode" in self.hooks:
                 return SecretBytes(self._hook("encode", dict(entries)).encode())
-            return SecretBytes(payloads.serialize(entries, self._serializer_class()))
+            return SecretBytes(payloads.serialize(entries, self._make_serializer()))
         finally:
             # An error reporter walks through the locals of every frame.
             del entries
@@ -173,7 +194,7 @@ class Site:
             BadPayload: The serializer can't read it.
         """
         if "encode" not in self.hooks:
-            return SecretEntries(payloads.deserialize(body, self._serializer_class()))
+            return SecretEntries(payloads.deserialize(body, self._make_serializer()))
         try:
             entries = self._hook("decode", body.decode())
         except StoreUnavailable:
@@ -192,7 +213,7 @@ class Site:
             SessionTooLarge: They are; the message names the biggest.
         """
         try:
-            payloads.require_size(body, entries, self._serializer_class(), config().max_size)
+            payloads.require_size(body, entries, self._make_serializer(), config().max_size)
         finally:
             del entries
 
@@ -223,7 +244,7 @@ class Site:
             self.policy() if self.hooks else config().policy,
             None if custom is None else custom_expiry(custom),
             began_ms=began_ms,
-            is_anonymous=dict.get(entries, merging.USER_ID_ENTRY) is None,
+            is_anonymous=dict.get(entries, USER_ID_ENTRY) is None,
         )
 
     def touch_due_ms(self, record: Record) -> int:
@@ -250,15 +271,6 @@ class Site:
 @functools.lru_cache(maxsize=1024)
 def _binding_to(namespace: str) -> tuple[bytes, bytes]:
     return namespace.encode("utf-8", "surrogatepass"), signing.binding(namespace)
-
-
-def _copied(
-    sender: Any, hooks: frozenset[str], serializer_class: Any, bound: tuple[bytes, bytes] | None
-) -> Site:
-    site = object.__new__(Site)
-    site.sender, site.hooks, site._serializer_class = sender, hooks, serializer_class
-    site._bound, site._store = bound, None
-    return site
 
 
 def overridden(store: type[SessionBase], base: type[SessionBase]) -> frozenset[str]:

@@ -160,6 +160,11 @@ class Stored(NamedTuple):
         return self.key.storage_key != self.snapshot.key.storage_key
 
     @property
+    def needs_signature(self) -> bool:
+        """Did only a fallback of ``SECRET_KEY`` verify the key or the record?"""
+        return self.snapshot.by_fallback or self.key.by_fallback
+
+    @property
     def known_keys(self) -> tuple[Verified, ...]:
         """The key of the record, and those to which a move may have led."""
         moved = (sent.composed.key for sent in self.sent if sent.is_move)
@@ -184,38 +189,26 @@ class Stored(NamedTuple):
 
     def sending(self, sent: Sent) -> Stored:
         """Note *sent* before it is sent: a canceled coroutine learns nothing afterwards."""
-        sent_so_far = (sent, *self.sent)[:REVISIONS_KEPT]
-        return Stored(
-            self.snapshot,
-            self.key,
-            self.earlier,
-            sent_so_far,
-            self.confirmed_at,
-            self.has_written,
-            self.others,
-        )
+        snapshot, key, earlier, before, confirmed_at, has_written, others = self
+        sent_so_far = (sent, *before)[:REVISIONS_KEPT]
+        return Stored(snapshot, key, earlier, sent_so_far, confirmed_at, has_written, others)
 
     def found(self, snapshot: Snapshot) -> Stored:
         """Go on from *snapshot*, which lies there instead."""
         key = self.key if self.is_moving else snapshot.key
-        return self._replace(snapshot=snapshot, key=key, earlier=self._line_before(), sent=())
+        earlier = (self.snapshot, *self.earlier)[: REVISIONS_KEPT - 1]
+        return self._replace(snapshot=snapshot, key=key, earlier=earlier, sent=())
 
     def written(self, sent: Sent, confirmed_at: int | None) -> Stored:
         """Go on from what was written; a key that was given since waits for the next save."""
-        base = sent.base or sent.composed
-        was_meant = self.key.storage_key in (base.key.storage_key, sent.composed.key.storage_key)
-        return Stored(
-            sent.composed,
-            _signed_again(sent.composed.key if was_meant else self.key),
-            self._line_before(),
-            (),
-            confirmed_at,
-            has_written=True,
-            others=self.others,
-        )
-
-    def _line_before(self) -> tuple[Snapshot, ...]:
-        return (self.snapshot, *self.earlier)[: REVISIONS_KEPT - 1]
+        composed = sent.composed
+        base = sent.base or composed
+        was_meant = self.key.storage_key in (base.key.storage_key, composed.key.storage_key)
+        key = composed.key if was_meant else self.key
+        if key.by_fallback:
+            key = dataclasses.replace(key, by_fallback=False)
+        earlier = (self.snapshot, *self.earlier)[: REVISIONS_KEPT - 1]
+        return Stored(composed, key, earlier, (), confirmed_at, True, self.others)
 
 
 class Unreachable(NamedTuple):
@@ -258,7 +251,7 @@ class Session:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.came_at = site.now()
-        self.came_with: frozenset[str] = frozenset()  # storage keys that the client sent
+        self.came_with: tuple[Verified, ...] = ()  # what the client sent
         self.state: State = New()
         self.entries: Entries | None = None
         self.said: bool | None = None  # what code assigned to ``modified``
@@ -271,15 +264,11 @@ class Session:
     @property
     def key(self) -> Verified | None:
         """The session's key: the first that the client sent, or the one given since, if there is one."""
-        match self.state:
-            case Unread(keys) | Unreachable(keys):
-                return keys[0] if keys else None
-            case Stored() as stored:
-                return stored.key
-            case New() as new:
-                return new.key
-            case Ended() as ended:
-                return ended.key
+        state = self.state
+        # Asked by every request, and not by a match: of classes that costs three times as much.
+        if isinstance(state, Unread | Unreachable):
+            return state.keys[0] if state.keys else None
+        return state.key
 
     @property
     def stored_key(self) -> Verified | None:
@@ -445,8 +434,8 @@ class Session:
     def needs_signature(self) -> bool:
         """Did only a fallback of ``SECRET_KEY`` verify the key or the record?"""
         state = self.state
-        if isinstance(state, Stored) and state.snapshot.by_fallback:
-            return True
+        if isinstance(state, Stored):
+            return state.needs_signature
         key = self.key
         return key is not None and key.by_fallback
 
@@ -492,7 +481,3 @@ def ended_by(
     is_from_elsewhere = tombstone is not None and tombstone.reason is Reason.ENDED
     allows_write = is_from_elsewhere and not is_late
     return Ended(key, key.storage_key, tombstone, allows_write, others=others)
-
-
-def _signed_again(key: Verified) -> Verified:
-    return dataclasses.replace(key, by_fallback=False) if key.by_fallback else key

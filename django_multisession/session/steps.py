@@ -18,6 +18,7 @@ from django.utils.asyncio import async_unsafe
 
 from django_multisession.drivers.base import Ask
 from django_multisession.session import queues
+from django_multisession.session.events import OutageWatch
 from django_multisession.session.turns import running_loop
 
 Result = TypeVar("Result")
@@ -56,6 +57,10 @@ Steps = Generator[Step, Any, Result]
 class Performer(Protocol):
     """What steps are taken with: a store object, with its hooks beside this method."""
 
+    @property
+    def outage_watch(self) -> OutageWatch:
+        """Of the engine's server."""
+
     def note_answer(self, ask: Ask, error: BaseException | None, /) -> None:
         """Note that a server answered *ask*, or that *error* came instead."""
 
@@ -84,7 +89,15 @@ def run(steps: Steps[Result], performer: Performer) -> Result:
         step = next(steps)
         while True:
             try:
-                replies.append(_do(step, performer, held))
+                # Most steps ask; a call less for each.
+                if isinstance(step, Ask):
+                    if running_loop() is not None:
+                        _require_no_loop()
+                    replies.append(step.server.send(step.command))
+                    if performer.outage_watch.is_on:
+                        performer.note_answer(step, None)
+                else:
+                    replies.append(_do(step, performer, held))
             except BaseException as error:  # noqa: BLE001  (raised in the steps)
                 if isinstance(step, Ask):
                     performer.note_answer(step, error)
@@ -106,7 +119,12 @@ async def arun(steps: Steps[Result], performer: Performer) -> Result:
         step = next(steps)
         while True:
             try:
-                replies.append(await _ado(step, performer, held))
+                if isinstance(step, Ask):
+                    replies.append(await step.server.asend(step.command))
+                    if performer.outage_watch.is_on:
+                        performer.note_answer(step, None)
+                else:
+                    replies.append(await _ado(step, performer, held))
             except BaseException as error:  # noqa: BLE001  (raised in the steps)
                 if isinstance(step, Ask):
                     performer.note_answer(step, error)
@@ -120,13 +138,7 @@ async def arun(steps: Steps[Result], performer: Performer) -> Result:
             lock.release()
 
 
-def _do(step: Step, performer: Performer, held: queues.Locks) -> Any:
-    if isinstance(step, Ask):
-        if running_loop() is not None:
-            _require_no_loop()
-        answer = step.server.send(step.command)
-        performer.note_answer(step, None)
-        return answer
+def _do(step: Hook | Pause | Queue, performer: Performer, held: queues.Locks) -> Any:
     if isinstance(step, Hook):
         return getattr(performer, step.name)(*step.arguments)
     _require_no_loop()
@@ -140,11 +152,7 @@ def _require_no_loop() -> None:
     """Raise Django's error where an event loop runs in this thread, unless the site permits it."""
 
 
-async def _ado(step: Step, performer: Performer, held: queues.Locks) -> Any:
-    if isinstance(step, Ask):
-        answer = await step.server.asend(step.command)
-        performer.note_answer(step, None)
-        return answer
+async def _ado(step: Hook | Pause | Queue, performer: Performer, held: queues.Locks) -> Any:
     if isinstance(step, Hook):
         return await getattr(performer, f"a{step.name}")(*step.arguments)
     if isinstance(step, Pause):

@@ -67,8 +67,11 @@ class DriverSessionStore(SessionBase):
     #: Of this engine's server, in this process.
     outage_watch: ClassVar[OutageWatch] = OutageWatch()
 
+    _shared_site: ClassVar[Site | None] = None
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._shared_site = None
         cls.hooks = overridden(cls, DriverSessionStore)
         cls.outage_watch = OutageWatch()
 
@@ -91,8 +94,20 @@ class DriverSessionStore(SessionBase):
         # Not by SessionBase: it assigns what is derived here.
         self.serializer = serializer()
         self.accessed = False
-        self._inner = Session(Site(self, self.hooks))
+        self._inner = Session(self._site())
         self._presented: list[str] = [] if session_key is None else [session_key]
+
+    def _site(self) -> Site:
+        """Return what is around the session: the class's own where nothing asks this object."""
+        cls = type(self)
+        site = cls._shared_site
+        if site is None or site.serializer_class is not self.serializer:
+            site = Site(cls, cls.hooks, self.serializer)
+            if cls.hooks:
+                site.belong_to(self)
+            else:
+                cls._shared_site = site
+        return site
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over what a copy or a pickle holds."""
@@ -137,11 +152,11 @@ class DriverSessionStore(SessionBase):
         signature = session.site.key_signature()
         is_forged = False
         # Another thread must find the keys or the state that they lead to, and nothing in between.
-        with _recognizing:
+        with _recognizing.lock:
             if self._presented:
                 found, is_forged = self._verify(self._presented, signature)
                 found = found[: MOST_OTHER_KEYS + 1]
-                session.came_with |= {key.storage_key for key in found}
+                session.came_with += found
                 session.state = Unread(found) if found else New()
                 self._presented = []
         # Told last: code that hears of it may use the session.
@@ -597,9 +612,6 @@ class DriverSessionStore(SessionBase):
         """Note what became of a call to the server: the first that fails begins an outage."""
         watch, site = self.outage_watch, self._inner.site
         if error is None:
-            # Every answer passes here.
-            if not watch.is_on:
-                return
             duration = watch.note_answer(ask.verb, site.now)
             if duration is not None:
                 self._inner.note(signals.outage_ended, duration=duration)

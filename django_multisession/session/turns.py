@@ -45,19 +45,24 @@ class Turn:
         holding = _holding.get()
         if self._holder in holding:
             return None
-        if not self._threads.acquire(blocking=False):
-            if _is_in_event_loop():
+        if not self._threads.acquire(False):
+            if running_loop() is not None:
                 # Whoever holds the turn may need this loop to end it.
                 return None
             self._threads.acquire()
-        self._holder = object()
-        return _holding.set(holding | {self._holder})
+        holder = self._holder = object()
+        return _holding.set(holding | {holder})
 
     def leave(self, held: Held | None) -> None:
         """End what `enter` began."""
         if held is not None:
             self._holder = None
-            _let_go(held)
+            # A pending coroutine that is collected ends in another context than it began in. What
+            # is left in that one names a turn that is over.
+            try:  # noqa: SIM105  (a context manager would cost more than the rest)
+                _holding.reset(held)
+            except ValueError:
+                pass
             self._threads.release()
 
     async def aenter(self) -> AsyncHeld | None:
@@ -74,7 +79,10 @@ class Turn:
         """End what `aenter` began."""
         if held is not None:
             self._task_holder = None
-            _let_go(held[0])
+            try:  # noqa: SIM105  (as above)
+                _holding.reset(held[0])
+            except ValueError:
+                pass
             held[1].release()
 
     def _lock(self) -> asyncio.Lock:
@@ -85,19 +93,6 @@ class Turn:
         return self._coroutines
 
 
-def _let_go(held: Held) -> None:
-    # A pending coroutine that is collected ends in another context than it began in. What is left
-    # in that one names a turn that is over.
-    try:  # noqa: SIM105  (a context manager would cost more than the rest)
-        _holding.reset(held)
-    except ValueError:
-        pass
-
-
 #: Returns the event loop that runs in this thread, or None. Of asyncio's two functions for that, the
 #: one that raises costs a sync request ten times as much, several times.
 running_loop = asyncio._get_running_loop  # noqa: SLF001  (asyncio's ``__all__`` names it)
-
-
-def _is_in_event_loop() -> bool:
-    return running_loop() is not None

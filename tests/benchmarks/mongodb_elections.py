@@ -1,4 +1,4 @@
-"""Prints the table of elections in docs/explanation/faults.md; some minutes of work.
+"""Prints the table of elections in docs/contributing/faults.md; some minutes of work.
 
 ``python -m tests.benchmarks.mongodb_elections``, in the repository: it strikes the primary of a
 replica set of three real members, with MongoDB's default times, under steady load.

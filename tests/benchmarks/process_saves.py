@@ -1,4 +1,4 @@
-"""Prints the table of processes in docs/explanation/faults.md; under a minute of work.
+"""Prints the table of processes in docs/contributing/faults.md; under a minute of work.
 
 ``python -m tests.benchmarks.process_saves``, in the repository: eight processes save one session as
 fast as they can, half of them by the a-verbs, each fifty times an entry of its own.

@@ -1,4 +1,4 @@
-"""Prints the table of fail-overs in docs/explanation/faults.md; some minutes of work.
+"""Prints the table of fail-overs in docs/contributing/faults.md; some minutes of work.
 
 ``python -m tests.benchmarks.sentinel_failovers``, in the repository: it strikes the primary of a
 Redis with replicas and three Sentinels, all real processes, under steady load.

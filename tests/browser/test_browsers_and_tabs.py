@@ -90,7 +90,7 @@ def test_a_form_older_than_a_log_in_in_another_tab_is_explained_and_changes_noth
 
     assert tab.get_by_role("heading", level=1).text_content() == "This form is out of date"
     assert visitor.forgive(f"{CSRF_FAILED}: /cart/add/ink/", "console: ") != []
-    visitor.follow("Open the shop anew", tab)
+    visitor.follow("Open the shop again", tab)
     shown = visitor.shown(tab)
     assert (shown.user, shown.cart) == ("demo", {"Notebook": 1})
 

@@ -124,6 +124,32 @@ def text_of(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
+def changed(source: str, diff: str) -> str:
+    """Return *source*, a file, after the changes that a ``diff`` block shows.
+
+    A line is added after the one above it; below a comment, at the end."""
+    lines = source.splitlines()
+    at = len(lines)
+    for line in diff.splitlines():
+        match line[:1], line[1:]:
+            case "+", new:
+                lines.insert(at, new)
+                at += 1
+            case "-", old:
+                at = index_of(old, lines)
+                del lines[at]
+            case " ", shown:
+                is_comment = shown.lstrip().startswith("#")
+                at = len(lines) if is_comment else index_of(shown, lines) + 1
+    return "\n".join([*lines, ""])
+
+
+def index_of(shown: str, lines: list[str]) -> int:
+    """Return where the line *shown* is; startproject quotes it otherwise without a formatter."""
+    (at,) = (at for at, line in enumerate(lines) if line.replace("'", '"') == shown)
+    return at
+
+
 def section_of(page: str, *headings: str) -> str:
     """Return what stands in *page* under a heading, or one inside of another, up to the next."""
     text = text_of(page)

@@ -16,7 +16,7 @@ from typing import Self
 
 from servers import START_SECONDS, STOP_SECONDS
 
-from tests.docs.pages import ROOT, Block, blocks_of
+from tests.docs.pages import ROOT, Block, blocks_of, changed
 
 COMMAND_SECONDS = 120.0
 POLL_SECONDS = 0.05
@@ -116,6 +116,9 @@ class Reader:
     def _write(self, block: Block) -> None:
         assert block.file, f"{block} does not say which file it is"
         path = self.directory / block.file
+        if block.language == "diff":
+            path.write_text(changed(path.read_text(), self._with_ports(block.text)))
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text() + "\n\n" if block.is_appended else ""
         path.write_text(text + self._with_ports(block.text))

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 import django_multisession
-from tests.docs.pages import ROOT, rows_of, text_of
+from tests.docs.pages import ROOT, rows_of, section_of, text_of
 
 PACKAGE = Path(django_multisession.__file__).parent
 
 NAMED = re.compile(r"`(\w[\w.]*:[\w.]+)`")
 NAMED_TESTS = re.compile(r"`(test_\w+)`")
-NAMING_PAGES = ("architecture", "security", "what-stock-django-does")
+EVIDENCE = "contributing/evidence.md"
+NAMING_PAGES = ("explanation/architecture.md", EVIDENCE)
 
 
 @functools.cache
@@ -36,22 +37,26 @@ def names_of_tests() -> frozenset[str]:
 
 @pytest.mark.parametrize("page", NAMING_PAGES)
 def test_every_test_that_a_page_names_exists(page: str) -> None:
-    named = set(NAMED_TESTS.findall(text_of(f"explanation/{page}.md")))
+    named = set(NAMED_TESTS.findall(text_of(page)))
     assert named
     assert named - names_of_tests() == set()
 
 
-def test_everything_in_the_code_that_the_security_page_names_is_there() -> None:
-    named = set(NAMED.findall(text_of("explanation/security.md")))
+def test_everything_in_the_code_that_the_evidence_names_is_there() -> None:
+    named = set(NAMED.findall(section_of(EVIDENCE, "## Security")))
     assert len(named) > 20
     for name in named:
         module, _, path = name.partition(":")
         operator.attrgetter(path)(importlib.import_module(f"django_multisession.{module}"))
 
 
-@pytest.mark.parametrize(("page", "columns"), [("security", 3), ("what-stock-django-does", 4)])
-def test_every_row_has_its_line_of_evidence(page: str, columns: int) -> None:
-    *sections, evidence = text_of(f"explanation/{page}.md").split("\n## ")
+@pytest.mark.parametrize(
+    ("page", "title", "columns"),
+    [("security", "Security", 3), ("what-stock-django-does", "What stock Django does", 4)],
+)
+def test_every_row_has_its_line_of_evidence(page: str, title: str, columns: int) -> None:
+    sections = text_of(f"explanation/{page}.md").split("\n## ")
+    evidence = section_of(EVIDENCE, f"## {title}")
     tables = {
         section.partition("\n")[0]: rows_of(section) for section in sections if "\n|---" in section
     }

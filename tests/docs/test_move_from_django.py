@@ -62,8 +62,8 @@ def old_site(settings: Settings) -> None:
 
 def move(settings: Settings, **instead: Any) -> None:
     """Deploy what the page shows, in memory."""
-    shown = [block for block in blocks_of(PAGE) if block.language == "python"]
-    after = execute(shown[0], STARTED)
+    (shown,) = (block for block in blocks_of(PAGE) if block.language == "diff")
+    after = execute(shown, STARTED)
     for name, value in {**after, "SESSION_ENGINE": f"{OURS}.engines.memory", **instead}.items():
         if name != "INSTALLED_APPS":
             setattr(settings, name, value)

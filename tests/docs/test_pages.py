@@ -107,16 +107,12 @@ def test_every_setting_is_in_the_reference() -> None:
         for name in re.findall(r'"(MULTISESSION_[A-Z_]+[A-Z])"', source.read_text())
         if name not in RENAMED
     }
-    documented = set(
-        re.findall(r"`(MULTISESSION_[A-Z_]+)`", PAGES["docs/reference/settings.md"].read_text())
-    )
-    assert known == documented
+    documented = headings_of("docs/reference/settings.md", r"MULTISESSION_\w+")
+    assert sorted(known) == sorted(documented)
 
 
 def test_every_setting_named_anywhere_exists() -> None:
-    known = set(
-        re.findall(r"`(MULTISESSION_[A-Z_]+)`", PAGES["docs/reference/settings.md"].read_text())
-    )
+    known = set(headings_of("docs/reference/settings.md", r"MULTISESSION_\w+"))
     for page, path in PAGES.items():
         named = set(re.findall(r"\b(MULTISESSION_[A-Z_]+[A-Z])\b", path.read_text()))
         # A variable of the tests' environment, not a setting.
@@ -135,9 +131,10 @@ def test_every_check_is_in_the_reference_and_no_page_names_another() -> None:
         for source in (ROOT / "django_multisession").rglob("*.py")
         for number in re.findall(r'"(?:multisession\.)?([EW]\d{3})"', source.read_text())
     }
-    documented = re.findall(
-        r"^\| `multisession\.(.*?)`", PAGES["docs/reference/checks.md"].read_text(), re.MULTILINE
-    )
+    documented = [
+        name.removeprefix("multisession.")
+        for name in headings_of("docs/reference/checks.md", r"multisession\.\w+")
+    ]
     assert sorted(known) == sorted(documented)
     for page, path in PAGES.items():
         named = set(re.findall(r"`multisession\.([EW]\d{3})`", path.read_text()))
@@ -153,6 +150,11 @@ def test_ci_runs_the_readmes_commands() -> None:
     ci = (ROOT / ".ci/run").read_text()
     assert "of_readme pytest" in ci
     assert "of_readme 'manage.py demo'" in ci
+
+
+def headings_of(page: str, name: str) -> list[str]:
+    """Return the names of *page* that have a heading, and so an anchor, of their own."""
+    return re.findall(rf"^### `({name})`$", PAGES[page].read_text(), re.MULTILINE)
 
 
 def _links(page: str) -> list[tuple[str, str]]:

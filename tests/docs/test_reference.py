@@ -34,7 +34,8 @@ from django_multisession.session.line import MOST_HOPS
 from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.settings.check_ids import Check
 from django_multisession.testing.driver.fixtures import make_record
-from tests.docs.pages import code, rows_of, section_of, text_of
+from tests.docs.pages import PAGES, code, rows_of, section_of, text_of
+from tests.wire.test_round_trips import TABLE
 
 PACKAGE = Path(django_multisession.__file__).parent
 
@@ -158,6 +159,22 @@ def test_a_number_in_the_reference_is_that_of_the_code(page: str, phrase: str) -
     assert phrase in text_of(page)
 
 
+# What requests cost
+
+
+def test_the_round_trips_shown_are_those_that_are_counted() -> None:
+    rows = rows_of(section_of("explanation/performance.md", "## Round trips"))
+    counted = [[row.request, str(row.stock), str(row.ours)] for row in TABLE]
+    assert rows == counted
+    of_readme = re.findall(
+        r"^\| round trips: (?:a )?([\w ]+) \| (\d) \| (\d) \|$",
+        PAGES["README.md"].read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert len(of_readme) == 3
+    assert all([*row] in counted for row in of_readme)
+
+
 # The architecture
 
 ARCHITECTURE = "explanation/architecture.md"
@@ -182,7 +199,7 @@ def test_every_state_of_a_session_is_in_the_architecture() -> None:
 
 def test_every_check_of_the_settings_is_documented() -> None:
     page = text_of("reference/checks.md")
-    documented = set(re.findall(r"^\| `(multisession\.\w+)`", page, re.MULTILINE))
+    documented = set(re.findall(r"^### `(multisession\.\w+)`", page, re.MULTILINE))
     of_servers = {each for each in documented if re.search(r"\.[EW]1[01]\d$", each)}
     assert documented - of_servers == {check.id for check in Check}
 
@@ -208,10 +225,11 @@ def test_every_exception_is_documented_with_what_else_it_is() -> None:
     ]
     expected = {each.__name__: {base.__name__ for base in each.__bases__} for each in ours}
     expected["SessionEnded"] = {UpdateError.__name__, SessionInterrupted.__name__}
-    rows = rows_of(section_of(EXCEPTIONS, "## Exceptions"))
-    documented = {
-        code(name): set(re.findall(r"`(\w+)`", also_a)) for name, also_a, _by, _means in rows
-    }
+    section = section_of(EXCEPTIONS, "## Exceptions")
+    shown = re.findall(
+        r"^### `(\w+)`\n(?:[^#]|#[a-z])*^Also a: (.*?)\. Raised by: ", section, re.MULTILINE
+    )
+    documented = {name: set(re.findall(r"`(\w+)`", also_a)) for name, also_a in shown}
     assert documented == expected
 
 
@@ -280,6 +298,13 @@ def test_what_is_djangos_and_different_is_djangos_and_ours() -> None:
 SIGNALS = "reference/signals.md"
 
 
+def arguments_shown() -> dict[str, set[str]]:
+    """Return the name of every signal that has a heading, with the arguments below it."""
+    section = section_of(SIGNALS, "## The signals")
+    shown = re.findall(r"^### `(\w+)`\n[^#]*^Arguments: (.*)\.$", section, re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", arguments)) for name, arguments in shown}
+
+
 def test_every_signal_is_documented_with_its_line() -> None:
     lines = rows_of(section_of(SIGNALS, "## Log lines"))
     named = {code(name): lines_of([row]) for name, *row in lines}
@@ -289,7 +314,7 @@ def test_every_signal_is_documented_with_its_line() -> None:
         telling = events.TELLINGS[signal]
         level = logging.getLevelName(telling.level).lower()
         assert named[name] == [(telling.logger.name, level, telling.line)]
-    assert {row[0] for row in lines} == {row[0] for row in rows_of(text_of(SIGNALS))}
+    assert named.keys() == arguments_shown().keys()
 
 
 def noted() -> Iterator[tuple[str, set[str]]]:
@@ -306,10 +331,7 @@ def noted() -> Iterator[tuple[str, set[str]]]:
 
 
 def test_every_signal_is_documented_with_its_arguments() -> None:
-    documented = {
-        code(name): set(re.findall(r"`(\w+)`", arguments))
-        for name, arguments, _when in rows_of(text_of(SIGNALS))
-    }
+    documented = arguments_shown()
     sent = list(noted())
     assert {name for name, _arguments in sent} == documented.keys()
     for name, arguments in sent:
@@ -352,7 +374,9 @@ def test_the_resolvers_that_come_along_are_documented() -> None:
 
 
 def test_every_session_setting_of_djangos_is_documented_with_its_default() -> None:
-    rows = rows_of(section_of("reference/settings.md", "## Django's settings"))
+    section = section_of("reference/settings.md", "## Django's settings")
+    # A table has twelve rows at most.
+    rows = [*rows_of(section), *rows_of(section, 1)]
     documented = {code(name): ast.literal_eval(code(default)) for name, default, _here in rows}
     assert documented == {
         name: getattr(global_settings, name)

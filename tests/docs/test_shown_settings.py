@@ -13,7 +13,7 @@ from django.core import checks
 from django.test import override_settings
 
 from django_multisession.settings import conf
-from tests.docs.pages import PAGES, Block, blocks
+from tests.docs.pages import PAGES, Block, blocks, changed
 from tests.started_project import TEMPLATES
 
 #: What `django-admin startproject` writes before them.
@@ -56,14 +56,23 @@ ENGINES = {"MULTISESSION_REDIS": "redis", "MULTISESSION_MONGODB": "mongodb"}
 
 
 def runs(block: Block) -> bool:
-    return block.language == "python" and block.kind == "settings"
+    return block.language == "diff" or (block.language == "python" and block.kind == "settings")
 
 
 def execute(block: Block, before: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that hold after *block*, at the end of a file with *before*."""
     shown = copy.deepcopy(before)
-    exec(block.text, shown)
+    exec(changed(written(before), block.text) if block.language == "diff" else block.text, shown)
     return {name: value for name, value in shown.items() if name.isupper()}
+
+
+def written(settings: dict[str, Any]) -> str:
+    """Return the lists of *settings* as a file has them, one entry a line."""
+    lists = {name: value for name, value in settings.items() if isinstance(value, list)}
+    return "".join(
+        f"{name} = [\n" + "".join(f"    {entry!r},\n" for entry in entries) + "]\n"
+        for name, entries in lists.items()
+    )
 
 
 def configure_logging(shown: dict[str, Any]) -> None:
@@ -101,6 +110,12 @@ def test_the_settings_shown_pass_the_checks(page: str, monkeypatch: pytest.Monke
         if "LOGGING" in named:
             configure_logging(named["LOGGING"])
         assert len(MIDDLEWARES & set(settings["MIDDLEWARE"])) == 1, block
+
+
+@pytest.mark.parametrize("diff", ['-    "an.app",', '     "an.app",'])
+def test_a_diff_of_a_line_that_is_not_there_is_noticed(diff: str) -> None:
+    with pytest.raises(ValueError, match="unpack"):
+        changed(written(STARTED), diff)
 
 
 def test_settings_are_shown() -> None:

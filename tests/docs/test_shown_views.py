@@ -72,6 +72,20 @@ def test_the_views_shown_answer(block: Block, site: Any) -> None:
         assert asyncio.run(answer()) == 200
 
 
+def test_the_view_shown_that_catches_an_outage_answers_in_one(
+    site: Any, settings: Settings
+) -> None:
+    block = next(block for block in blocks(kind="views") if "StoreUnavailable" in block.text)
+    site.urlpatterns = [path("", views_of(block)["welcome"])]
+    client = Client()
+    client.cookies["sessionid"] = login_of_ada()
+    settings.SESSION_ENGINE = "django_multisession.engines.redis"
+    settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:9/0"}
+    response = client.get("/")
+    assert (response.status_code, response.content) == (200, b"Hello, stranger!")
+    assert not response.cookies
+
+
 def test_what_a_stream_saves_is_there_afterwards(site: Any) -> None:
     block = next(block for block in blocks(kind="views") if "StreamingHttpResponse" in block.text)
     site.urlpatterns = [path("", views_of(block)["export"])]

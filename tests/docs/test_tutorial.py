@@ -82,9 +82,9 @@ def see_that_a_logout_ends_copies_too(visitor: Visitor) -> None:
     copy = visitor.browser.copy()
     visitor.logs_out()
     assert visitor.key is None
-    assert "You are nobody yet." in visitor.looks()
+    assert "You are not logged in." in visitor.looks()
     page = copy.get("/").body
-    assert "You are nobody yet." in page
+    assert "You are not logged in." in page
     assert "In your cart: nothing." in page
 
 
@@ -93,7 +93,7 @@ def test_the_tutorial_shows_what_it_promises(reader: Reader, visitor: Visitor) -
     reader.follow("Make a cart")
 
     reader.follow("Start Redis and the site")
-    page = visitor.waits_for("nobody yet")
+    page = visitor.waits_for("not logged in")
     assert "In your cart: nothing." in page
     assert "this session ends" not in page
     assert visitor.deadlines() == []
@@ -135,7 +135,7 @@ def test_the_tutorial_shows_what_it_promises(reader: Reader, visitor: Visitor) -
 
     reader.stop("site")
     reader.follow("Move to MongoDB")
-    assert "In your cart: nothing." in visitor.waits_for("nobody yet")
+    assert "In your cart: nothing." in visitor.waits_for("not logged in")
     visitor.logs_in()
     visitor.adds("bread")
     for name in ("site", "mongod"):

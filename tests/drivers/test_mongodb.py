@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from pymongo.server_api import ServerApi
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.core.records import (
@@ -25,7 +27,7 @@ from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking,
 from tests.proxy import TCPProxy
 
 COMMANDS = {
-    "add": "update",
+    "add": "insert",
     "get": "find",
     "replace": "update",
     "move": "update",
@@ -96,6 +98,27 @@ def test_every_verb_is_one_command(
         commands.sent.clear()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"server_api": ServerApi("1", strict=True, deprecation_errors=True)},
+        {"readConcernLevel": "linearizable"},
+        {"readConcernLevel": "snapshot"},
+    ],
+    ids=["strict", "linearizable", "snapshot"],
+)
+def test_every_verb_and_the_check_work_under_other_options(
+    options: dict[str, Any],
+    driving: Driving,
+    mongodb_server: MongoServer | MongoReplicaSet,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    driver = driving.open(mongodb_server.url, **options)
+    assert set(run_each_verb(driving, driver)) == set(COMMANDS)
+    assert driver.check() == []
+    assert caplog.records == []
+
+
 def test_every_verb_is_one_round_trip_on_the_wire(
     driving: Driving, mongodb_standalone: MongoServer
 ) -> None:
@@ -119,8 +142,8 @@ def test_a_refused_write_is_one_more_command(
     moved, conflict = next_write(first), Answer(Outcome.CONFLICT, theirs)
     left = left_by(moved, "new")
     for verb, arguments, expected, names in [
-        ("add", ("key", first), True, ["update", "find"]),
-        ("add", ("key", record()), False, ["update", "find"]),
+        ("add", ("key", first), True, ["insert", "find"]),
+        ("add", ("key", record()), False, ["insert", "find"]),
         ("replace", ("key", moved, first, NOW), conflict, ["update", "find"]),
         ("touch", ("key", first, NOW + 1, NOW), conflict, ["update", "find"]),
         ("retire", ("key", first, make_end(), NOW, NEVER), conflict, ["update", "find"]),
@@ -209,6 +232,19 @@ def test_the_ttl_monitor_counts_by_its_own_clock(
     assert documents["touched late"]["collect_at"] > looking.server_time()
     assert documents["ended"]["collect_at"] > looking.server_time()
     assert documents["endless"]["collect_at"] is None
+
+
+def test_a_clock_that_a_test_froze_years_ago_has_no_record_collected(
+    driving: Driving,
+    driver: MongoDBDriver,
+    looking: Looking,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW / 1000 - 10**9)
+    driving.ask(driver, "add", "key", record())
+    document = looking.document("key")
+    assert document is not None
+    assert document["collect_at"] > looking.server_time()
 
 
 def test_a_tombstone_is_collected_after_a_minute(

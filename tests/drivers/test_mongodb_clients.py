@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_options_that_pymongo_does_not_take_are_reported_without_their_values(
     options: dict[str, Any],
 ) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
-        MongoDBDriver(options)
+        MongoDBDriver(options, time.time)
     assert "password" not in str(caught.value)
     assert caught.value.__context__ is None
 
@@ -99,34 +100,34 @@ def client_of(driver: MongoDBDriver) -> Any:
 
 
 def test_limits_are_ours_unless_the_uri_or_the_options_say_otherwise() -> None:
-    ours = client_of(MongoDBDriver({"URI": "mongodb://host/"})).options
+    ours = client_of(MongoDBDriver({"URI": "mongodb://host/"}, time.time)).options
     assert (ours.timeout, ours.server_selection_timeout) == (2.0, 2.0)
     assert (ours.retry_writes, ours.retry_reads) == (False, False)
     assert (ours.pool_options.max_pool_size, ours.pool_options.connect_timeout) == (50, 2.0)
     assert ours.pool_options.appname == "django-multisession"
     uri = "mongodb://host/?timeoutms=7000&MAXPOOLSIZE=3&retryWrites=true&appName=a"
-    theirs = client_of(MongoDBDriver({"URI": uri, "connecttimeoutms": 5000})).options
+    theirs = client_of(MongoDBDriver({"URI": uri, "connecttimeoutms": 5000}, time.time)).options
     assert (theirs.timeout, theirs.pool_options.max_pool_size) == (7.0, 3)
     assert (theirs.pool_options.connect_timeout, theirs.pool_options.appname) == (5.0, "a")
     # A URI copied from Atlas does not mean it; the options do.
     assert not theirs.retry_writes
-    meant = client_of(MongoDBDriver({"URI": uri, "retryWrites": True})).options
+    meant = client_of(MongoDBDriver({"URI": uri, "retryWrites": True}, time.time)).options
     assert meant.retry_writes
 
 
 @pytest.mark.parametrize(
     ("options", "database", "collection"),
     [
-        ({"URI": "mongodb://host"}, "multisession", "sessions"),
-        ({"URI": "mongodb://host/shop?w=1"}, "shop", "sessions"),
-        ({"URI": "mongodb://host/shop", "DATABASE": "db"}, "db", "sessions"),
+        ({"URI": "mongodb://host"}, "multisession", "django_multisession"),
+        ({"URI": "mongodb://host/shop?w=1"}, "shop", "django_multisession"),
+        ({"URI": "mongodb://host/shop", "DATABASE": "db"}, "db", "django_multisession"),
         ({"URI": "mongodb://host", "COLLECTION": "visits"}, "multisession", "visits"),
     ],
 )
 def test_the_options_name_the_collection(
     options: dict[str, Any], database: str, collection: str
 ) -> None:
-    sessions = MongoDBDriver(options).server._opened()
+    sessions = MongoDBDriver(options, time.time).server._opened()
     assert (sessions.database.name, sessions.name) == (database, collection)
 
 
@@ -170,10 +171,10 @@ def run_program(program: str, url: str = "") -> subprocess.CompletedProcess[str]
 def test_loops_and_close_leave_no_socket_behind(mongodb_standalone: MongoServer) -> None:
     done = run_program(
         """
-        import asyncio, gc, sys
+        import asyncio, gc, sys, time
         from django_multisession.drivers.base import arun, run
         from django_multisession.drivers.mongodb.driver import MongoDBDriver
-        driver = MongoDBDriver({"URI": sys.argv[1]})
+        driver = MongoDBDriver({"URI": sys.argv[1]}, time.time)
         for _ in range(10):
             asyncio.run(arun(driver.get("key")))
         run(driver.get("key"))
@@ -190,12 +191,12 @@ def test_loops_and_close_leave_no_socket_behind(mongodb_standalone: MongoServer)
 def test_a_forked_process_has_clients_of_its_own(mongodb_standalone: MongoServer) -> None:
     done = run_program(
         """
-        import asyncio, os, sys, traceback, warnings
+        import asyncio, os, sys, time, traceback, warnings
         from django_multisession.drivers.base import arun, run
         from django_multisession.drivers.mongodb.driver import MongoDBDriver
         # Python 3.12 warns of any fork beside threads, and PyMongo has some.
         warnings.filterwarnings("ignore", "This process", DeprecationWarning)
-        driver = MongoDBDriver({"URI": sys.argv[1]})
+        driver = MongoDBDriver({"URI": sys.argv[1]}, time.time)
         run(driver.get("key"))
         parents = driver.server._opened()
         child = os.fork()

@@ -20,7 +20,8 @@ from django_multisession.drivers.base import arun, run
 from django_multisession.drivers.mongodb import checks as mongodb_checks
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.testing.driver.fixtures import make_end
+from django_multisession.testing.driver.fixtures import left_by, make_end
+from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
 
 WITHIN = 60.0
@@ -57,7 +58,7 @@ def test_indexes_are_created_once_however_many_are_first(mongodb_standalone: Mon
         asyncio.run(requests())
         with Looking(mongodb_standalone.url, driver) as looking:
             assert set(looking.sessions.index_information()) == INDEXES
-    assert commands.names.count("createIndexes") == 1
+    assert commands.names.count("createIndexes") == 2
 
 
 def test_processes_may_create_the_indexes_concurrently(
@@ -127,6 +128,50 @@ def test_an_index_that_differs_breaks_no_request_and_is_reported(
     assert all(problem.hint for problem in problems)
 
 
+@pytest.mark.parametrize("taken", ["collect_at", "user_id"])
+def test_an_index_that_differs_keeps_no_other_from_being_created(
+    taken: str,
+    driving: Driving,
+    mongodb_standalone: MongoServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    driver = driving.open(mongodb_standalone.url)
+    with Looking(mongodb_standalone.url, driver) as looking:
+        looking.sessions.create_index(taken, sparse=True)
+        assert driving.ask(driver, "add", "key", record())
+        assert set(looking.sessions.index_information()) == INDEXES
+        (problem,) = driver.check()
+    assert problem.id == "multisession.W112"
+    (entry,) = caplog.records
+    assert f"The index on {taken} " in entry.getMessage()
+
+
+@pytest.mark.parametrize("field", ["sid", "id", "user_id"])
+def test_a_unique_index_of_another_application_is_an_outage_that_names_it(
+    field: str, driving: Driving, mongodb_standalone: MongoServer
+) -> None:
+    driver = driving.open(mongodb_standalone.url)
+    first, second = record(user=b"7"), record(user=b"7")
+    moved = next_write(first, user=b"8")
+    with Looking(mongodb_standalone.url, driver) as looking:
+        looking.sessions.create_index(field, unique=True)
+        assert driving.ask(driver, "add", "first", first)
+        for verb, arguments in [
+            ("add", ("second", second)),
+            ("move", ("first", "new", next_write(first), first, left_by(moved, "new"), NOW)),
+        ]:
+            with pytest.raises(
+                StoreUnavailable, match=f"a unique index on {field} isn't"
+            ) as caught:
+                driving.ask(driver, verb, *arguments)
+            assert caught.value.kind is OutageKind.REFUSED
+            assert caught.value.__context__ is None
+        assert driving.ask(driver, "get", "first") == first
+        assert driving.ask(driver, "get", "new") is None
+        assert driving.ask(driver, "add", "first", second) is False
+        assert "multisession.E114" in {problem.id for problem in driver.check()}
+
+
 def test_a_user_who_may_not_create_indexes_has_sessions_and_a_report(
     driving: Driving,
     mongodb_standalone: MongoServer,
@@ -148,7 +193,7 @@ def test_a_user_who_may_not_create_indexes_has_sessions_and_a_report(
         driver = driving.open(f"mongodb://site:secret@{address}")
         for number in range(3):
             assert driving.ask(driver, "add", f"key-{number}", record())
-        assert [entry.levelname for entry in caplog.records] == ["WARNING"]
+        assert [entry.levelname for entry in caplog.records] == ["WARNING"] * 2
         assert {problem.id for problem in driver.check()} == {"multisession.W112"}
         wrong = driving.open(f"mongodb://site:wrong@{address}")
         with pytest.raises(StoreUnavailable) as caught:
@@ -198,6 +243,7 @@ def test_check_reports_an_old_server(
     monkeypatch: pytest.MonkeyPatch, mongodb_standalone: MongoServer
 ) -> None:
     monkeypatch.setattr(mongodb_checks, "OLDEST_VERSION", (99, 0))
+    monkeypatch.setattr(mongodb_checks, "OLDEST_WIRE_VERSION", 99)
     with Driving("sync") as driving:
         problems = driving.open(mongodb_standalone.url).check()
     assert [problem.id for problem in problems] == ["multisession.E113"]

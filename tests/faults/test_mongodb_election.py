@@ -117,7 +117,7 @@ def test_a_write_that_an_election_interrupts_is_made_once(
         "timeoutMS": 60000,
         "serverSelectionTimeoutMS": 60000,
     }
-    driver = MongoDBDriver(options)
+    driver = MongoDBDriver(options, time.time)
     primary = primary_of(servers)
     others = [member for member in servers.members if member is not primary]
     first = record()

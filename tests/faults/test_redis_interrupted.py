@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 OURS = Library(
-    # The module of the driver, and those beside it whose names begin so.
-    package=redis.__file__.removesuffix(".py"),
+    package=redis.__file__.rpartition("/")[0],
     # The next but one line sends. Between it and the one that waits for the answer none is called.
     sends="pack",
     # Called when the wait was over, and in vain: the server hangs.

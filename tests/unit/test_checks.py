@@ -206,7 +206,7 @@ for message in checks.run_checks(include_deployment_checks={is_deployment}):
 def test_every_id_is_looked_for_in_a_test() -> None:
     reference = REPOSITORY / "docs" / "reference" / "checks.md"
     documented = re.findall(
-        r"^\| `multisession\.(\w+)`", reference.read_text("utf-8"), re.MULTILINE
+        r"^### `multisession\.(\w+)`$", reference.read_text("utf-8"), re.MULTILINE
     )
     tests = "".join(path.read_text("utf-8") for path in (REPOSITORY / "tests").rglob("*.py"))
     assert len(documented) > 30

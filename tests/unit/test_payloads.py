@@ -70,6 +70,29 @@ def test_entries_survive_the_way_to_a_body_and_back(entries: dict[str, Any]) -> 
     assert payloads.deserialize(payloads.decompress(body), JSON) == entries
 
 
+@given(entries_of_json | st.dictionaries(st.text(), st.floats() | st.tuples(st.integers())))
+def test_compact_json_writes_what_djangos_serializer_writes(entries: dict[str, Any]) -> None:
+    written = payloads.CompactJSON().dumps(entries)
+    assert written == JSON.dumps(entries)
+    assert repr(payloads.CompactJSON().loads(written)) == repr(JSON.loads(written))
+
+
+@pytest.mark.parametrize("padded", [b' {"a":1}', b'{"a":1}\n', b'\t{ "a" : 1 }\r\n'])
+def test_compact_json_reads_what_another_json_serializer_wrote(padded: bytes) -> None:
+    assert payloads.CompactJSON().loads(padded) == {"a": 1}
+
+
+@given(st.binary() | st.sampled_from([b"{}{}", b"", b"{", b"\xef\xbb\xbf{}", b"{'a':1}"]))
+def test_compact_json_refuses_what_djangos_serializer_refuses(damaged: bytes) -> None:
+    def outcome(serializer: payloads.Serializer) -> str:
+        try:
+            return repr(serializer.loads(damaged))
+        except ValueError as error:
+            return str(error)
+
+    assert outcome(payloads.CompactJSON()) == outcome(JSON)
+
+
 @given(st.dictionaries(st.text(), st.binary() | st.tuples(st.integers(), st.text())))
 def test_another_serializer_decides_what_an_entry_may_be(entries: dict[str, Any]) -> None:
     body = payloads.compress(payloads.serialize(entries, Pickle()))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["right_site"]
 
-UPGRADE = "howto/upgrade.md"
+UPGRADE = "project/upgrading.md"
 
 
 @pytest.mark.parametrize("old", RENAMED)
@@ -53,7 +53,7 @@ def test_an_old_name_of_an_option_is_told_with_the_new_one(
 
 
 def test_the_upgrade_page_has_every_old_name() -> None:
-    rows = rows_of(section_of(UPGRADE, "## New names"))
+    rows = rows_of(section_of(UPGRADE, "### New names"))
     documented = {tuple(re.findall(r"`(\w+)", " ".join(row[:2]))) for row in rows}
     keys = SessionStore.engine.keys
     assert keys is not None

@@ -32,6 +32,7 @@ from django_multisession.drivers.base import Ask, Driver
 from django_multisession.drivers.memory import Command, MemoryDriver, MemoryServer
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import queues, save, steps
+from django_multisession.session.events import OutageWatch
 from django_multisession.session.steps import Pause, Queue, Steps, hook, pause, queue
 from django_multisession.settings.conf import config
 from django_multisession.store import DriverSessionStore
@@ -68,6 +69,9 @@ class Performer:
     def __init__(self) -> None:
         self.noted: list[tuple[str, BaseException | None]] = []
         self.hooked: list[str] = []
+        # Answers are noted during an outage only.
+        self.outage_watch = OutageWatch()
+        self.outage_watch.note_failure("get", NOW)
 
     def note_answer(self, ask: Ask, error: BaseException | None, /) -> None:
         self.noted.append((ask.verb, error))

@@ -16,6 +16,7 @@ from django.contrib.auth.models import update_last_login
 from django.contrib.auth.signals import user_logged_in
 
 from tests.engine_fixtures import Engine
+from tests.selection import DJANGOS, OURS
 from tests.web import people
 from tests.web.browser import Browser
 from tests.web.visits import run_at_once
@@ -23,8 +24,7 @@ from tests.web.visits import run_at_once
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
-OURS = "django_multisession.middleware.SessionMiddleware"
+__all__ = ["DJANGOS", "OURS"]
 
 #: What startproject writes after it, without what has nothing to do with cookies.
 MIDDLEWARE = [

@@ -32,7 +32,9 @@ from tests.web.visits import Visit, run_at_once
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-PAGE = Path(__file__).parents[2] / "docs/explanation/what-stock-django-does.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "explanation/what-stock-django-does.md"
+EVIDENCE = DOCS / "contributing/evidence.md"
 FORGED = "a" * 32
 
 pytestmark = pytest.mark.django_db
@@ -377,8 +379,8 @@ def a_removal(settings: Settings) -> None:
 
 #: The first column of the page's tables → what shows the third.
 CASES: dict[str, Callable[[Settings], None]] = {
-    "Two requests change two entries at once": two_changes_at_once,
-    "Two requests change one entry at once": two_changes_of_one_entry,
+    "Two requests change two entries concurrently": two_changes_at_once,
+    "Two requests change one entry concurrently": two_changes_of_one_entry,
     "A value changes inside a list": a_nested_change,
     "An equal value is set": an_equal_value,
     "A logout lands during a save": a_logout_during_a_save,
@@ -392,7 +394,7 @@ CASES: dict[str, Callable[[Settings], None]] = {
     "A late request with the cookie from before a login reads": a_late_read,
     "A late request with the cookie from before a login changes": a_late_change,
     "A change is under way during a login": a_change_during_a_login,
-    "Two requests cycle one key at once": two_cycles_at_once,
+    "Two requests cycle one key concurrently": two_cycles_at_once,
     "A password changes": a_changed_password,
     "A page only reads": a_read,
     "Expired sessions are removed": purging,
@@ -413,10 +415,10 @@ RUN_ELSEWHERE = {"A login's cost"}
 
 def rows() -> dict[str, tuple[str, str]]:
     """Return, for every case of the page, Django's function and what it does."""
-    *sections, last = PAGE.read_text(encoding="utf-8").split("\n## ")
     cases = re.findall(
-        r"^\| \d+ \| ([^|]+) \| ([^|]+) \| [^|]+ \|$", "\n".join(sections), re.MULTILINE
+        r"^\| \d+ \| ([^|]+) \| ([^|]+) \| [^|]+ \|$", PAGE.read_text("utf-8"), re.MULTILINE
     )
+    last = EVIDENCE.read_text(encoding="utf-8").partition("\n## What stock Django does\n")[2]
     # In the order of the tables, as tests/docs/test_evidence.py sees to.
     evidence = re.findall(r"^\d+\. (`.*): `test_", last, re.MULTILINE)
     return {case: (where, what) for (case, what), where in zip(cases, evidence, strict=True)}

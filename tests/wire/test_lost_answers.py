@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHANGING = {"redis": "evalsha", "mongodb": "update"}
 ENDING = {"redis": "evalsha", "mongodb": "findAndModify"}
 WRITING = {"redis": "evalsha", "mongodb": "update"}
-ADDING = {"redis": "set", "mongodb": "update"}
+ADDING = {"redis": "set", "mongodb": "insert"}
 
 
 async def _visit_with_lost_answer(

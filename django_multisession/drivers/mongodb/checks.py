@@ -10,18 +10,24 @@ from django_multisession.drivers.mongodb.server import INDEXES, MongoDBServer
 from django_multisession.exceptions import StoreUnavailable
 
 OLDEST_VERSION = (5, 0)
+#: What that version calls itself in its answer to "hello". A strict Stable API has no buildInfo.
+OLDEST_WIRE_VERSION = 13
 
 
 def check(server: MongoDBServer) -> list[Problem]:
     """Return what is wrong with *server*; creates nothing there."""
     try:
-        facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
-        if tuple(facts["versionArray"]) < OLDEST_VERSION:
+        hello = server.send_alone(lambda sessions: sessions.database.command("hello"))
+        if hello["maxWireVersion"] < OLDEST_WIRE_VERSION:
+            facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
             return [_too_old(facts["version"])]
         indexes = server.send_alone(lambda sessions: sessions.index_information())
     except StoreUnavailable as failure:
         return [_unreachable(failure)]
-    return _wrong_indexes(indexes, server.collection)
+    return [
+        *_wrong_indexes(indexes, server.collection),
+        *_foreign_indexes(indexes, server.collection),
+    ]
 
 
 def _unreachable(failure: StoreUnavailable) -> Problem:
@@ -59,6 +65,21 @@ def _wrong_indexes(found: Mapping[str, Mapping[str, Any]], collection: str) -> l
         )
         for name, how in INDEXES.items()
         if how not in _indexes_on(found, name)
+    ]
+
+
+def _foreign_indexes(found: Mapping[str, Mapping[str, Any]], collection: str) -> list[Problem]:
+    """Report unique indexes: all records have the same value, null, in a field that isn't theirs."""
+    return [
+        Problem(
+            "multisession.E114",
+            f"MongoDB collection {collection} has the unique index {name}, which isn't one of this "
+            "package. MongoDB refuses all sessions but the first.",
+            'Set MULTISESSION_MONGODB["COLLECTION"] to a name that no other application uses, or '
+            "drop the index.",
+        )
+        for name, index in found.items()
+        if index.get("unique") and "_id" not in dict(index["key"])
     ]
 
 

@@ -7,7 +7,7 @@ to go over is followed by a read, which says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django_multisession.core.problems import Problem
@@ -44,21 +44,20 @@ class MongoDBDriver:
 
     Args:
         options: ``MULTISESSION_MONGODB``: ``URI``; ``DATABASE`` (the URI's, else "multisession");
-            ``COLLECTION`` ("sessions"); PyMongo's client options by their own names.
+            ``COLLECTION`` ("django_multisession"); PyMongo's client options by their own names.
+        machine_clock: Seconds since 1970, also where the site's clock is driven. The TTL monitor
+            collects an inserted record by it; nothing else depends on it.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], machine_clock: Callable[[], float]) -> None:
         self.server = MongoDBServer(options)
+        self._clock = machine_clock
 
     def add(self, key: str, record: Record) -> Steps[bool]:
         """See Driver.add(). Only a key that is taken is looked at."""
-        selection = documents.written(key, record)
-        change = documents.added(record, server_life(record, record.touched_ms))
-        result = yield Ask(
-            self.server,
-            "add",
-            lambda sessions: sessions.update_one(selection, change, upsert=True),
-        )
+        life, clock_ms = server_life(record, record.touched_ms), int(self._clock() * 1000)
+        document = documents.inserted(key, record, life, clock_ms)
+        result = yield Ask(self.server, "add", lambda sessions: sessions.insert_one(document))
         if result is not None:
             return True
         return answer_to_add((yield from self._find("add", key)), record)

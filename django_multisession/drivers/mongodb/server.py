@@ -64,7 +64,8 @@ __all__ = [
 Command = Callable[[Any], Any]
 
 DEFAULT_DATABASE = "multisession"
-DEFAULT_COLLECTION = "sessions"
+#: Express, Rails and Laravel name theirs "sessions", with unique indexes that no record here fits.
+DEFAULT_COLLECTION = "django_multisession"
 
 #: What is indexed, and how: for the TTL monitor, for the sessions of one user. No field that a write
 #: is conditional on: the server would weigh that index against the one of ``_id`` each time.
@@ -143,24 +144,30 @@ class MongoDBServer:
         reply = self.send_alone(command)
         # After the command: now the server is known to answer, so the attempt is not wasted.
         if self._index_turn.acquire(blocking=False):
-            try:
-                self.send_alone(_create_indexes)
-            except StoreUnavailable as failure:
-                _warn_of_indexes(failure)
+            for name in INDEXES:
+                try:
+                    self.send_alone(_creating_index(name))
+                except StoreUnavailable as failure:
+                    _warn_of_index(name, failure)
+                    if failure.kind is not OutageKind.REFUSED:
+                        break
         return reply
 
     async def asend(self, command: Command, /) -> Any:
         """See send()."""
         reply = await self._asend_alone(command)
         if self._index_turn.acquire(blocking=False):
-            try:
-                await self._asend_alone(_create_indexes)
-            except StoreUnavailable as failure:
-                _warn_of_indexes(failure)
-            except BaseException:
-                # Cancelled with its request: the next one tries.
-                self._index_turn.release()
-                raise
+            for name in INDEXES:
+                try:
+                    await self._asend_alone(_creating_index(name))
+                except StoreUnavailable as failure:
+                    _warn_of_index(name, failure)
+                    if failure.kind is not OutageKind.REFUSED:
+                        break
+                except BaseException:
+                    # Cancelled with its request: the next one tries.
+                    self._index_turn.release()
+                    raise
         return reply
 
     def send_alone(self, command: Command) -> Any:
@@ -242,8 +249,10 @@ def _instead(error: PyMongoError | InvalidBSON, tries: int) -> Any:
     """Return what an error stands for: a reply, `_RESEND`, or the exception to raise."""
     if isinstance(error, InvalidBSON):
         return {}
-    if isinstance(error, DuplicateKeyError) or _is_taken(error):
-        return None
+    duplicates = _duplicates_of(error)
+    if duplicates:
+        foreign = [fields for fields in duplicates if "_id" not in fields]
+        return _refused_by_index(foreign[0]) if foreign else None
     # After a timeout the time is spent, and the server may be at it still.
     is_lost = isinstance(error, AutoReconnect) and not error.timeout
     # Whoever is no primary any more refuses at once. PyMongo asks it again where it was a bulk write
@@ -277,11 +286,24 @@ def _codes_of(error: PyMongoError) -> set[int]:
     return set()
 
 
-def _is_taken(error: Exception) -> bool:
-    if not isinstance(error, BulkWriteError):
-        return False
-    failures = error.details.get("writeErrors", []) if error.details else []
-    return bool(failures) and all(failure["code"] == _DUPLICATE_KEY for failure in failures)
+def _duplicates_of(error: PyMongoError) -> list[list[str]]:
+    """Return the fields of each unique index that refused a write, where nothing else did."""
+    if isinstance(error, DuplicateKeyError):
+        failures = [error.details or {}]
+    elif isinstance(error, BulkWriteError) and error.details:
+        failures = error.details.get("writeErrors", [])
+    else:
+        return []
+    if any(failure.get("code", _DUPLICATE_KEY) != _DUPLICATE_KEY for failure in failures):
+        return []
+    return [list(failure.get("keyPattern", ["_id"])) for failure in failures]
+
+
+def _refused_by_index(fields: list[str]) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"MongoDB refused a write: a unique index on {', '.join(fields)} isn't one of this package.",
+        OutageKind.REFUSED,
+    )
 
 
 def _is_unconfirmed(error: Exception) -> bool:
@@ -301,16 +323,16 @@ def _returned(reply: Any) -> Any:
     return reply
 
 
-def _create_indexes(sessions: Any) -> Any:
-    return sessions.create_indexes(
-        [pymongo.IndexModel(name, **how) for name, how in INDEXES.items()]
-    )
+def _creating_index(name: str) -> Command:
+    # One command each: one index that can't be created would keep the others from being created.
+    return lambda sessions: sessions.create_index(name, **INDEXES[name])
 
 
-def _warn_of_indexes(failure: StoreUnavailable) -> None:
+def _warn_of_index(name: str, failure: StoreUnavailable) -> None:
     logger.warning(
-        "The indexes of the session collection could not be created: %s "
-        "'manage.py check --deploy' tells which are missing.",
+        "The index on %s of the session collection could not be created: %s "
+        "'manage.py check --deploy' reports which are missing.",
+        name,
         failure,
     )
 

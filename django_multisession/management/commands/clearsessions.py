@@ -41,12 +41,12 @@ _OPTIONS = {
 
 
 class Command(clearsessions.Command):
-    """Django's command of this name, with options where the engine is one of ours."""
+    """Django's command of this name, with options for the engines of this package."""
 
     help = (
         "Remove expired sessions, in batches. Safe to interrupt, to run again, and to run on "
-        "several machines at once. Engines of other packages get what Django's command does, "
-        "without the options."
+        "several machines concurrently. For an engine of another package it does what Django's "
+        "command does, without the options."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ class Command(clearsessions.Command):
         parser.add_argument(
             "--batch-size",
             metavar="N",
-            help="Remove so many at once. Ctrl-C and --max-seconds act between batches. "
+            help="Sessions to remove per batch. Ctrl-C and --max-seconds act between batches. "
             f"Default: {PURGE_BATCH}.",
         )
         parser.add_argument(
@@ -104,7 +104,7 @@ class Command(clearsessions.Command):
             self.stdout.write(said)
 
     def _clearing(self, driver: Driver, limits: Limits, is_told: bool) -> Iterator[Tally]:
-        """Remove what has expired, and tell of it meanwhile."""
+        """Remove expired sessions and report the progress."""
         elapsed = _stopwatch()
         # Read once: what expires from here on is the next run's, or this one might never end.
         now = to_milliseconds(timezone.now())
@@ -142,7 +142,7 @@ class _StopSignals:
         # call_command() may run in any thread; only the main one gets signals.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # Ignored by whoever started us (nohup, a shell's background): it stays ignored.
+                # Ignored by the parent (nohup, a shell's background): it stays ignored.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._note)
         return self
@@ -217,12 +217,12 @@ def _total(driver: Driver, now: int) -> int | None:
     try:
         return _count(driver, now)
     except StoreUnavailable:
-        # Where the server is down, the first batch tells.
+        # If the server is down, the first batch reports it.
         return None
 
 
 def _stopwatch() -> Callable[[], float]:
-    """Return what tells the seconds since now; never the time of day, which may be set back."""
+    """Return a function of the seconds since now, by a clock that can't be set back."""
     started = time.monotonic()
     return lambda: time.monotonic() - started
 

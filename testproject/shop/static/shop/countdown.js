@@ -35,7 +35,7 @@ for (const countdown of document.querySelectorAll("[data-countdown]")) {
   tick();
 }
 
-// Another tab that loads a page uses the session too: its idle time begins anew in all of them.
+// Another tab that loads a page uses the session too: its idle time restarts in all of them.
 const countdowns = document.querySelector("[data-session]");
 if (countdowns && deadlines.Idle) {
   const { session } = countdowns.dataset;

@@ -1,0 +1,90 @@
+"""What the README's test command leaves out, and what it does not."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.engine_fixtures import ENGINES
+from tests.selection import DJANGOS, OURS, PARTS, Case, Place, case_of, core_of
+
+MIDDLEWARE, ENDS = (DJANGOS, OURS), ("sync", "async")
+PLACES = [Place(*chosen) for chosen in itertools.product(ENGINES, MIDDLEWARE, ENDS)]
+
+
+def cases(places: list[Place], rows: int, module: str = "tests.a") -> list[Case]:
+    return [Case(place, row, module) for place in places for row in range(rows)]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_row_runs(part: str) -> None:
+    for rows in (1, 2, 3, 4, 5, 15):
+        core = core_of(cases(PLACES, rows), part)
+        assert {case.row for case in core} == set(range(rows)), rows
+
+
+@pytest.mark.parametrize("rows", [1, 3, 15])
+def test_a_test_of_a_site_runs_with_every_pair_of_engine_middleware_and_end(rows: int) -> None:
+    places = {case.place for case in core_of(cases(PLACES, rows), "web")}
+    engines = {place.engine for place in places}
+    assert engines == {"memory", "redis-8.2"}
+    factors: list[set[str]] = [{"memory", "redis-8.2"}, {*MIDDLEWARE}, {*ENDS}]
+    for first, second in itertools.combinations(factors, 2):
+        for pair in itertools.product(first, second):
+            assert any(set(pair) <= set(place) for place in places)
+
+
+def test_a_table_of_a_site_costs_its_rows_or_its_places() -> None:
+    assert [len(core_of(cases(PLACES, rows), "web")) for rows in (1, 4, 15)] == [4, 4, 15]
+
+
+def test_a_row_that_some_places_lack_runs() -> None:
+    everywhere = cases(PLACES, 3)
+    only_there = Case(Place("memory", DJANGOS, "sync"), 3, "tests.a")
+    assert only_there in core_of([*everywhere, only_there], "web")
+
+
+def test_a_law_of_drivers_runs_on_every_server_with_every_row() -> None:
+    places = [Place(engine, end=end) for engine in ENGINES for end in ENDS]
+    core = core_of(cases(places, 3), "test_driver_contract.py")
+    assert {(case.place.engine, case.row) for case in core} == set(
+        itertools.product(ENGINES, range(3))
+    )
+
+
+def test_a_law_of_engines_runs_on_memory_and_redis_and_crosses_the_driver_of_mongodb() -> None:
+    places = [Place(engine, end=end) for engine in ENGINES for end in ENDS]
+
+    def engines(module: str) -> set[str | None]:
+        core = core_of(cases(places, 1, module), "test_engine_contract.py")
+        return {case.place.engine for case in core}
+
+    assert engines("django_multisession.testing.engine.hook_laws") == {"memory", "redis-8.2"}
+    assert engines("django_multisession.testing.engine.end_laws") == {
+        "memory",
+        "redis-8.2",
+        "mongodb-standalone",
+    }
+
+
+def test_a_case_that_was_named_runs() -> None:
+    named = cases([Place("mongodb-replica-set", OURS, "sync")], 1)
+    assert core_of(named, "web") == named
+
+
+def test_a_test_of_no_part_in_the_table_runs_as_a_whole() -> None:
+    everything = cases(PLACES, 3)
+    assert core_of(everything, "faults") == everything
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("site", [("memory", DJANGOS), ("redis-6.2", OURS)])
+@pytest.mark.parametrize("row", [1])
+def test_a_place_is_read_from_the_parameters(
+    request: pytest.FixtureRequest, end: str, site: tuple[str, str], row: int
+) -> None:
+    case = case_of(request.node)
+    assert case.place == Place(*site, end)
+    assert case.row == (("row", id(row)),)
+    assert case.module == __name__
