@@ -73,11 +73,11 @@ class Engine:
 
     def problems(self, *, is_chosen: bool) -> list[Problem]:
         """Return what is wrong with the setting, which only the site's engine must have."""
-        options = conf.given(self.setting) if self.setting else {}
-        if options is NOT_GIVEN and not is_chosen:
+        if self._given() is NOT_GIVEN and not is_chosen:
             return []
-        wrong = problems_of(self.setting, options, self.keys, self.example)
-        return wrong or list(self.judge(SecretOptions(options)))
+        # No name for the options: an error page shows what frames hold, should a judge raise.
+        wrong = problems_of(self.setting, self._given(), self.keys, self.example)
+        return wrong or list(self.judge(SecretOptions(self._given())))
 
     def options(self) -> SecretOptions:
         """Return what the setting holds; needs no ``SECRET_KEY``, as checks may have none.
@@ -92,7 +92,10 @@ class Engine:
         ]
         if errors:
             raise ImproperlyConfigured(" ".join(errors))
-        return SecretOptions(conf.given(self.setting) if self.setting else {})
+        return SecretOptions(self._given())
+
+    def _given(self) -> Any:
+        return conf.given(self.setting) if self.setting else {}
 
     def _opened(self) -> Driver:
         try:

@@ -21,13 +21,15 @@ from django_multisession.engines import NAMES
 from django_multisession.store import DriverSessionStore
 from tests.docs.pages import ROOT
 from tests.unit.checked_site import found, ids, right_site
+from tests.unit.frames import caught, mail, shown
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
 __all__ = ["right_site"]
 
-PASSWORD = "hunter2"
+# Made of pieces: an error mail shows the lines of files.
+PASSWORD = "-".join(["hunter"] * 3)
 REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "CACHE_ALIAS" or "URL"'
 MONGODB_EXPECTED = 'MULTISESSION_MONGODB must be a dict with "URI"'
 EXPECTED = {"redis": REDIS_EXPECTED, "mongodb": MONGODB_EXPECTED}
@@ -197,6 +199,8 @@ def test_the_readme_has_a_row_for_each_engine() -> None:
 def judge(options: Mapping[str, Any]) -> Iterable[Problem]:
     if options["SHELF"] == "cellar":
         yield Problem("shop.W001", "The cellar is damp.", "Take the attic.", Severity.WARNING)
+    if options["SHELF"] == "hole":
+        raise LookupError
     if options["SHELF"] == "lake":
         yield Problem("shop.E001", "The lake is no shelf.", "Take the attic.")
 
@@ -328,6 +332,13 @@ def test_wrong_options_of_a_sites_engine_are_an_error_at_first_use(shop: Setting
     shop.SHOP_SESSIONS = {"SHELF": "lake"}
     with pytest.raises(ImproperlyConfigured, match="The lake is no shelf"):
         SessionStore().save()
+
+
+def test_a_judge_that_raises_shows_no_password(shop: Settings) -> None:
+    shop.SHOP_SESSIONS = {"SHELF": "hole", "PASSWORD": PASSWORD}
+    for call in (lambda: SessionStore.engine.problems(is_chosen=True), SessionStore().save):
+        error = caught(call, LookupError, ImproperlyConfigured)
+        assert PASSWORD not in shown(error) + mail(error)
 
 
 def test_a_store_without_an_engine_says_so() -> None:
