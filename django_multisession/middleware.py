@@ -6,9 +6,11 @@ docs/reference/middleware.md lists what it does beyond Django's.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -22,6 +24,7 @@ from django.utils.http import http_date
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
+from django_multisession.session.turns import running_loop
 from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 
@@ -95,8 +98,12 @@ class SessionMiddleware(DjangoSessionMiddleware):
         if not isinstance(session, DriverSessionStore):
             return super().process_response(request, response)  # type: ignore[arg-type]  # as above
         was_accessed = session.accessed
+        may_save = response.status_code < SERVER_ERROR
         try:
-            answer = session.respond(may_save=response.status_code < SERVER_ERROR)
+            if running_loop() is None:
+                answer = session.respond(may_save=may_save)
+            else:
+                answer = _off_the_loop(session, may_save=may_save)
         except StoreUnavailable:
             discard(response)
             return unavailable()
@@ -133,6 +140,19 @@ class SessionMiddleware(DjangoSessionMiddleware):
     ) -> HttpResponse | None:
         """Answer 503 where a view met an outage."""
         return unavailable() if isinstance(exception, StoreUnavailable) else None
+
+
+def _off_the_loop(session: DriverSessionStore, *, may_save: bool) -> CookieAnswer:
+    """Respond for an async view under ``decorator_from_middleware``.
+
+    Django calls `process_response` in the event loop there, and what it does can't be awaited. As with
+    Django's engines, the loop stands still meanwhile. A thread has the right to do I/O.
+    """
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(
+            lambda: context.run(lambda: session.respond(may_save=may_save))
+        ).result()
 
 
 def session_keys(request: HttpRequest, name: str) -> list[str]:
