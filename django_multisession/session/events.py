@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -112,6 +113,21 @@ def log(signal: Signal, arguments: Mapping[str, Any]) -> None:
             return
         # logging takes an empty mapping for a positional argument.
         telling.logger.log(telling.level, telling.line, *([arguments] if arguments else []))
+
+
+_cut_short = LineLimit(math.inf)
+
+
+def log_cut_short(asked_ms: int, longest_ms: int) -> None:
+    """Log once that ``set_expiry()`` asks for more than sessions may live."""
+    if _cut_short.admits(time.monotonic()):
+        logger.warning(
+            "set_expiry() asked for %d seconds, and the absolute timeout ends sessions after %d. "
+            "Set MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT for longer ones. This is logged once. "
+            "See docs/howto/session-lifetime.",
+            asked_ms // 1000,
+            longest_ms // 1000,
+        )
 
 
 #: A server may refuse one kind of verb and answer the others: a replica reads, one whose memory is

@@ -23,7 +23,7 @@ from django_multisession.core.secret import MacKey
 from django_multisession.drivers.base import Ask, Driver, Purging
 from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.session import end, line, read, respond, save
+from django_multisession.session import end, events, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.session.events import Event, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
@@ -511,12 +511,24 @@ class DriverSessionStore(SessionBase):
     # Expiry
 
     def set_expiry(self, value: Any) -> None:
-        """See Django's documentation; a timedelta past the calendar's end means never."""
-        super().set_expiry(_within_calendar(value))
+        """See Django's documentation; a timedelta past the calendar's end means never.
+
+        A configured absolute timeout caps it, and is logged if it does.
+        """
+        super().set_expiry(value := _within_calendar(value))
+        self._note_expiry(value)
 
     async def aset_expiry(self, value: Any) -> None:
         """See set_expiry()."""
-        await super().aset_expiry(_within_calendar(value))
+        await super().aset_expiry(value := _within_calendar(value))
+        self._note_expiry(value)
+
+    def _note_expiry(self, value: Any) -> None:
+        site = self._inner.site
+        policy = site.policy()
+        asked = lifetime.asked_beyond_cap_ms(policy, custom_expiry(value), site.now())
+        if asked is not None:
+            events.log_cut_short(asked, policy.remembered_cap_ms)
 
     def deadlines(self) -> Deadlines:
         """Return when the stored session ends if it isn't used again, for a page that shows it."""
