@@ -101,13 +101,13 @@ class EngineSignalLaws(EngineFixtures):
             {"storage_key": storage_key(removed), "reason": "deleted"},
         ]
 
-    @pytest.mark.parametrize("key", ["f" * 40, "short"])
+    @pytest.mark.parametrize("key", ["f" * 40, "short", "0123456789abcdef" * 2])
     def test_a_forged_key_is_told_without_it(self, open_session: Open, key: str) -> None:
         with heard(*EVERY_SIGNAL) as events:
             session = open_session(key)
             assert session.entries() == {}
             session.respond()
-        assert events == [{}]
+        assert events == [{"is_of_another_engine": len(key) == 32}]
 
     def test_a_merge_is_told_with_the_entries_that_both_had_changed(
         self, open_session: Open
