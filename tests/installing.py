@@ -35,7 +35,7 @@ class Distributions:
     Attributes:
         wheel: Made of the sdist, not of the repository.
         sdist: Made of the repository.
-        requirements: A directory with everything that they, and mypy, require.
+        requirements: A directory with everything that they, mypy and django-stubs require.
     """
 
     wheel: Path
@@ -82,6 +82,7 @@ def _download_requirements(directory: Path) -> None:
         *extras["redis"],
         *extras["mongodb"],
         "mypy",
+        "django-stubs",
     ]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--retries=1", "--timeout=15", f"--dest={directory}", *wanted]

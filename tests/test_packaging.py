@@ -285,9 +285,9 @@ def bare(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory)
 def with_extras(
     distributions: Distributions, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
-    """The sdist, with the library of every server, and mypy."""
+    """The sdist, with the library of every server, mypy and Django's types."""
     environment = Environment(tmp_path_factory.mktemp("extras"), distributions.requirements)
-    environment.install(f"{distributions.sdist}[redis,mongodb]", "mypy")
+    environment.install(f"{distributions.sdist}[redis,mongodb]", "mypy", "django-stubs")
     return environment
 
 

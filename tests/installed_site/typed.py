@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import assert_type
 
+from django.http import HttpResponse
+from django.urls import path
+
 from django_multisession.core.records import Answer, Record, Tombstone
+from django_multisession.decorators import session_not_extended
 from django_multisession.drivers.base import Driver, Steps, arun, run
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines.memory import SessionStore
+from django_multisession.http import HttpRequest
+from django_multisession.session.respond import Deadlines
 
 
 def renew(driver: Driver, record: Record, base: Record) -> Answer:
@@ -23,3 +29,18 @@ async def find(driver: Driver) -> None:
 
 
 assert_type(SessionStore.get_driver(), Driver)
+
+
+@session_not_extended
+def poll(request: HttpRequest) -> HttpResponse:
+    assert_type(request.session.deadlines(), Deadlines)
+    return HttpResponse(request.session.get("unread"))
+
+
+@session_not_extended
+async def apoll(request: HttpRequest) -> HttpResponse:
+    assert_type(await request.session.adeadlines(), Deadlines)
+    return HttpResponse(await request.session.aget("unread"))
+
+
+urlpatterns = [path("poll/", poll), path("apoll/", apoll)]

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpResponse
+from django.test import RequestFactory
 
+from django_multisession.decorators import session_not_extended
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser, Reply
@@ -112,6 +116,26 @@ def test_polling_does_not_keep_the_session_alive(
     assert browser.visit(poll).cookies == {}
     clock.advance(seconds=1)
     assert browser.visit(read).answer == {}
+
+
+@pytest.mark.parametrize("view", ["poll", "poll-class"])
+def test_a_view_that_does_not_extend_the_session_reads_it_and_lets_it_end(
+    browser: Browser, engine: Engine, clock: Clock, view: str
+) -> None:
+    browser.visit(put(city="Rome"))
+    clock.advance(seconds=IDLE - 1)
+    reply = browser.get(browser.path(view))
+    assert (reply.status, reply.body, dict(reply.cookies)) == (200, b"Rome", {})
+    clock.advance(seconds=1)
+    assert browser.visit(read).answer == {}
+
+
+def test_a_view_that_does_not_extend_the_session_does_without_one(rf: RequestFactory) -> None:
+    request = rf.get("/")
+    assert session_not_extended(lambda request: HttpResponse("well"))(request).content == b"well"
+    request.session = SessionBase()
+    session_not_extended(lambda request: HttpResponse())(request)
+    assert not hasattr(request.session, "counts_as_use")
 
 
 def test_a_change_made_by_polling_is_saved_and_does_not_keep_the_session_alive(

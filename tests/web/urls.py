@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tests.web import shop, visits
+from tests.web import polling, shop, visits
 
 urlpatterns = [
     path("visit/<str:name>/", visits.visit),
@@ -15,4 +15,8 @@ urlpatterns = [
     path("abuy/", shop.abuy),
     path("say/", shop.say),
     path("hear/", shop.hear),
+    path("poll/", polling.poll),
+    path("apoll/", polling.apoll),
+    path("poll-class/", polling.Poll.as_view()),
+    path("apoll-class/", polling.APoll.as_view()),
 ]
