@@ -13,6 +13,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
+from django.core.exceptions import SynchronousOnlyOperation
 from django.core.handlers.wsgi import WSGIRequest, get_str_from_wsgi
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, parse_cookie
 from django.template import TemplateDoesNotExist, loader
@@ -36,6 +37,12 @@ SERVICE_UNAVAILABLE = 503
 
 #: Seconds. No browser keeps a cookie for longer (RFC 6265bis: 400 days).
 LONGEST_COOKIE = int(LONGEST_TIMEOUT.total_seconds())
+#: What decorator_from_middleware() calls synchronously, with an async view.
+PER_VIEW = (
+    "decorator_from_middleware() can't save the session of an async view: the event loop would wait "
+    "for the server. List django_multisession.middleware.SessionMiddleware in MIDDLEWARE instead, "
+    "where it costs no I/O for a view that uses no session."
+)
 LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -100,9 +107,11 @@ class SessionMiddleware(DjangoSessionMiddleware):
         except StoreUnavailable:
             discard(response)
             return unavailable()
-        except BaseException:
+        except BaseException as error:
             # Django answers by itself, or the client has disconnected.
             discard(response)
+            if self.async_mode and isinstance(error, SynchronousOnlyOperation):
+                raise SynchronousOnlyOperation(PER_VIEW) from error
             raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
 
