@@ -57,11 +57,9 @@ TELLINGS: Mapping[Signal, Telling] = {
         logging.INFO,
         "Changes of session %(storage_key)s were not saved: it had been ended or moved.",
     ),
-    signals.outage_began: Telling(
-        logger, logging.ERROR, "The session store does not answer: %(reason)s"
-    ),
+    signals.outage_began: Telling(logger, logging.ERROR, "Sessions are unavailable: %(reason)s"),
     signals.outage_ended: Telling(
-        logger, logging.WARNING, "The session store answers again, after %(duration)s."
+        logger, logging.WARNING, "Sessions are available again, after %(duration)s."
     ),
 }
 
