@@ -25,7 +25,8 @@ session_expired = Signal()
 #: ``delete()``) or ``"login"`` (a login ended what its session had become).
 session_ended = Signal()
 
-#: A client sent a session key that this site did not sign. No arguments.
+#: A client sent a session key that this site did not sign. ``is_of_another_engine``: does it look
+#: like a key from before a switch from Django's engines?
 invalid_session_key = Signal()
 
 #: Two requests' changes were merged. ``storage_key``, ``resolved_entries`` and ``lost_entries``:

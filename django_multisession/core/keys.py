@@ -12,6 +12,7 @@ import binascii
 import dataclasses
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from os import urandom
 
@@ -26,6 +27,8 @@ LENGTH = _RANDOM_LENGTH + _TAG_LENGTH
 STORAGE_KEY_LENGTH = 32
 
 _PURPOSE = b"django_multisession.session_key.1"
+#: Keys of Django's engines and of those that leave keys to Django, and what `signed_cookies` sends.
+_OF_ANOTHER_ENGINE = re.compile(r"[a-z0-9]{32}|[\w.-]+:[A-Za-z0-9]{6}:[\w-]{43}", re.ASCII)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -82,6 +85,11 @@ def verify(
                 return Verified(session_key, _storage_key(random_part))
             return _signed(random_part, signing_keys[0], namespace, by_fallback=True)
     return None
+
+
+def is_of_another_engine(session_key: object) -> bool:
+    """Has *session_key* the form of one from before a switch to this package?"""
+    return isinstance(session_key, str) and bool(_OF_ANOTHER_ENGINE.fullmatch(session_key))
 
 
 def _signed(

@@ -13,6 +13,9 @@ integer            that many seconds               absolute timeout, if one is c
 date or timedelta  none: Django has none           that date, or the configured absolute
                                                    timeout if that is earlier
 =================  ==============================  ==========================================
+
+A session for which ``set_expiry()`` asks for more than the absolute timeout is a remembered one. Where
+the site configured an absolute timeout for those, it takes the place of the other.
 """
 
 from __future__ import annotations
@@ -53,6 +56,8 @@ class Policy:
         absolute_timeout: Ends a session so long after it began; None switches it off.
         absolute_is_configured: Did the site choose the absolute timeout? The default one gives way
             to ``set_expiry()``, a chosen one caps it.
+        remembered_absolute_timeout: Absolute timeout of sessions for which ``set_expiry()`` asks for more
+            than the absolute timeout; None is the same as for others.
         anonymous_idle_timeout: Idle timeout of sessions without a user; None is the same as for users.
         touch_interval: How far apart two touches of a session are at least, though never more than
             half of its idle age; None for the default, a tenth of its idle age, at most a minute.
@@ -62,21 +67,32 @@ class Policy:
     idle_timeout: timedelta | None
     absolute_timeout: timedelta | None
     absolute_is_configured: bool
+    remembered_absolute_timeout: timedelta | None = None
     anonymous_idle_timeout: timedelta | None = None
     touch_interval: timedelta | None = None
     idle_is_configured: bool = True
     #: The same in milliseconds, for requests.
     idle_ms: int = dataclasses.field(init=False, repr=False)
     absolute_ms: int = dataclasses.field(init=False, repr=False)
+    #: What caps ``set_expiry()``: `NEVER` if nothing does.
+    cap_ms: int = dataclasses.field(init=False, repr=False)
+    remembered_cap_ms: int = dataclasses.field(init=False, repr=False)
     anonymous_ms: int = dataclasses.field(init=False, repr=False)
     touch_ms: int | None = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         idle, anonymous = self.idle_timeout, self.anonymous_idle_timeout
-        touch = self.touch_interval
+        touch, remembered = self.touch_interval, self.remembered_absolute_timeout
+        absolute_ms = _whole_seconds(self.absolute_timeout)
+        cap_ms = absolute_ms if self.absolute_is_configured else NEVER
+        remembered_ms = cap_ms if remembered is None else _whole_seconds(remembered)
+        if self.absolute_is_configured:
+            remembered_ms = max(cap_ms, remembered_ms)
         for name, value in {
             "idle_ms": _whole_seconds(idle),
-            "absolute_ms": _whole_seconds(self.absolute_timeout),
+            "absolute_ms": absolute_ms,
+            "cap_ms": min(cap_ms, remembered_ms),
+            "remembered_cap_ms": remembered_ms,
             "anonymous_ms": _whole_seconds(idle if anonymous is None else anonymous),
             "touch_ms": None if touch is None else touch // _MILLISECOND,
         }.items():
@@ -109,15 +125,22 @@ def life(policy: Policy, custom: Custom, *, began_ms: int, is_anonymous: bool) -
         is_anonymous: Has the session no user?
     """
     idle = policy.anonymous_ms if is_anonymous else policy.idle_ms
-    deadline = began_ms + policy.absolute_ms
-    if deadline > END_MS:
-        deadline = NEVER
     if not custom:
-        return Life(idle, deadline)
-    cap = deadline if policy.absolute_is_configured else NEVER
+        # Most sessions: a call costs more than the rest.
+        deadline = began_ms + policy.absolute_ms
+        return Life(idle, NEVER if deadline > END_MS else deadline)
+    asked = _asked_ms(custom, began_ms)
+    is_remembered = asked > policy.cap_ms
+    cap = _deadline(began_ms, policy.remembered_cap_ms if is_remembered else policy.cap_ms)
     if isinstance(custom, datetime):
         return Life(NEVER, min(_within_calendar(custom), cap))
-    return Life(_clamped(custom) * 1000, cap)
+    return Life(asked, cap)
+
+
+def asked_beyond_cap_ms(policy: Policy, custom: Custom, began_ms: int) -> int | None:
+    """Return how long a life ``set_expiry()`` asks for, if the absolute timeouts cut it short."""
+    asked = _asked_ms(custom, began_ms) if custom else 0
+    return asked if asked > policy.remembered_cap_ms else None
 
 
 def planned_end(
@@ -165,6 +188,18 @@ def touch_due_ms(policy: Policy, record: Record) -> int:
 
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST_TOUCH_MS = LONGEST_TOUCH_INTERVAL // _MILLISECOND
+
+
+def _asked_ms(custom: int | datetime, began_ms: int) -> int:
+    """Return how long a session that began at *began_ms* lives by *custom*, used or not."""
+    if isinstance(custom, datetime):
+        return _within_calendar(custom) - began_ms
+    return _clamped(custom) * 1000
+
+
+def _deadline(began_ms: int, timeout_ms: int) -> int:
+    deadline = began_ms + timeout_ms
+    return NEVER if deadline > END_MS else deadline
 
 
 def _whole_seconds(timeout: timedelta | None) -> int:

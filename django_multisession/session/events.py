@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -21,6 +23,23 @@ from django_multisession.drivers.base import security_logger
 logger = logging.getLogger("django_multisession")
 
 
+class LineLimit:
+    """Lets one line through, and the next one after so many *seconds*. Thread-safe."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = ForkSafeLock()
+        self._last: float | None = None
+
+    def admits(self, now: float) -> bool:
+        """May a line be written at *now*, by a clock that is never set?"""
+        with self._lock:
+            if self._last is not None and now - self._last < self._seconds:
+                return False
+            self._last = now
+            return True
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Telling:
     """How a kind of event is reported; *line* is filled with the event's arguments."""
@@ -28,6 +47,7 @@ class Telling:
     logger: logging.Logger
     level: int
     line: str
+    limit: LineLimit | None = None
 
 
 TELLINGS: Mapping[Signal, Telling] = {
@@ -64,6 +84,16 @@ TELLINGS: Mapping[Signal, Telling] = {
 }
 
 
+#: Each returning visitor sends such a cookie once after a switch from another engine.
+OLD_COOKIE = Telling(
+    logger,
+    logging.INFO,
+    "A session cookie of another engine was refused, and its user logs in again. "
+    "Further ones are logged once a minute. See docs/howto/move-from-django.",
+    LineLimit(60),
+)
+
+
 class Event(NamedTuple):
     """Something that happened to a session, or to the server."""
 
@@ -74,9 +104,28 @@ class Event(NamedTuple):
 def log(signal: Signal, arguments: Mapping[str, Any]) -> None:
     """Write the line that an event gets."""
     telling = TELLINGS[signal]
+    if signal is signals.invalid_session_key and arguments["is_of_another_engine"]:
+        telling = OLD_COOKIE
     if telling.logger.isEnabledFor(telling.level):
+        if telling.limit is not None and not telling.limit.admits(time.monotonic()):
+            return
         # logging takes an empty mapping for a positional argument.
         telling.logger.log(telling.level, telling.line, *([arguments] if arguments else []))
+
+
+_cut_short = LineLimit(math.inf)
+
+
+def log_cut_short(asked_ms: int, longest_ms: int) -> None:
+    """Log once that ``set_expiry()`` asks for more than sessions may live."""
+    if _cut_short.admits(time.monotonic()):
+        logger.warning(
+            "set_expiry() asked for %d seconds, and the absolute timeout ends sessions after %d. "
+            "Set MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT for longer ones. This is logged once. "
+            "See docs/howto/session-lifetime.",
+            asked_ms // 1000,
+            longest_ms // 1000,
+        )
 
 
 #: A server may refuse one kind of verb and answer the others: a replica reads, one whose memory is

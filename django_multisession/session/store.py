@@ -23,7 +23,7 @@ from django_multisession.core.secret import MacKey
 from django_multisession.drivers.base import Ask, Driver, Purging
 from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.session import end, line, read, respond, save
+from django_multisession.session import end, events, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.session.events import Event, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
@@ -150,35 +150,39 @@ class DriverSessionStore(SessionBase):
         session = self._inner
         # A subclass may be asked for it, and a wrong setting is an error.
         signature = session.site.key_signature()
-        is_forged = False
+        is_old: bool | None = None
         # Another thread must find the keys or the state that they lead to, and nothing in between.
         with _recognizing.lock:
             if self._presented:
-                found, is_forged = self._verify(self._presented, signature)
+                found, is_old = self._verify(self._presented, signature)
                 found = found[: MOST_OTHER_KEYS + 1]
                 session.came_with += found
                 session.state = Unread(found) if found else New()
                 self._presented = []
         # Told last: code that hears of it may use the session.
-        if is_forged:
-            session.note(signals.invalid_session_key)
+        if is_old is not None:
+            session.note(signals.invalid_session_key, is_of_another_engine=is_old)
 
     def _verify(
         self, presented: Sequence[object], signature: tuple[Sequence[MacKey], bytes]
-    ) -> tuple[tuple[Verified, ...], bool]:
-        """Return those of *presented* that this site signed, and whether there are others."""
+    ) -> tuple[tuple[Verified, ...], bool | None]:
+        """Return those of *presented* that this site signed, and what the others are.
+
+        That is None without others, and else whether all of them look like another engine's.
+        """
         if len(presented) == 1:
             key = keys.verify(presented[0], *signature)
-            return ((), True) if key is None else ((key,), False)
-        verified = [keys.verify(text, *signature) for text in _distinct(presented)]
-        found = tuple(key for key in verified if key is not None)
-        return found, len(found) < len(verified)
+            return ((key,), None) if key else ((), keys.is_of_another_engine(presented[0]))
+        verified = {text: keys.verify(text, *signature) for text in _distinct(presented)}
+        found = tuple(key for key in verified.values() if key is not None)
+        others = [keys.is_of_another_engine(text) for text, key in verified.items() if key is None]
+        return found, all(others) if others else None
 
     def _verify_one(self, session_key: object) -> tuple[Verified, ...]:
         session = self._recognized
-        found, is_forged = self._verify([session_key], session.site.key_signature())
-        if is_forged:
-            session.note(signals.invalid_session_key)
+        found, is_old = self._verify([session_key], session.site.key_signature())
+        if is_old is not None:
+            session.note(signals.invalid_session_key, is_of_another_engine=is_old)
         return found
 
     def offer_keys(self, session_keys: Sequence[str]) -> None:
@@ -507,12 +511,24 @@ class DriverSessionStore(SessionBase):
     # Expiry
 
     def set_expiry(self, value: Any) -> None:
-        """See Django's documentation; a timedelta past the calendar's end means never."""
-        super().set_expiry(_within_calendar(value))
+        """See Django's documentation; a timedelta past the calendar's end means never.
+
+        A configured absolute timeout caps it, and is logged if it does.
+        """
+        super().set_expiry(value := _within_calendar(value))
+        self._note_expiry(value)
 
     async def aset_expiry(self, value: Any) -> None:
         """See set_expiry()."""
-        await super().aset_expiry(_within_calendar(value))
+        await super().aset_expiry(value := _within_calendar(value))
+        self._note_expiry(value)
+
+    def _note_expiry(self, value: Any) -> None:
+        site = self._inner.site
+        policy = site.policy()
+        asked = lifetime.asked_beyond_cap_ms(policy, custom_expiry(value), site.now())
+        if asked is not None:
+            events.log_cut_short(asked, policy.remembered_cap_ms)
 
     def deadlines(self) -> Deadlines:
         """Return when the stored session ends if it isn't used again, for a page that shows it."""

@@ -36,6 +36,7 @@ KINDS = {Severity.ERROR: checks.Error, Severity.WARNING: checks.Warning}
 TIMEOUTS = {
     Check.IDLE_TIMEOUT.id,
     Check.ABSOLUTE_TIMEOUT.id,
+    Check.REMEMBERED_ABSOLUTE_TIMEOUT.id,
     Check.ANONYMOUS_IDLE_TIMEOUT.id,
     Check.COOKIE_AGE.id,
 }

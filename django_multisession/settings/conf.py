@@ -41,6 +41,7 @@ READ_ONCE = (
     "MULTISESSION_NAMESPACE",
     "MULTISESSION_ON_INTERRUPTED",
     "MULTISESSION_ON_OUTAGE",
+    "MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT",
     "MULTISESSION_TOUCH_INTERVAL",
     "SECRET_KEY",
     "SECRET_KEY_FALLBACKS",
@@ -267,6 +268,9 @@ def _policy(reader: SettingReader) -> Policy:
         Check.ABSOLUTE_TIMEOUT,
         max(DEFAULT_ABSOLUTE_TIMEOUT, timedelta(seconds=cookie_age)),
     )
+    remembered = reader.timeout(
+        "MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT", Check.REMEMBERED_ABSOLUTE_TIMEOUT, None
+    )
     anonymous = reader.timeout(
         "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT", Check.ANONYMOUS_IDLE_TIMEOUT, None
     )
@@ -282,6 +286,7 @@ def _policy(reader: SettingReader) -> Policy:
         idle_timeout=idle,
         absolute_timeout=absolute,
         absolute_is_configured=hasattr(settings, "MULTISESSION_ABSOLUTE_TIMEOUT"),
+        remembered_absolute_timeout=remembered,
         anonymous_idle_timeout=anonymous,
         touch_interval=touch_interval,
         idle_is_configured=hasattr(settings, "MULTISESSION_IDLE_TIMEOUT"),

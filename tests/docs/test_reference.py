@@ -260,7 +260,7 @@ def lines_of(rows: list[list[str]]) -> list[tuple[str, str, str]]:
 
 def told(at_least: int) -> Iterator[tuple[str, str, str]]:
     """Yield logger, level and message of what is told by a signal too."""
-    for telling in events.TELLINGS.values():
+    for telling in (*events.TELLINGS.values(), events.OLD_COOKIE):
         if telling.level >= at_least:
             yield telling.logger.name, logging.getLevelName(telling.level).lower(), telling.line
 

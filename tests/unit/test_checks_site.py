@@ -586,6 +586,17 @@ def test_anonymous_sessions_have_an_idle_timeout_of_their_own(settings: Settings
     assert ids() == ["multisession.W032", "multisession.W032"]
 
 
+@pytest.mark.parametrize(("remembered", "is_right"), [(DAY, False), (60, False), (DAY + 1, True)])
+def test_an_absolute_timeout_of_remembered_sessions_is_longer_than_of_others(
+    settings: Settings, remembered: int, *, is_right: bool
+) -> None:
+    settings.MULTISESSION_IDLE_TIMEOUT = 3600
+    settings.MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT = remembered
+    assert ids() == []
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = DAY
+    assert ids() == ([] if is_right else ["multisession.W032"])
+
+
 @pytest.mark.parametrize(
     ("idle", "absolute"), [(3600, 3600), (3599, 3600), (None, 3600), (3600, None), (None, None)]
 )
@@ -609,6 +620,7 @@ def test_the_default_absolute_timeout_forestalls_no_choice_of_the_sites(settings
         ("MULTISESSION_IDLE_TIMEOUT", "E001"),
         ("MULTISESSION_ABSOLUTE_TIMEOUT", "E002"),
         ("MULTISESSION_ANONYMOUS_IDLE_TIMEOUT", "E003"),
+        ("MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT", "E038"),
         ("SESSION_COOKIE_AGE", "E012"),
     ],
 )

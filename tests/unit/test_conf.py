@@ -29,6 +29,7 @@ OURS = (
     "MULTISESSION_ABSOLUTE_TIMEOUT",
     "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
     "MULTISESSION_TOUCH_INTERVAL",
+    "MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT",
 )
 
 PERIOD_EXPECTED = "a timedelta or a number of seconds, from one second to 100 years"
@@ -121,7 +122,7 @@ def test_an_absolute_timeout_counts_as_configured_also_when_it_is_switched_off(
 
 @for_each(
     ("name", "check_id"),
-    list(zip(OURS, ["E001", "E002", "E003", "E004"], strict=True)),
+    list(zip(OURS, ["E001", "E002", "E003", "E004", "E038"], strict=True)),
 )
 @for_each("value", NO_TIMEOUTS.values())
 def test_a_wrong_time_is_a_problem(
@@ -284,6 +285,7 @@ WRONG: dict[str, Any] = {
     "MULTISESSION_IDLE_TIMEOUT": 0,
     "MULTISESSION_ABSOLUTE_TIMEOUT": "month",
     "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT": -1,
+    "MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT": 0,
     "MULTISESSION_TOUCH_INTERVAL": False,
     "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": "yes",
     "MULTISESSION_ON_OUTAGE": "ignore",

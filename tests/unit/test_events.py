@@ -22,8 +22,20 @@ def test_every_signal_has_laws_and_a_log_line() -> None:
 
 
 def test_a_line_without_arguments_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    events.log(signals.invalid_session_key, {})
+    events.log(signals.invalid_session_key, {"is_of_another_engine": False})
     assert caplog.messages == ["A session key that this site did not sign was refused."]
+
+
+def test_a_limit_lets_one_line_through_in_each_interval() -> None:
+    limit = events.LineLimit(60)
+    times = [10.0, 10.0, 69.9, 70.0, 129.0, 500.0]
+    assert [limit.admits(now) for now in times] == [True, False, False, True, False, True]
+
+
+def test_of_many_threads_one_writes_the_line() -> None:
+    limit = events.LineLimit(60)
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(limit.admits, [10.0] * 200)) == 1
 
 
 def test_a_line_is_filled_with_its_arguments(caplog: pytest.LogCaptureFixture) -> None:

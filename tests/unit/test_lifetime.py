@@ -11,6 +11,7 @@ from django_multisession.core.lifetime import (
     Custom,
     Life,
     Policy,
+    asked_beyond_cap_ms,
     is_touch_due,
     life,
     planned_end,
@@ -41,6 +42,10 @@ MILLISECOND = timedelta(milliseconds=1)
 DEFAULT = Policy(idle_timeout=IDLE, absolute_timeout=ABSOLUTE, absolute_is_configured=False)
 CONFIGURED = Policy(idle_timeout=IDLE, absolute_timeout=ABSOLUTE, absolute_is_configured=True)
 NO_ABSOLUTE = Policy(idle_timeout=IDLE, absolute_timeout=None, absolute_is_configured=True)
+REMEMBERED = dataclasses.replace(CONFIGURED, remembered_absolute_timeout=timedelta(days=60))
+REMEMBERED_FOR_LESS = dataclasses.replace(CONFIGURED, remembered_absolute_timeout=IDLE)
+ONLY_REMEMBERED = dataclasses.replace(DEFAULT, remembered_absolute_timeout=timedelta(days=60))
+REMEMBERED_HARD = BEGAN + timedelta(days=60)
 OFF = Policy(idle_timeout=None, absolute_timeout=None, absolute_is_configured=True)
 
 _timeouts = st.none() | st.timedeltas(timedelta(seconds=1), timedelta(days=4000))
@@ -49,6 +54,7 @@ policies = st.builds(
     idle_timeout=_timeouts,
     absolute_timeout=_timeouts,
     absolute_is_configured=st.booleans(),
+    remembered_absolute_timeout=_timeouts,
     anonymous_idle_timeout=_timeouts,
     touch_interval=_timeouts,
 )
@@ -105,6 +111,20 @@ def of_life(idle_age: int | None, absolute_deadline_at: datetime | None) -> Life
         (DEFAULT, LATE, None, LATE),
         (CONFIGURED, LATE, None, HARD),
         (NO_ABSOLUTE, LATE, None, LATE),
+        # remembered: more than the absolute timeout is asked for
+        (REMEMBERED, None, IDLE_AGE, HARD),
+        (REMEMBERED, 0, IDLE_AGE, HARD),
+        (REMEMBERED, 300, 300, HARD),
+        (REMEMBERED, 30 * 86_400, 30 * 86_400, HARD),
+        (REMEMBERED, 30 * 86_400 + 1, 30 * 86_400 + 1, REMEMBERED_HARD),
+        (REMEMBERED, SOON, None, SOON),
+        (REMEMBERED, HARD + MILLISECOND, None, HARD + MILLISECOND),
+        (REMEMBERED, LATE, None, REMEMBERED_HARD),
+        (REMEMBERED, -1, -1, HARD),
+        (REMEMBERED_FOR_LESS, LATE, None, HARD),
+        (ONLY_REMEMBERED, None, IDLE_AGE, HARD),
+        (ONLY_REMEMBERED, 300, 300, REMEMBERED_HARD),
+        (ONLY_REMEMBERED, LATE, None, REMEMBERED_HARD),
     ],
 )
 def test_set_expiry_means_what_the_table_says(
@@ -112,6 +132,28 @@ def test_set_expiry_means_what_the_table_says(
 ) -> None:
     expected = of_life(idle_age, absolute_deadline_at)
     assert life(policy, custom, began_ms=BEGAN_MS, is_anonymous=False) == expected
+
+
+@for_each(
+    ("policy", "custom", "asked"),
+    [
+        (CONFIGURED, None, None),
+        (CONFIGURED, 0, None),
+        (CONFIGURED, 30 * 86_400, None),
+        (CONFIGURED, 30 * 86_400 + 1, timedelta(days=30, seconds=1)),
+        (CONFIGURED, HARD, None),
+        (CONFIGURED, LATE, LATE - BEGAN),
+        (DEFAULT, LATE, None),
+        (NO_ABSOLUTE, LATE, None),
+        (REMEMBERED, REMEMBERED_HARD, None),
+        (REMEMBERED, LATE, LATE - BEGAN),
+    ],
+)
+def test_an_expiry_beyond_the_cap_is_found(
+    policy: Policy, custom: Custom, asked: timedelta | None
+) -> None:
+    expected = None if asked is None else asked // MILLISECOND
+    assert asked_beyond_cap_ms(policy, custom, BEGAN_MS) == expected
 
 
 @for_each(

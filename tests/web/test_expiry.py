@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from django_multisession.session import events
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser, Reply
 from tests.web.pages import log_in, put, read, untouched, user
-from tests.web.visits import Visit
+from tests.web.visits import Body, Visit
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -280,6 +283,76 @@ def test_a_custom_expiry_lengthens_the_cookie(
     reply = browser.visit(read)
     assert reply.answer == {"city": "Rome"}
     assert max_age(reply) == 2 * IDLE
+
+
+async def cycle(visit: Visit) -> None:
+    await visit.session.cycle_key()
+
+
+WEEK = 7 * 24 * 3600
+
+
+def logging_in(expiry: int | timedelta | None) -> Body:
+    """Log in as login pages with a "remember me" do: allauth and Wagtail give seconds."""
+
+    async def body(visit: Visit) -> None:
+        await visit.log_in("ada")
+        await visit.session.set_expiry(expiry)
+
+    return body
+
+
+@pytest.mark.parametrize("expiry", [2 * WEEK, timedelta(seconds=2 * WEEK)])
+def test_remembered_sessions_and_short_ones_live_side_by_side(
+    browser: Browser,
+    engine: Engine,
+    clock: Clock,
+    settings: Settings,
+    expiry: int | timedelta,
+) -> None:
+    settings.MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT = 2 * WEEK
+    short, remembered = browser.stranger(), browser
+    assert max_age(short.visit(logging_in(None))) == IDLE
+    assert max_age(remembered.visit(logging_in(expiry))) == 2 * WEEK
+    clock.advance(seconds=WEEK)
+    assert short.visit(user).answer == ""
+    remembered.visit(put(city="Rome"))
+    remembered.visit(cycle)
+    assert remembered.visit(user).answer == "ada"
+    clock.advance(seconds=WEEK - 1)
+    assert remembered.visit(user).answer == "ada"
+    clock.advance(seconds=1)
+    assert remembered.visit(user).answer == ""
+
+
+def test_a_short_expiry_does_not_remember_a_session(
+    browser: Browser, engine: Engine, clock: Clock, settings: Settings
+) -> None:
+    settings.MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT = 2 * WEEK
+    browser.visit(logging_in(ABSOLUTE))
+    clock.advance(seconds=ABSOLUTE - 1)
+    assert browser.visit(user).answer == "ada"
+    clock.advance(seconds=1)
+    assert browser.visit(user).answer == ""
+
+
+@pytest.mark.parametrize("expiry", [2 * WEEK, timedelta(seconds=2 * WEEK)])
+def test_an_expiry_that_the_absolute_timeout_cuts_short_is_logged_once(
+    browser: Browser,
+    engine: Engine,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    expiry: int | timedelta,
+) -> None:
+    monkeypatch.setattr(events, "_cut_short", events.LineLimit(math.inf))
+    browser.visit(logging_in(ABSOLUTE))
+    assert caplog.messages == []
+    for _ in range(3):
+        assert max_age(browser.visit(logging_in(expiry))) == (ABSOLUTE)
+    (line,) = caplog.messages
+    assert f"asked for {2 * WEEK} seconds" in line
+    assert f"after {ABSOLUTE}. Set MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT" in line
 
 
 def test_an_expiry_of_zero_makes_the_cookie_browser_length(

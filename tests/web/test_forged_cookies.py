@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.sessions.backends import cache, signed_cookies
 from django.utils.encoding import force_bytes
 
+from django_multisession import signals
 from django_multisession.core import keys
+from django_multisession.session import events
+from django_multisession.session.events import LineLimit
+from django_multisession.testing.engine.fixtures import heard
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
 from tests.web.conftest import Count
@@ -37,7 +43,7 @@ FORGED = {
     "short": "short",
     "one character": "x",
     "quoted": '"quoted"',
-    "Django's own": "k3j2h5g6f7d8s9a0q1w2e3r4t5y6u7i8",
+    "of capitals": "K3J2H5G6F7D8S9A0Q1W2E3R4T5Y6U7I8",
     "a character short": another_sites_key()[:-1],
     "a character long": another_sites_key() + "A",
     "overlong": "A" * 3000,
@@ -212,3 +218,48 @@ def test_every_verb_refuses_a_forged_cookie(
     assert reply.status == 200
     assert browser.key != forged
     assert len(lines(caplog)) == 1
+
+
+# After a switch from another engine
+
+
+@pytest.mark.parametrize("module", [cache, signed_cookies], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("city", ["Rome", "Rome" * 100], ids=["short", "compressed"])
+def test_returning_visitors_with_an_old_cookie_are_one_line_a_minute(
+    browser: Browser,
+    engine: Engine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    city: str,
+) -> None:
+    monkeypatch.setattr(events, "OLD_COOKIE", replace(events.OLD_COOKIE, limit=LineLimit(60)))
+    caplog.set_level(logging.INFO)
+    for _ in range(5):
+        old = module.SessionStore()
+        old["city"] = city
+        old.save()
+        browser.key = old.session_key
+        reply = browser.visit(read)
+        assert (reply.answer, reply.deletes_the_cookie) == ({}, True)
+        assert old.session_key not in caplog.text
+    assert lines(caplog) == []
+    told = [record for record in caplog.records if record.msg == events.OLD_COOKIE.line]
+    assert [record.levelname for record in told] == ["INFO"]
+
+
+def test_an_old_cookie_beside_a_forged_one_hides_no_warning(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = engine.SessionStore(another_sites_key())
+    session.offer_keys(["k3j2h5g6f7d8s9a0q1w2e3r4t5y6u7i8"])
+    assert session.load() == {}
+    assert len(lines(caplog)) == 1
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_the_signal_says_whether_the_cookie_is_an_old_one(engine: Engine, *, is_old: bool) -> None:
+    key = "k3j2h5g6f7d8s9a0q1w2e3r4t5y6u7i8" if is_old else another_sites_key()
+    with heard(signals.invalid_session_key) as told:
+        assert engine.SessionStore(key).load() == {}
+    assert told == [{"is_of_another_engine": is_old}]

@@ -56,7 +56,7 @@ def no_engine(engine: object, found: str, engines: Collection[str]) -> Problem:
 
 
 def timeouts_without_effect(policy: Policy) -> list[Problem]:
-    """Report idle timeouts that the absolute one, which the site chose, always forestalls."""
+    """Report timeouts that the absolute one, which the site chose, leaves without effect."""
     absolute = policy.absolute_timeout
     if absolute is None or not policy.absolute_is_configured:
         return []
@@ -65,7 +65,7 @@ def timeouts_without_effect(policy: Policy) -> list[Problem]:
         "MULTISESSION_IDLE_TIMEOUT": (policy.idle_timeout, source),
         "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT": (policy.anonymous_idle_timeout, ""),
     }
-    return [
+    found = [
         Check.TIMEOUT_WITHOUT_EFFECT.found(
             f"{name} must not be longer than MULTISESSION_ABSOLUTE_TIMEOUT, "
             f"{in_seconds(absolute)} seconds (got {in_seconds(idle)}{source}): "
@@ -75,6 +75,17 @@ def timeouts_without_effect(policy: Policy) -> list[Problem]:
         for name, (idle, source) in idle_timeouts.items()
         if idle is not None and idle > absolute
     ]
+    remembered = policy.remembered_absolute_timeout
+    if remembered is not None and remembered <= absolute:
+        name = "MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT"
+        found.append(
+            Check.TIMEOUT_WITHOUT_EFFECT.found(
+                f"{name} must be longer than MULTISESSION_ABSOLUTE_TIMEOUT, {in_seconds(absolute)} "
+                f"seconds (got {in_seconds(remembered)}): it has no effect.",
+                f"Set {name} to the longest time that set_expiry() asks for, or remove it.",
+            )
+        )
+    return found
 
 
 def resolvers_without_effect(entries: Iterable[str]) -> list[Problem]:
