@@ -23,6 +23,7 @@ from django.utils import timezone
 from server_binaries import MissingServer
 from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
 
+from django_multisession.session import events
 from django_multisession.session.events import OutageWatch
 from django_multisession.store import DriverSessionStore
 from tests import selection
@@ -204,6 +205,12 @@ def no_outage() -> None:
     """Forget the outage that another test left this process in."""
     for each in _subclasses(DriverSessionStore):
         each.outage_watch = OutageWatch()
+
+
+@pytest.fixture(autouse=True)
+def no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget which lines other tests had this process write."""
+    monkeypatch.setattr(events, "_counter", events.LineCounter())
 
 
 @pytest.fixture

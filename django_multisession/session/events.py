@@ -23,21 +23,43 @@ from django_multisession.drivers.base import security_logger
 logger = logging.getLogger("django_multisession")
 
 
-class LineLimit:
-    """Lets one line through, and the next one after so many *seconds*. Thread-safe."""
+class Limit(NamedTuple):
+    """How many lines of a kind are written in so many seconds, by each process."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    lines: int
+    seconds: float
+
+
+ONCE = Limit(1, math.inf)
+ONCE_A_MINUTE = Limit(1, 60)
+#: An end follows each beginning of an outage, as often as a server hesitates.
+TEN_A_MINUTE = Limit(10, 60)
+#: Anyone can send forged keys, and a line says no more than that one came.
+SIXTY_A_MINUTE = Limit(60, 60)
+
+
+class LineCounter:
+    """Counts what was written of each kind of line. Thread-safe."""
+
+    def __init__(self) -> None:
         self._lock = ForkSafeLock()
-        self._last: float | None = None
+        self._windows: dict[str, tuple[float, int]] = {}
 
-    def admits(self, now: float) -> bool:
-        """May a line be written at *now*, by a clock that is never set?"""
+    def admits(self, line: str, limit: Limit, now: float) -> bool:
+        """May *line* be written at *now*, by a clock that is never set?"""
         with self._lock:
-            if self._last is not None and now - self._last < self._seconds:
-                return False
-            self._last = now
-            return True
+            since, count = self._windows.get(line, (now, 0))
+            if now - since >= limit.seconds:
+                since, count = now, 0
+            self._windows[line] = since, count + 1
+            return count < limit.lines
+
+
+_counter = LineCounter()
+
+
+def _is_due(line: str, limit: Limit) -> bool:
+    return _counter.admits(line, limit, time.monotonic())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +69,7 @@ class Telling:
     logger: logging.Logger
     level: int
     line: str
-    limit: LineLimit | None = None
+    limit: Limit | None = None
 
 
 TELLINGS: Mapping[Signal, Telling] = {
@@ -64,7 +86,10 @@ TELLINGS: Mapping[Signal, Telling] = {
         logger, logging.DEBUG, "Session %(storage_key)s was ended (%(reason)s)."
     ),
     signals.invalid_session_key: Telling(
-        security_logger, logging.WARNING, "A session key that this site did not sign was refused."
+        security_logger,
+        logging.WARNING,
+        "A session key that this site did not sign was refused.",
+        SIXTY_A_MINUTE,
     ),
     signals.session_merged: Telling(
         logger,
@@ -77,9 +102,14 @@ TELLINGS: Mapping[Signal, Telling] = {
         logging.INFO,
         "Changes of session %(storage_key)s were not saved: it had been ended or moved.",
     ),
-    signals.outage_began: Telling(logger, logging.ERROR, "Sessions are unavailable: %(reason)s"),
+    signals.outage_began: Telling(
+        logger, logging.ERROR, "Sessions are unavailable: %(reason)s", TEN_A_MINUTE
+    ),
     signals.outage_ended: Telling(
-        logger, logging.WARNING, "Sessions are available again, after %(duration)s."
+        logger,
+        logging.WARNING,
+        "Sessions are available again, after %(duration)s.",
+        TEN_A_MINUTE,
     ),
 }
 
@@ -90,7 +120,7 @@ OLD_COOKIE = Telling(
     logging.INFO,
     "A session cookie of another engine was refused, and its user logs in again. "
     "Further ones are logged once a minute. See docs/howto/move-from-django.",
-    LineLimit(60),
+    ONCE_A_MINUTE,
 )
 
 
@@ -107,18 +137,21 @@ def log(signal: Signal, arguments: Mapping[str, Any]) -> None:
     if signal is signals.invalid_session_key and arguments["is_of_another_engine"]:
         telling = OLD_COOKIE
     if telling.logger.isEnabledFor(telling.level):
-        if telling.limit is not None and not telling.limit.admits(time.monotonic()):
+        if telling.limit is not None and not _is_due(telling.line, telling.limit):
             return
         # logging takes an empty mapping for a positional argument.
         telling.logger.log(telling.level, telling.line, *([arguments] if arguments else []))
 
 
-_cut_short = LineLimit(math.inf)
+def log_unnoted_use() -> None:
+    """Log that a use could not be noted: at each read, where a server only reads."""
+    if _is_due("use", ONCE_A_MINUTE):
+        logger.warning("The use of a session could not be noted: the server did not answer.")
 
 
 def log_cut_short(asked_ms: int, longest_ms: int) -> None:
     """Log once that ``set_expiry()`` asks for more than sessions may live."""
-    if _cut_short.admits(time.monotonic()):
+    if _is_due("expiry", ONCE):
         logger.warning(
             "set_expiry() asked for %d seconds, and the absolute timeout ends sessions after %d. "
             "Set MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT for longer ones. This is logged once. "

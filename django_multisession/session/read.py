@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import (
@@ -15,6 +13,7 @@ from django_multisession.core.records import (
     touched,
 )
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.session import events
 from django_multisession.session.context import note_read
 from django_multisession.session.line import Opened, find
 from django_multisession.session.state import (
@@ -30,8 +29,6 @@ from django_multisession.session.state import (
 )
 from django_multisession.session.steps import Steps, hook
 from django_multisession.settings.conf import config
-
-logger = logging.getLogger("django_multisession")
 
 
 def read_entries(session: Session) -> Steps[Entries]:
@@ -126,7 +123,7 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
             answer = yield from driver.touch(key, answer.stored, used_at, now)
     except StoreUnavailable:
         # What was read is good; a use that can't be noted isn't worth an error page.
-        logger.warning("The use of a session could not be noted: the server did not answer.")
+        events.log_unnoted_use()
         if session.state is stored:
             is_fresh = _is_fresh(stored, now)
             session.state = stored if is_fresh else stored._replace(confirmed_at=None)

@@ -26,16 +26,23 @@ def test_a_line_without_arguments_is_logged(caplog: pytest.LogCaptureFixture) ->
     assert caplog.messages == ["A session key that this site did not sign was refused."]
 
 
-def test_a_limit_lets_one_line_through_in_each_interval() -> None:
-    limit = events.LineLimit(60)
-    times = [10.0, 10.0, 69.9, 70.0, 129.0, 500.0]
-    assert [limit.admits(now) for now in times] == [True, False, False, True, False, True]
+def test_a_limit_lets_so_many_lines_through_in_each_interval() -> None:
+    counter, limit = events.LineCounter(), events.Limit(2, 60)
+    times = [10.0, 10.0, 69.9, 70.0, 71.0, 129.0, 500.0]
+    admitted = [counter.admits("line", limit, now) for now in times]
+    assert admitted == [True, True, False, True, True, False, True]
+    assert counter.admits("another", limit, 500.0)
 
 
 def test_of_many_threads_one_writes_the_line() -> None:
-    limit = events.LineLimit(60)
+    counter = events.LineCounter()
+
+    def write(now: float) -> bool:
+        return counter.admits("line", events.ONCE, now)
+
     with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(limit.admits, [10.0] * 200)) == 1
+        assert sum(threads.map(write, [10.0] * 200)) == 1
+    assert not write(1e12)
 
 
 def test_a_line_is_filled_with_its_arguments(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from django_multisession.session import events
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser, Reply
@@ -342,10 +340,8 @@ def test_an_expiry_that_the_absolute_timeout_cuts_short_is_logged_once(
     engine: Engine,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     expiry: int | timedelta,
 ) -> None:
-    monkeypatch.setattr(events, "_cut_short", events.LineLimit(math.inf))
     browser.visit(logging_in(ABSOLUTE))
     assert caplog.messages == []
     for _ in range(3):

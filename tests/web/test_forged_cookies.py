@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +13,6 @@ from django.utils.encoding import force_bytes
 from django_multisession import signals
 from django_multisession.core import keys
 from django_multisession.session import events
-from django_multisession.session.events import LineLimit
 from django_multisession.testing.engine.fixtures import heard
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser
@@ -229,11 +227,9 @@ def test_returning_visitors_with_an_old_cookie_are_one_line_a_minute(
     browser: Browser,
     engine: Engine,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     module: Any,
     city: str,
 ) -> None:
-    monkeypatch.setattr(events, "OLD_COOKIE", replace(events.OLD_COOKIE, limit=LineLimit(60)))
     caplog.set_level(logging.INFO)
     for _ in range(5):
         old = module.SessionStore()
@@ -255,6 +251,15 @@ def test_an_old_cookie_beside_a_forged_one_hides_no_warning(
     session.offer_keys(["k3j2h5g6f7d8s9a0q1w2e3r4t5y6u7i8"])
     assert session.load() == {}
     assert len(lines(caplog)) == 1
+
+
+def test_a_flood_of_forged_cookies_is_sixty_lines_a_minute_and_a_signal_for_each(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with heard(signals.invalid_session_key) as told:
+        for _ in range(200):
+            assert engine.SessionStore(another_sites_key()).load() == {}
+    assert (len(lines(caplog)), len(told)) == (60, 200)
 
 
 @pytest.mark.parametrize("is_old", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import random
 from collections import Counter
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from django_multisession import signals
 from django_multisession.core.keys import is_of_another_engine
+from django_multisession.session import events
 from django_multisession.settings.conf import config
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
@@ -46,6 +49,10 @@ def security_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecurityLog]:
     # pytest would keep every line for its report.
     monkeypatch.setattr(logger, "propagate", False)
     logger.addHandler(log)
+    # Each forgery is to have its line here.
+    refused = signals.invalid_session_key
+    told = dataclasses.replace(events.TELLINGS[refused], limit=None)
+    monkeypatch.setattr(events, "TELLINGS", {**events.TELLINGS, refused: told})
     yield log
     logger.removeHandler(log)
 

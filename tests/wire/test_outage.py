@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -41,7 +42,10 @@ from tests.wire.visitor import Response, Visitor, as_visited, session_cookie
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-    from tests.conftest import Running
+    from tests.conftest import Clock, Running
+
+REQUESTS = 200
+UNNOTED = "The use of a session could not be noted: the server did not answer."
 
 #: For those outages that are told from a slow answer by waiting.
 SHORT: dict[str, dict[str, Any]] = {
@@ -402,3 +406,58 @@ async def test_a_failure_is_reported_as_the_documentation_says(
     assert failure.value.kind.name in kind.split(" or ")
     assert [problem.id for problem in problems] == ([] if check == "none" else [check])
     assert PASSWORD not in caplog.text + str(problems)
+
+
+def of_ours(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what this package logged; Django logs each response of 500 and above."""
+    return [line.getMessage() for line in caplog.records if "multisession" in line.name]
+
+
+@outages("redis-stopped", "redis-read_only_replica", "redis-out_of_memory")
+@pytest.mark.parametrize("on_outage", ["error", "anonymous"])
+@under_ours
+@as_visited
+async def test_two_hundred_requests_of_an_outage_are_a_few_log_lines(
+    *,
+    outage: Outage,
+    place: Place,
+    on_outage: str,
+    visitor: Visitor,
+    settings: Settings,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.MULTISESSION_ON_OUTAGE = on_outage
+    await visitor.begin("first")
+    # Each request is a use to note.
+    clock.advance(seconds=61)
+    caplog.clear()
+    with outage.begin(place):
+        if visitor.is_async:
+            # A request waits a second for a new connection; together they wait once.
+            await asyncio.gather(*(visitor.get("read") for _ in range(REQUESTS)))
+        else:
+            for _ in range(REQUESTS):
+                await visitor.get("read")
+    (began, *others) = of_ours(caplog)
+    assert began.startswith("Sessions are unavailable: Redis ")
+    assert others == ([UNNOTED] if outage.can_read else [])
+
+
+@outages("redis-stopped")
+@under_ours
+@as_visited
+async def test_a_server_that_fails_every_other_request_is_a_bounded_number_of_log_lines(
+    *, outage: Outage, place: Place, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    await visitor.begin("first")
+    caplog.clear()
+    statuses = []
+    for _ in range(REQUESTS // 2):
+        place.proxy.refuse()
+        statuses.append((await visitor.get("read")).status_code)
+        place.proxy.accept()
+        statuses.append((await visitor.get("read")).status_code)
+    assert {200, 503} <= set(statuses)
+    kinds = Counter(line.partition(":")[0].partition(",")[0] for line in of_ours(caplog))
+    assert kinds == {"Sessions are unavailable": 10, "Sessions are available again": 10}
