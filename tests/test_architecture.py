@@ -507,3 +507,13 @@ def test_no_file_names_a_machines_path_or_registry(pattern: re.Pattern[str]) -> 
 )
 def test_a_machines_path_or_registry_would_be_found(pattern: re.Pattern[str], text: str) -> None:
     assert pattern.search(text)
+
+
+def test_nothing_imports_what_moves_in_djangos_next_release() -> None:
+    # Django 6.2 has MiddlewareMixin in django.middleware, and warns of the old place.
+    old = re.compile(r"^\s*(?:from|import) django\.utils\.deprecation\b", re.MULTILINE)
+    folders = ("django_multisession", "docs", "testproject", "tests")
+    paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.*")]
+    read = {path: path.read_text("utf-8") for path in paths if path.suffix in {".md", ".py"}}
+    found = [path.relative_to(REPOSITORY).as_posix() for path in read if old.search(read[path])]
+    assert found == ["tests/djangos.py"]

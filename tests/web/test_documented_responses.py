@@ -13,7 +13,6 @@ import pytest
 import servers
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
-from django.utils.deprecation import MiddlewareMixin
 
 from django_multisession.drivers import base
 from django_multisession.exceptions import (
@@ -24,6 +23,7 @@ from django_multisession.exceptions import (
     StoreUnavailable,
 )
 from django_multisession.testing.driver.fixtures import make_end
+from tests.djangos import MiddlewareMixin
 from tests.engine_fixtures import Engine, use_engine
 from tests.web.browser import Browser, Reply
 from tests.web.conftest import DJANGOS

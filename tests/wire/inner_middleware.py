@@ -8,7 +8,8 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
-from django.utils.deprecation import MiddlewareMixin
+
+from tests.djangos import MiddlewareMixin
 
 
 class ReadsBefore(MiddlewareMixin):
