@@ -66,12 +66,20 @@ class Engine:
         return self.SessionStore.get_driver()
 
 
+#: Let no pause of a busy machine pass for an outage.
+PATIENCE: dict[str, dict[str, Any]] = {
+    "redis": {"socket_timeout": 60, "socket_connect_timeout": 60},
+    "mongodb": {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000},
+}
+
+
 def use_engine(
     name: str, settings: Settings, running_servers: Running, url: str | None = None
 ) -> Engine:
     """Start the server of engine *name* and point the settings at it.
 
     Each test gets a driver, and a prefix or a collection, of its own: none sees another's records.
+    The clients are patient unless a proxy is between: a test may show an outage with one.
 
     Args:
         url: Where to reach the server instead: a proxy.
@@ -79,9 +87,14 @@ def use_engine(
     close_drivers()
     engine = Engine(name)
     mine = uuid.uuid4().hex[:12]
+    options = {"redis": {}, "mongodb": {}} if url else PATIENCE
     if engine.kind == "redis":
         engine = Engine(name, running_servers.redis(name))
-        settings.MULTISESSION_REDIS = {"URL": url or engine.server.url, "KEY_PREFIX": f"{mine}:"}
+        settings.MULTISESSION_REDIS = {
+            "URL": url or engine.server.url,
+            "KEY_PREFIX": f"{mine}:",
+            "OPTIONS": options["redis"],
+        }
     elif engine.kind == "mongodb":
         server_kind = MongoReplicaSet if name.endswith("replica-set") else MongoServer
         engine = Engine(name, running_servers.mongodb(name, server_kind))
@@ -89,6 +102,7 @@ def use_engine(
             "URI": url or engine.server.url,
             "DATABASE": "multisession_tests",
             "COLLECTION": f"sessions_{mine}",
+            "OPTIONS": options["mongodb"],
         }
     settings.SESSION_ENGINE = engine.path
     return engine
@@ -99,16 +113,6 @@ def add_options(kind: str, settings: Settings, options: Mapping[str, Any]) -> No
     name = f"MULTISESSION_{kind.upper()}"
     given = getattr(settings, name)
     setattr(settings, name, given | {"OPTIONS": {**given.get("OPTIONS", {}), **options}})
-
-
-def be_patient(engine: Engine, settings: Settings) -> Engine:
-    """Take no pause of a busy machine for an outage: a test plays many thousand requests."""
-    if engine.kind == "redis":
-        add_options("redis", settings, {"socket_timeout": 60, "socket_connect_timeout": 60})
-    elif engine.kind == "mongodb":
-        patience = {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000}
-        add_options("mongodb", settings, patience)
-    return engine
 
 
 @pytest.fixture(params=ENGINES)

@@ -50,11 +50,12 @@ class Place(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One case of a test: its place, its row, and the module that defines the test."""
+    """One case of a test: its place, its row, the module that defines the test, and its name."""
 
     place: Place
     row: Hashable
     module: str
+    test: str = ""
 
 
 def half_of(*engines: str) -> Callable[[Case], bool]:
@@ -78,10 +79,20 @@ def of_engine_contract(case: Case) -> bool:
     )
 
 
+def of_djangos_suites(case: Case) -> bool:
+    # Two thousand tests, a minute for each engine. Few of them look at the session.
+    engines = (
+        (REDIS,)
+        if case.test == "test_djangos_own_suites_pass_with_the_engine"
+        else ONE_OF_EACH_KIND
+    )
+    return case.place.engine in engines
+
+
 #: A directory or a file → which places it runs in. Every other one runs as a whole.
 PARTS: dict[str, Callable[[Case], bool]] = {
     "clients": half_of(MEMORY, REDIS),
-    "django_suites": all_of(*ONE_OF_EACH_KIND),
+    "django_suites": of_djangos_suites,
     "drivers": all_of(*ONE_OF_EACH_KIND),
     "interleavings": half_of(MEMORY, REDIS),
     "test_driver_contract.py": of_driver_contract,
@@ -107,7 +118,8 @@ def case_of(item: pytest.Item) -> Case:
     # One object in every case of a row. Not every value can be compared.
     row = tuple((name, id(params[name])) for name, found in factors.items() if not found)
     place = Place(**{name: value for found in factors.values() for name, value in found.items()})
-    return Case(place, row, getattr(getattr(item, "function", None), "__module__", ""))
+    function = getattr(item, "function", None)
+    return Case(place, row, getattr(function, "__module__", ""), getattr(function, "__name__", ""))
 
 
 def _factors(value: Any) -> dict[str, str]:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.engine_fixtures import ENGINES
+from tests.engine_fixtures import ENGINES, ONE_OF_EACH_KIND
 from tests.selection import DJANGOS, OURS, PARTS, Case, Place, case_of, core_of
 
 MIDDLEWARE, ENDS = (DJANGOS, OURS), ("sync", "async")
@@ -68,6 +68,15 @@ def test_a_law_of_engines_runs_on_memory_and_redis_and_crosses_the_driver_of_mon
     }
 
 
+def test_djangos_long_suites_run_on_redis_and_its_session_tests_on_an_engine_of_each_kind() -> None:
+    def engines(test: str) -> set[str | None]:
+        everywhere = [Case(Place(engine), (), "tests.a", test) for engine in ENGINES]
+        return {case.place.engine for case in core_of(everywhere, "django_suites")}
+
+    assert engines("test_djangos_own_suites_pass_with_the_engine") == {"redis-8.2"}
+    assert engines("test_every_test_of_djangos_session_mixin_passes") == set(ONE_OF_EACH_KIND)
+
+
 def test_a_case_that_was_named_runs() -> None:
     named = cases([Place("mongodb-replica-set", OURS, "sync")], 1)
     assert core_of(named, "web") == named
@@ -88,3 +97,4 @@ def test_a_place_is_read_from_the_parameters(
     assert case.place == Place(*site, end)
     assert case.row == (("row", id(row)),)
     assert case.module == __name__
+    assert case.test == "test_a_place_is_read_from_the_parameters"

@@ -103,12 +103,12 @@ TELLINGS: Mapping[Signal, Telling] = {
         "Changes of session %(storage_key)s were not saved: it had been ended or moved.",
     ),
     signals.outage_began: Telling(
-        logger, logging.ERROR, "The session store does not answer: %(reason)s", TEN_A_MINUTE
+        logger, logging.ERROR, "Sessions are unavailable: %(reason)s", TEN_A_MINUTE
     ),
     signals.outage_ended: Telling(
         logger,
         logging.WARNING,
-        "The session store answers again, after %(duration)s.",
+        "Sessions are available again, after %(duration)s.",
         TEN_A_MINUTE,
     ),
 }

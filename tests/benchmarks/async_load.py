@@ -196,7 +196,7 @@ def main() -> None:
                         return await load(port, seconds)
 
                     sys.stdout.write(f"{asyncio.run(run()).row(name)}\n")
-                outages = log.read_text().count("does not answer")
+                outages = log.read_text().count("Sessions are unavailable")
                 sys.stdout.write(f"{outages} outages logged\n")
             finally:
                 site.terminate()

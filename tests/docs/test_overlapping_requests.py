@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from django_multisession.engines.memory import SessionStore
 from django_multisession.resolvers import ABSENT
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import Block, block_of, blocks_of
 from tests.docs.test_shown_settings import execute
 
@@ -62,7 +63,7 @@ def change(session: SessionStore, name: str, value: Any) -> None:
         session[name] = value
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "base", "theirs", "mine", "stored"),
     [
         ("cart", ["tea"], ["tea", "cake"], ["tea", "milk"], ["tea", "cake", "milk"]),

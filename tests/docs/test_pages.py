@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import pytest
-
 from django_multisession.settings.rules.renames import RENAMED
 from django_multisession.testing.rows import for_each
 from tests.docs import (
@@ -92,7 +90,7 @@ def test_every_page_is_in_the_index() -> None:
     assert sorted(set(linked)) == pages
 
 
-@pytest.mark.parametrize("page", HOW_TOS)
+@for_each("page", HOW_TOS)
 def test_every_how_to_is_found_from_the_readme(page: str) -> None:
     assert f"]({page})" in PAGES["README.md"].read_text()
 

@@ -38,7 +38,6 @@ TWISTED = {
 #: To shrink: modules that are to be rewritten, and then have to leave this list.
 OLD_MODULES = {
     "drivers/loops.py",
-    "drivers/mongodb/checks.py",
     "drivers/mongodb/driver.py",
     "drivers/mongodb/server.py",
     "drivers/redis/address.py",

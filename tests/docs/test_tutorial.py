@@ -123,7 +123,7 @@ def test_the_tutorial_shows_what_it_promises(reader: Reader, visitor: Visitor) -
     reply = visitor.browser.get("/")
     assert (reply.status, visitor.key) == (503, logged_in)
     assert "Please try again soon" in reply.body
-    assert "The session store does not answer: Redis at 127.0.0.1:" in reader.log_of("site")
+    assert "Sessions are unavailable: Redis at 127.0.0.1:" in reader.log_of("site")
     reader.follow("Stop things")
     assert "tea, cake" in visitor.waits_for("You are ada.")
 

@@ -17,6 +17,7 @@ from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import arun
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
+from django_multisession.drivers.mongodb.options import hosts_of
 from django_multisession.testing.driver.fixtures import left_by, make_end
 from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import NOW, Commands, Driving, record
@@ -234,3 +235,17 @@ def test_a_missing_pymongo_is_named() -> None:
         """
     )
     assert done.stdout == "Install django-multisession[mongodb] to use this engine.\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("uri", "hosts"),
+    [
+        ("mongodb://host", "host"),
+        ("mongodb://one:27017,two:27018/shop?replicaSet=rs0", "one:27017,two:27018"),
+        ("mongodb://user:secret@host/", "host"),
+        ("mongodb://user:se%40cret@host?tls=true", "host"),
+        ("mongodb+srv://user:secret@cluster.example/shop", "cluster.example"),
+    ],
+)
+def test_a_message_names_the_hosts_and_no_password(uri: str, hosts: str) -> None:
+    assert hosts_of(uri) == hosts

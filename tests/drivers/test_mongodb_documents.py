@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import random
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -351,15 +352,15 @@ def test_the_server_and_the_record_agree_on_when_it_ends(
     driver: MongoDBDriver,
     looking: Looking,
 ) -> None:
-    stored = record(**life)
-    driving.ask(driver, "add", "key", stored)
-    answer = driving.ask(driver, "touch", "key", stored, NOW + HOUR // 8, now)
+    stored, key = record(**life), uuid.uuid4().hex
+    driving.ask(driver, "add", key, stored)
+    answer = driving.ask(driver, "touch", key, stored, NOW + HOUR // 8, now)
     assert answer == (SAVED if stored.is_live(now) else MISSING)
-    found = driving.ask(driver, "get", "key")
-    document = looking.document("key")
+    found = driving.ask(driver, "get", key)
+    document = looking.document(key)
     assert isinstance(found, Record)
     assert document is not None
     assert document["ends_ms"] == found.ends_ms
     theirs = record()
-    answer = driving.ask(driver, "replace", "key", theirs, theirs, now)
+    answer = driving.ask(driver, "replace", key, theirs, theirs, now)
     assert answer == (Answer(Outcome.CONFLICT, found) if found.is_live(now) else MISSING)

@@ -121,7 +121,7 @@ def test_a_wrong_password_is_unavailable_and_not_told(
         call(driver.get, "key")
     assert caught.value.kind is OutageKind.REFUSED
     warning = driver.check()[0]
-    assert warning.id == "multisession.W101"
+    assert warning.id == "multisession.E105"
     assert "secret" not in f"{caught.value} {warning} {driver!r} {driver.server._endpoint!r}"
     assert call(connect(own_redis, password="right-secret").get, "key") is None
 

@@ -223,8 +223,8 @@ MUTATIONS = (
     Mutation(
         "R10: an add is noted before it is sent",
         "save:_add_under",
-        "sent=(sent, *state.sent)",
-        "sent=()",
+        "(sent, *state.sent)",
+        "()",
         "login_other,save",
         user="1",
         budget=FAULT,

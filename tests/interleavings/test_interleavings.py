@@ -6,16 +6,12 @@ A longer run is one command; it and its result are in docs/reference/overlapping
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing import InterleavingContract
-from tests.engine_fixtures import ONE_OF_EACH_KIND, Engine, be_patient
-
-if TYPE_CHECKING:
-    from pytest_django import Settings
+from tests.engine_fixtures import ONE_OF_EACH_KIND, Engine
 
 #: On one server of each kind, and on its other versions: CI's time is short.
 ROUNDS, ROUNDS_OF_OTHER_VERSIONS = 3, 1
@@ -23,8 +19,8 @@ ROUNDS, ROUNDS_OF_OTHER_VERSIONS = 3, 1
 
 class TestInterleavings(InterleavingContract):
     @pytest.fixture
-    def session_store(self, engine: Engine, settings: Settings) -> type[DriverSessionStore]:
-        return be_patient(engine, settings).SessionStore
+    def session_store(self, engine: Engine) -> type[DriverSessionStore]:
+        return engine.SessionStore
 
     @pytest.fixture
     def rounds(self, engine: Engine) -> int:

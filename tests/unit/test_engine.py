@@ -19,6 +19,7 @@ from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engine import Engine, Keys, close_drivers
 from django_multisession.engines import NAMES
 from django_multisession.store import DriverSessionStore
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import ROOT
 from tests.unit.checked_site import found, ids, right_site
 from tests.unit.frames import caught, mail, shown
@@ -58,7 +59,7 @@ def only_problem(name: str, settings: Settings, value: Any) -> Problem:
 # The engines of this package
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value", "told"),
     [
         ("redis", {}, "a dict with nothing in it"),

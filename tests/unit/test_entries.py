@@ -45,7 +45,7 @@ def saved(entries: Entries) -> dict[str, Any]:
 # Changes inside a value
 
 
-@pytest.mark.parametrize(
+@for_each(
     "change",
     [
         lambda entries: entries["cart"].append(3),
@@ -69,7 +69,7 @@ def test_a_change_inside_a_value_that_was_handed_out_is_found(change: Any) -> No
     assert not entries.has_writes
 
 
-@pytest.mark.parametrize(
+@for_each(
     "use",
     [
         lambda entries: entries["cart"],
@@ -113,7 +113,7 @@ def test_a_value_need_not_be_serializable_to_be_compared(value: Any) -> None:
 # Writes
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("write", "names"),
     [
         (lambda entries: entries.__setitem__("a", 1), {"a"}),
@@ -138,7 +138,7 @@ def test_a_write_is_noted_under_its_names_and_needs_no_comparison(
     assert not entries.has_nested_change({"a": 1, "b": [1]})
 
 
-@pytest.mark.parametrize(
+@for_each(
     "look",
     [
         lambda entries: entries.pop("absent", None),
@@ -384,7 +384,7 @@ def test_a_value_that_was_not_handed_out_is_not_compared() -> None:
     assert mine.compared + stored["mine"].compared == 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "look",
     [
         len,
@@ -438,8 +438,8 @@ def test_entries_share_no_names_with_the_dict_they_were_made_of() -> None:
     assert stored == {"name": "Ada"}
 
 
-@pytest.mark.parametrize("show", [repr, str, "{}".format, lambda entries: f"{entries!r}"])
-@pytest.mark.parametrize("kind", [Entries, lambda entries: Entries(entries).plain()])
+@for_each("show", [repr, str, "{}".format, lambda entries: f"{entries!r}"])
+@for_each("kind", [Entries, lambda entries: Entries(entries).plain()])
 def test_no_text_that_is_made_of_entries_holds_them(kind: Any, show: Any) -> None:
     assert show(kind({"card": "4111"})) == "<1 session entries>"
 

@@ -156,7 +156,7 @@ def test_an_expiry_beyond_the_cap_is_found(
     assert asked_beyond_cap_ms(policy, custom, BEGAN_MS) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("idle_timeout", "is_anonymous", "custom", "idle_age"),
     [
         (IDLE, True, None, 600),
@@ -327,7 +327,7 @@ def test_an_age_past_the_end_of_the_calendar_is_never(age: int) -> None:
     assert found.ends_ms(BEGAN_MS) == NEVER
 
 
-@pytest.mark.parametrize("age", [-1, -300, -(10**12), -(10**14), -(10**20)])
+@for_each("age", [-1, -300, -(10**12), -(10**14), -(10**20)])
 def test_a_negative_age_has_ended_immediately(age: int) -> None:
     found = life(DEFAULT, age, began_ms=BEGAN_MS, is_anonymous=False)
     assert found.ends_ms(BEGAN_MS) < BEGAN_MS
@@ -346,7 +346,7 @@ def test_every_age_fits_a_server_and_answers_whether_a_touch_is_due(age: int) ->
 # Touches
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("idle_age", "touch_interval", "seconds"),
     [
         # A tenth of the idle age, at most a minute.

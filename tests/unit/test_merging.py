@@ -17,6 +17,7 @@ from django_multisession.core.merging import (
     user_id,
 )
 from django_multisession.core.values import ABSENT, is_same
+from django_multisession.testing.rows import for_each
 
 _entries = st.dictionaries(
     st.sampled_from("abcde"), st.none() | st.booleans() | st.integers(0, 2) | st.just([1])
@@ -45,7 +46,7 @@ def are_same(these: dict[str, Any], those: dict[str, Any]) -> bool:
 # What changed
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("base", "mine", "changed"),
     [
         ({}, {}, set()),
@@ -125,9 +126,7 @@ def test_the_user_is_who_django_says() -> None:
     assert user_id({auth.SESSION_KEY: "7", "user_id": "8"}) == "7"
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [("7", "7"), (7, "7"), (0, "0"), ("", ""), (None, None)]
-)
+@for_each(("value", "expected"), [("7", "7"), (7, "7"), (0, "0"), ("", ""), (None, None)])
 def test_a_user_id_is_text_or_none(value: object, expected: str | None) -> None:
     assert user_id({auth.SESSION_KEY: value}) == expected
 
@@ -183,7 +182,7 @@ def test_a_merge_and_what_it_shows_hold_no_entry() -> None:
 # Resolvers
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("base", "theirs", "mine"),
     [
         ({"a": 1}, {"a": 2}, {"a": 3}),

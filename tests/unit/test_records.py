@@ -53,6 +53,7 @@ from django_multisession.core.records import (
 )
 from django_multisession.core.secret import SecretBytes
 from django_multisession.exceptions import OutageKind, StoreUnavailable
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed, facts_of, next_write
 
 NOW = 1_767_268_800_000  # 2026-01-01 12:00 UTC
@@ -126,7 +127,7 @@ def missing_with(stored: Tombstone) -> Answer:
 # What a write finds
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("stored", "is_mine"),
     [
         (None, False),
@@ -142,7 +143,7 @@ def test_an_add_is_judged_by_what_it_finds(stored: Stored, is_mine: bool) -> Non
     assert answer_to_add(stored, MINE) is is_mine
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("stored", "now", "answer"),
     [
         (None, NOW, MISSING),
@@ -172,7 +173,7 @@ def test_only_the_newest_revision_of_what_was_written_makes_a_replace_saved() ->
     assert answer_to_replace(THEIRS, MINE, BASE, NOW) == conflict_with(THEIRS)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("stored", "now", "answer"),
     [
         (None, NOW, MISSING),
@@ -199,7 +200,7 @@ def test_a_retire_goes_over_a_record_that_was_used_since() -> None:
     assert answer_to_retire(USED_LATER, BASE, LEFT, NOW) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("stored", "now", "answer"),
     [
         (None, NOW, MISSING),
@@ -222,7 +223,7 @@ def test_a_record_with_the_revision_of_a_claimed_tombstone_is_not_claimed() -> N
     assert answer_to_retire(BASE, claimed, LEFT, NOW) == conflict_with(BASE)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("stored", "now", "answer"),
     [
         (None, NOW, MISSING),
@@ -241,7 +242,7 @@ def test_a_touch_is_judged_by_what_it_finds(
     assert answer_to_touch(stored, BASE, NOW + SECOND, now) == answer
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("stored", "answer"),
     [(None, False), (BASE, False), (LEFT, True), (FOUND, FOUND), (OTHER, OTHER)],
 )
@@ -373,7 +374,7 @@ def test_what_a_later_release_appends_to_the_header_is_skipped() -> None:
     assert (record.user, record.payload) == (b"42", b"payload")
 
 
-@pytest.mark.parametrize("length", [0, 61, 62 + 8, 2**32 - 1])
+@for_each("length", [0, 61, 62 + 8, 2**32 - 1])
 def test_a_header_that_ends_before_its_user_or_behind_the_record_is_unreadable(
     length: int,
 ) -> None:
@@ -415,7 +416,7 @@ def test_a_server_finds_end_use_and_revision_at_fixed_offsets() -> None:
     assert times_of(record) == raw[3:19]
 
 
-@pytest.mark.parametrize("user", [None, b"", b"7", b"\x00", b"x" * 1000])
+@for_each("user", [None, b"", b"7", b"\x00", b"x" * 1000])
 def test_no_user_is_another_one_than_an_empty_one(user: bytes | None) -> None:
     record = decode(a_record(user=user).raw)
     assert isinstance(record, Record)
@@ -493,7 +494,7 @@ def test_a_user_that_is_longer_than_the_record_is_unreadable() -> None:
             decode(raw[:length_at] + length.to_bytes(4, "big") + b"seven")
 
 
-@pytest.mark.parametrize("number", [4, 5, 127, 255])
+@for_each("number", [4, 5, 127, 255])
 def test_a_tombstone_with_an_unknown_reason_is_unreadable(number: int) -> None:
     raw = LEFT.raw
     with pytest.raises(Unreadable, match=r"^its reason is unknown$"):
@@ -512,9 +513,7 @@ def test_what_a_newer_release_wrote_is_an_outage_and_no_missing_record(
         assert caught.value.kind is OutageKind.UNKNOWN_FORMAT
 
 
-@pytest.mark.parametrize(
-    "head", [b"\xd5\x00\x01", b"\xd5\x01\x00", b"\xd5\x01\x03", b"\xd4\x02\x01"]
-)
+@for_each("head", [b"\xd5\x00\x01", b"\xd5\x01\x00", b"\xd5\x01\x03", b"\xd4\x02\x01"])
 def test_another_mark_kind_or_older_version_is_unreadable(head: bytes) -> None:
     with pytest.raises(Unreadable, match=r"^it is no record$"):
         decode(head + MINE.raw[3:])
@@ -559,14 +558,14 @@ def test_no_repr_of_a_record_shows_its_payload() -> None:
     assert "hunter2" not in f"{changed(record)!r} {[*touched(record, NOW)]!r}"
 
 
-@pytest.mark.parametrize("value", [MINE, LEFT, SAVED, FACTS])
+@for_each("value", [MINE, LEFT, SAVED, FACTS])
 def test_a_record_cannot_be_changed(value: Any) -> None:
     for name in (*value._fields, "another"):
         with pytest.raises(AttributeError):
             setattr(value, name, None)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("idle_ms", "deadline_ms", "ends_ms"),
     [
         (MINUTE, NOW + HOUR, NOW + MINUTE),
@@ -667,7 +666,7 @@ def test_an_age_past_the_end_of_the_calendar_is_never(idle_ms: int) -> None:
     assert a_record(idle_ms=idle_ms, deadline_ms=NEVER).expires_at is None
 
 
-@pytest.mark.parametrize("age", [-1, -SECOND, -(10**12), -(10**15)])
+@for_each("age", [-1, -SECOND, -(10**12), -(10**15)])
 def test_a_record_of_negative_age_has_expired_however_negative_it_is(age: int) -> None:
     record = decode(a_record(idle_ms=age, deadline_ms=NEVER).raw)
     assert isinstance(record, Record)
@@ -697,7 +696,7 @@ def test_every_millisecond_of_the_calendar_reads_back(milliseconds: int) -> None
     assert to_milliseconds(to_datetime(milliseconds)) == milliseconds
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("milliseconds", "moment"),
     [
         (BEGINNING_MS, BEGINNING),

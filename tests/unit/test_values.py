@@ -154,7 +154,7 @@ def test_an_absent_entry_is_the_same_as_an_absent_entry() -> None:
 # Other classes
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "other"),
     [
         (dt.date(2026, 1, 1), dt.date(2026, 1, 2)),
@@ -197,7 +197,7 @@ def test_a_class_is_the_same_as_itself_alone() -> None:
     assert is_same(Plain, Plain)
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyError, RecursionError, StopIteration])
+@for_each("error", [ValueError, KeyError, RecursionError, StopIteration])
 def test_values_whose_comparison_raises_are_different(error: type[Exception]) -> None:
     assert not is_same(Refusing(error), Refusing(error))
     assert not is_same({"a": [Refusing(error)]}, {"a": [Refusing(error)]})
@@ -245,7 +245,7 @@ def test_values_that_hold_themselves_are_different() -> None:
 # What can't be compared
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [None, 1, "a", b"a", 0.5, [], {}, (), [1, {"a": (2,)}], Point(), {1, 2}, Refusing(ValueError)],
 )

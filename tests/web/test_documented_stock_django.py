@@ -24,6 +24,7 @@ from django.test import AsyncRequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils.module_loading import import_string
 
+from django_multisession.testing.rows import for_each
 from tests.web.browser import Browser
 from tests.web.conftest import DJANGOS, OURS
 from tests.web.pages import failing, log_in, log_out, meanwhile, put, read, untouched, user
@@ -435,9 +436,7 @@ def test_stock_django_does_what_the_documentation_says(case: str, settings: Sett
     CASES[case](settings)
 
 
-@pytest.mark.parametrize(
-    ("case", "where"), [(case, where) for case, (where, _what) in rows().items()]
-)
+@for_each(("case", "where"), [(case, where) for case, (where, _what) in rows().items()])
 def test_the_function_of_django_that_the_documentation_names_is_there(
     case: str, where: str
 ) -> None:

@@ -34,7 +34,7 @@ from django_multisession.testing.interleaving.stage import SETTINGS, Stage, Watc
 from django_multisession.testing.interleaving.table import SILENT, Action
 from django_multisession.testing.verbs import Clock
 from tests.conftest import Running
-from tests.engine_fixtures import Engine, be_patient, use_engine
+from tests.engine_fixtures import Engine, use_engine
 from tests.web import people
 from tests.web.browser import Browser
 from tests.web.conftest import DJANGOS, OURS
@@ -78,7 +78,7 @@ def kind_of_site(request: pytest.FixtureRequest) -> tuple[str, str, str]:
 def engine(
     kind_of_site: tuple[str, str, str], settings: Settings, running_servers: Running
 ) -> Engine:
-    return be_patient(use_engine(kind_of_site[0], settings, running_servers), settings)
+    return use_engine(kind_of_site[0], settings, running_servers)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from django_multisession.engine import close_drivers
-from tests.engine_fixtures import Engine, add_options, use_engine
+from tests.engine_fixtures import PATIENCE, Engine, add_options, use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
 from tests.web.visits import Visit, page
@@ -133,7 +133,10 @@ def test_what_an_async_page_leaves_to_djangos_middleware_is_saved_in_a_thread(
 
 @under_none
 @pytest.mark.parametrize("run", [asyncio.run, "async_to_sync"])
-def test_no_connection_outlives_its_event_loop(engine: Engine, proxy: TCPProxy, run: Any) -> None:
+def test_no_connection_outlives_its_event_loop(
+    engine: Engine, proxy: TCPProxy, settings: Settings, run: Any
+) -> None:
+    add_options(engine.kind, settings, PATIENCE[engine.kind])
     session = engine.SessionStore()
     session["name"] = "first"
     session.save()

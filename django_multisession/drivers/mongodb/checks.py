@@ -7,7 +7,7 @@ from typing import Any
 
 from django_multisession.core.problems import Problem, Severity
 from django_multisession.drivers.mongodb.server import INDEXES, MongoDBServer
-from django_multisession.exceptions import StoreUnavailable
+from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 OLDEST_VERSION = (5, 0)
 #: What that version calls itself in its answer to "hello". A strict Stable API has no buildInfo.
@@ -34,7 +34,9 @@ def _unreachable(failure: StoreUnavailable) -> Problem:
     return Problem(
         "multisession.W111",
         str(failure),
-        "Start it, or mend MULTISESSION_MONGODB: URI, user, password, TLS.",
+        "Give its user the documented rights, or correct USERNAME and PASSWORD."
+        if failure.kind is OutageKind.REFUSED
+        else "Start it, or correct MULTISESSION_MONGODB: URI, user, password, TLS.",
         Severity.WARNING,
     )
 

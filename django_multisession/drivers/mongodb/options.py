@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -44,6 +45,12 @@ def require_uri(uri: object) -> None:
             'MULTISESSION_MONGODB["URI"] must be a mongodb:// or mongodb+srv:// URI '
             f"(got {told_of(uri)})."
         )
+
+
+def hosts_of(uri: str) -> str:
+    """Return the hosts in *uri*, without user and password: for messages."""
+    rest = uri.partition("://")[2]
+    return re.split(r"[/?]", rest.rpartition("@")[2], maxsplit=1)[0]
 
 
 def client_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from django_multisession.drivers.loops import ClientPerLoop
 from django_multisession.drivers.mongodb.options import (
     client_options,
     complaint,
+    hosts_of,
     require_uri,
     time_left,
 )
@@ -95,6 +96,12 @@ _DUPLICATE_KEY = 11000
 _ENDS_AS_PRIMARY = frozenset({91, 189, 11600, 11602})
 #: TooManyLogicalSessions, TemporarilyUnavailable, IngressRequestRateLimitExceeded.
 _OVERLOADED = frozenset({261, 365, 462})
+#: What to do about a refusal, by the server's name for it.
+_ADVICE = {
+    "AuthenticationFailed": "Correct USERNAME or PASSWORD.",
+    "Unauthorized": "Give its user the rights that the documentation lists.",
+    "NotWritablePrimary": "It is a secondary: name all members, or the replica set.",
+}
 _RESEND = object()
 
 logger = logging.getLogger(__name__)
@@ -130,7 +137,9 @@ class MongoDBServer:
         _servers.add(self)
         require_uri(options["URI"])
         # A typo shows now and not in a request. Nothing is sent: no client connects by itself.
-        self._open(pymongo.MongoClient).database.client.close()
+        database = self._open(pymongo.MongoClient).database
+        database.client.close()
+        self._place = f"{hosts_of(options['URI'])}/{database.name}"
 
     def send(self, command: Command, /) -> Any:
         """Send *command*, and the first time the indexes too.
@@ -185,7 +194,7 @@ class MongoDBServer:
                 with time_left(sessions, began_at):
                     return command(sessions)
             except (PyMongoError, InvalidBSON) as error:
-                reply = _instead(error, tries)
+                reply = _instead(error, tries, self._place)
             if reply is not _RESEND:
                 return _returned(reply)
 
@@ -200,7 +209,7 @@ class MongoDBServer:
                 with time_left(sessions, began_at):
                     return await command(sessions)
             except (PyMongoError, InvalidBSON) as error:
-                reply = _instead(error, tries)
+                reply = _instead(error, tries, self._place)
             if reply is not _RESEND:
                 return _returned(reply)
 
@@ -245,14 +254,14 @@ class MongoDBServer:
         self._lock = threading.Lock()
 
 
-def _instead(error: PyMongoError | InvalidBSON, tries: int) -> Any:
+def _instead(error: PyMongoError | InvalidBSON, tries: int, place: str) -> Any:
     """Return what an error stands for: a reply, `_RESEND`, or the exception to raise."""
     if isinstance(error, InvalidBSON):
         return {}
     duplicates = _duplicates_of(error)
     if duplicates:
         foreign = [fields for fields in duplicates if "_id" not in fields]
-        return _refused_by_index(foreign[0]) if foreign else None
+        return _refused_by_index(foreign[0], place) if foreign else None
     # After a timeout the time is spent, and the server may be at it still.
     is_lost = isinstance(error, AutoReconnect) and not error.timeout
     # Whoever is no primary any more refuses at once. PyMongo asks it again where it was a bulk write
@@ -260,7 +269,22 @@ def _instead(error: PyMongoError | InvalidBSON, tries: int) -> Any:
     most_tries = 3 if isinstance(error, NotPrimaryError) else 2
     if tries < most_tries and (is_lost or _is_unconfirmed(error)):
         return _RESEND
-    return StoreUnavailable(f"MongoDB did not answer ({type(error).__name__}).", _kind_of(error))
+    kind, name = _kind_of(error), _name_of(error)
+    what = "refused" if kind is OutageKind.REFUSED else "did not answer"
+    advice = _ADVICE.get(name, "")
+    return StoreUnavailable(f"MongoDB at {place} {what} ({name}). {advice}".rstrip(), kind)
+
+
+def _name_of(error: PyMongoError) -> str:
+    """Return what the server calls *error*, or PyMongo where no server was asked; no value of it."""
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+        names = [failure["codeName"] for failure in failures if "codeName" in failure]
+    else:
+        told = error.details if isinstance(error, OperationFailure) else None
+        names = [told["codeName"]] if told and "codeName" in told else []
+    return names[0] if names else type(error).__name__
 
 
 def _kind_of(error: PyMongoError) -> OutageKind:
@@ -299,9 +323,10 @@ def _duplicates_of(error: PyMongoError) -> list[list[str]]:
     return [list(failure.get("keyPattern", ["_id"])) for failure in failures]
 
 
-def _refused_by_index(fields: list[str]) -> StoreUnavailable:
+def _refused_by_index(fields: list[str], place: str) -> StoreUnavailable:
     return StoreUnavailable(
-        f"MongoDB refused a write: a unique index on {', '.join(fields)} isn't one of this package.",
+        f"MongoDB at {place} refused a write: a unique index on {', '.join(fields)} isn't one of "
+        "this package.",
         OutageKind.REFUSED,
     )
 

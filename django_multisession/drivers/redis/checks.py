@@ -1,4 +1,4 @@
-"""Is a Redis fit to hold sessions? Judged by what its INFO says."""
+"""Is a Redis fit to hold sessions? Judged by what its INFO says, and by a trial."""
 
 from __future__ import annotations
 
@@ -7,12 +7,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from django_multisession.core.problems import Problem, Severity
+from django_multisession.core.records import (
+    Facts,
+    Reason,
+    Record,
+    Tombstone,
+    assemble,
+    encode_signed,
+    new_revision,
+)
+from django_multisession.drivers.base import Driver, Steps
+from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 OLDEST_VERSION = (6, 2)
 
 
-def unanswered(error: Exception) -> Problem:
-    """Report a server that does not answer."""
+def unanswered(error: StoreUnavailable) -> Problem:
+    """Report a server that doesn't answer, or one that answers and refuses."""
+    if error.kind is OutageKind.REFUSED:
+        return Problem(
+            "multisession.E105",
+            f"The Redis of MULTISESSION_REDIS must do what sessions need: {error}",
+            "Until then, requests that use a session get a 503.",
+        )
     return Problem(
         "multisession.W101",
         f"MULTISESSION_REDIS must name a Redis that answers: {error}",
@@ -74,3 +91,29 @@ def _check_mode(facts: Mapping[str, Any]) -> list[Problem]:
             "Give sessions a Redis of their own; Sentinel makes it fail over.",
         )
     ]
+
+
+def trial(driver: Driver) -> Steps[None]:
+    """Send each kind of command that sessions need, on keys that are no session's.
+
+    What it stores ends within a minute or two, and opens for no one: it isn't signed.
+
+    Raises:
+        StoreUnavailable: The server refused one.
+    """
+    key, new = (f"check-{new_revision().hex()}" for _ in range(2))
+    first, second, third = (_unsigned(number) for number in range(3))
+    yield from driver.add(key, first)
+    yield from driver.add(key, second)
+    yield from driver.touch(key, first, 1, 0)
+    yield from driver.replace(key, second, first, 0)
+    left = Tombstone(third.revision, Reason.MOVED, new)
+    yield from driver.move(key, new, third, second, left, 0)
+    yield from driver.withdraw(new, third)
+    yield from driver.add(new, first)
+    yield from driver.delete(new, Tombstone(new_revision(), Reason.ENDED))
+
+
+def _unsigned(touched_ms: int) -> Record:
+    facts = Facts(created_ms=0, began_ms=0, touched_ms=touched_ms, idle_ms=1000, deadline_ms=2000)
+    return assemble(facts, bytes(32), encode_signed(facts, b"", bytes(4)))

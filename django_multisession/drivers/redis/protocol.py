@@ -7,6 +7,7 @@ command is written, how replies are parsed, and what kind of outage an error is.
 from __future__ import annotations
 
 import dataclasses
+import re
 import ssl
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final
@@ -125,17 +126,38 @@ _NO_MASTER = frozenset({"READONLY", "NOREPLICAS", "MASTERDOWN"})
 #: Redis 6.2 quotes the error of a command in a script in the middle of the script's own.
 _QUOTED = ("READONLY", "NOREPLICAS", "MASTERDOWN", "OOM", "NOPERM", "MISCONF", "WRONGTYPE")
 
+#: A script whose user lacks a right for a command gets no code: since Redis 7, and before.
+_NO_RIGHT_IN_SCRIPT = ("ACL failure in script", "executing the script can't run")
+
 
 def code_of(refused: Refused) -> str:
     """Return the code of *refused*: of the command at fault where a script ran it."""
     if refused.code in _QUOTED:
         return refused.code
+    if any(phrase in refused.text for phrase in _NO_RIGHT_IN_SCRIPT):
+        return "NOPERM"
     return next((code for code in _QUOTED if code in refused.text), refused.code)
 
 
 def is_no_master(refused: Refused) -> bool:
     """Does *refused* say that its server is the master no longer, or may not be?"""
     return code_of(refused) in _NO_MASTER
+
+
+#: What to do about a refusal, by its code.
+_ADVICE = {
+    "NOAUTH": "Set USERNAME and PASSWORD.",
+    "WRONGPASS": "Correct USERNAME or PASSWORD.",
+    "NOPERM": "Give its user the rights that the documentation lists.",
+    "OOM": "Its memory is full: raise maxmemory, or remove other data.",
+    "MISCONF": "It can't persist its data: look at its log and its disk.",
+    "READONLY": "It is a replica: name the primary, or its Sentinels.",
+    "NOREPLICAS": "Fewer replicas are connected than min-replicas-to-write asks for.",
+    "LOADING": "It is loading its data: wait.",
+    "MASTERDOWN": "It is a replica that has lost its primary.",
+}
+#: How Redis names the command that a user may not run. It quotes no argument.
+_REFUSED_COMMAND = re.compile(r"the '([a-z|_-]+)' (?:sub)?command")
 
 
 class Attempt:
@@ -203,9 +225,14 @@ def outage_of(error: Refused | OSError, address: Address) -> StoreUnavailable:
             return StoreUnavailable(
                 f"Redis at {address} has no connection left (maxclients).", OutageKind.OVERLOADED
             )
+        advice = _ADVICE.get(code, "")
         if code in _NOT_READY:
-            return StoreUnavailable(f"Redis at {address} is not ready ({code}).")
-        return StoreUnavailable(f"Redis at {address} refused ({code}).", OutageKind.REFUSED)
+            return StoreUnavailable(f"Redis at {address} is not ready ({code}). {advice}".rstrip())
+        found = _REFUSED_COMMAND.search(error.text) if code == "NOPERM" else None
+        what = f" '{found[1]}'" if found else ""
+        return StoreUnavailable(
+            f"Redis at {address} refused{what} ({code}). {advice}".rstrip(), OutageKind.REFUSED
+        )
     if isinstance(error, TimeoutError):
         return StoreUnavailable(
             f"Redis at {address} did not answer within {address.timeout:g} s.", OutageKind.TIMED_OUT
