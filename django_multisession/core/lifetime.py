@@ -165,11 +165,6 @@ def planned_end(
     return min((end for end in ends if end is not None), default=None)
 
 
-def is_touch_due(policy: Policy, record: Record, now: int) -> bool:
-    """Is the last touch of *record* long enough ago for another one to be worth a write?"""
-    return now >= touch_due_ms(policy, record)
-
-
 def touch_due_ms(policy: Policy, record: Record) -> int:
     """Return when the next touch of *record* is worth a write.
 
