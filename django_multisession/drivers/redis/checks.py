@@ -80,8 +80,13 @@ def _check_eviction(facts: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
+def is_cluster(facts: Mapping[str, Any]) -> bool:
+    """Is the server that told *facts* part of a Redis Cluster?"""
+    return facts.get("redis_mode") == "cluster"
+
+
 def _check_mode(facts: Mapping[str, Any]) -> list[Problem]:
-    if facts.get("redis_mode") != "cluster":
+    if not is_cluster(facts):
         return []
     return [
         Problem(

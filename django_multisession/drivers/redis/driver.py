@@ -29,7 +29,7 @@ from django_multisession.core.records import (
 from django_multisession.drivers.base import Ask, Steps, read, run
 from django_multisession.drivers.options import flat
 from django_multisession.drivers.redis import scripts
-from django_multisession.drivers.redis.checks import facts_of, judged, trial, unanswered
+from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, trial, unanswered
 from django_multisession.drivers.redis.server import RedisServer
 from django_multisession.exceptions import StoreUnavailable
 
@@ -167,15 +167,15 @@ class RedisDriver:
     def check(self) -> list[Problem]:
         """See Driver.check()."""
         try:
-            problems = judged(facts_of(self.server.send(("INFO",))))
-            # In a cluster a new key fails anyhow.
-            if not any(problem.id == "multisession.E104" for problem in problems):
+            facts = facts_of(self.server.send(("INFO",)))
+            # There a new key fails anyhow.
+            if not is_cluster(facts):
                 # A server that knows the scripts would not be asked to take one.
                 self.server.send(("EVAL", "return 1", 0))
                 run(trial(self))
         except StoreUnavailable as error:
             return [unanswered(error)]
-        return problems
+        return judged(facts)
 
     def close(self) -> None:
         """See Driver.close()."""
