@@ -162,7 +162,8 @@ def log_cut_short(asked_ms: int, longest_ms: int) -> None:
 
 
 #: A server may refuse one kind of verb and answer the others: a replica reads, one whose memory is
-#: full reads and deletes. Its outage ends when it answers the kind again with which that began.
+#: full reads and deletes. Its outage ends when it answers the kind again with which that began. Any
+#: other verb is a kind of its own.
 _KINDS = {
     **dict.fromkeys(("get", "count_expired"), "read"),
     **dict.fromkeys(("delete", "retire", "withdraw", "purge_expired"), "end"),
@@ -187,12 +188,12 @@ class OutageWatch:
         with self._lock:
             is_first = self._began is None
             if is_first:
-                self._began, self.is_on = (_KINDS.get(verb, "store"), now), True
+                self._began, self.is_on = (_KINDS.get(verb, verb), now), True
             return is_first
 
     def note_answer(self, verb: str, now: Callable[[], int]) -> timedelta | None:
         """Note that the server answered; return how long it had not, if this is where that ends."""
-        began_at = self._take_beginning(_KINDS.get(verb, "store"))
+        began_at = self._take_beginning(_KINDS.get(verb, verb))
         return None if began_at is None else timedelta(milliseconds=now() - began_at)
 
     def _take_beginning(self, kind: str) -> int | None:
