@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -20,13 +21,17 @@ from django_multisession.drivers.base import Driver
 from django_multisession.settings import conf
 from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of
 
-__all__ = ["Engine", "Keys", "close_drivers"]
+__all__ = ["Engine", "Keys", "close_drivers", "engine_at"]
 
 _lock = ForkSafeLock()
 _drivers: dict[Engine, Driver] = {}
 
 
 def _accepts(_options: Mapping[str, Any]) -> list[Problem]:
+    return []
+
+
+def _one_part(_options: Mapping[str, Any]) -> list[Engine]:
     return []
 
 
@@ -45,6 +50,7 @@ class Engine:
         install: What ``pip install`` takes for the client library; empty if it needs none.
         example: The line of settings that most sites need.
         is_shared: Do all processes see its sessions, and do these survive a restart of the site?
+        parts: Returns the engines whose drivers it opens, of options that may be wrong.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Engine:
     install: str = ""
     example: str = ""
     is_shared: bool = True
+    parts: Callable[[Mapping[str, Any]], Iterable[Engine]] = _one_part
 
     def driver(self) -> Driver:
         """Return the engine's driver, the same one for every thread of the process.
@@ -68,7 +75,7 @@ class Engine:
             with _lock:
                 driver = _drivers.get(self)
                 if driver is None:
-                    driver = _drivers[self] = self._opened()
+                    driver = _drivers[self] = self.open_driver()
         return driver
 
     def problems(self, *, is_chosen: bool) -> list[Problem]:
@@ -97,7 +104,13 @@ class Engine:
     def _given(self) -> Any:
         return conf.given(self.setting) if self.setting else {}
 
-    def _opened(self) -> Driver:
+    def with_parts(self) -> list[Engine]:
+        """Return the engine and its parts, which the setting names."""
+        given = self._given()
+        return [self, *self.parts(given if isinstance(given, Mapping) else {})]
+
+    def open_driver(self) -> Driver:
+        """Return a driver of its own for the caller, who closes it; see `driver`."""
         try:
             return self.open(self.options())
         except ImproperlyConfigured as error:
@@ -110,6 +123,15 @@ class Engine:
             )
         # Raised out here: the frames behind the error hold the options, a password among them.
         raise ImproperlyConfigured(problem) from (cause if isinstance(cause, ImportError) else None)
+
+
+def engine_at(path: object) -> Engine | None:
+    """Return the engine of the module *path*, which need not be one."""
+    try:
+        engine = import_module(path).SessionStore.engine  # type: ignore[arg-type]  # as settings say
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None
+    return engine if isinstance(engine, Engine) else None
 
 
 def close_drivers() -> None:
@@ -126,7 +148,8 @@ def _close_changed(*, setting: str, **_kwargs: Any) -> None:
         changed = [
             _drivers.pop(engine)
             for engine in list(_drivers)
-            if setting in {engine.setting, *engine.reopens_on}
+            for part in engine.with_parts()
+            if engine in _drivers and setting in {part.setting, *part.reopens_on}
         ]
     for driver in changed:
         driver.close()

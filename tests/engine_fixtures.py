@@ -27,8 +27,14 @@ ENGINES = (
     "redis-8.2",
     "mongodb-standalone",
     "mongodb-replica-set",
+    "tiered-redis-mongodb",
+    "tiered-memory-redis",
 )
 
+#: Two stores: one of each that lie on two servers, for what lies above the drivers.
+TIERED = "tiered-redis-mongodb"
+#: A kind of store → its server, as a part of an engine of two.
+SERVERS_OF_PARTS = {"redis": "redis-8.2", "mongodb": "mongodb-standalone"}
 
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
 ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone")
@@ -48,7 +54,7 @@ class Engine:
 
     @property
     def kind(self) -> str:
-        """``"memory"``, ``"redis"`` or ``"mongodb"``."""
+        """``"memory"``, ``"redis"``, ``"mongodb"`` or ``"tiered"``."""
         return self.name.partition("-")[0]
 
     @property
@@ -86,6 +92,12 @@ def use_engine(
     """
     close_drivers()
     engine = Engine(name)
+    if engine.kind == "tiered":
+        front, back = name.split("-")[1:]
+        for part in (front, back):
+            use_engine(SERVERS_OF_PARTS.get(part, part), settings, running_servers)
+        path = "django_multisession.engines."
+        settings.MULTISESSION_TIERED = {"FRONT": f"{path}{front}", "BACK": f"{path}{back}"}
     mine = uuid.uuid4().hex[:12]
     options = {"redis": {}, "mongodb": {}} if url else PATIENCE
     if engine.kind == "redis":

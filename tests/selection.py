@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.engine_fixtures import ENGINES, ONE_OF_EACH_KIND
+from tests.engine_fixtures import ENGINES, ONE_OF_EACH_KIND, TIERED
 
 HERE = Path(__file__).parent
 
@@ -72,10 +72,10 @@ def of_driver_contract(case: Case) -> bool:
 
 
 def of_engine_contract(case: Case) -> bool:
-    if case.place.engine == MONGODB and not case.module.endswith(LAWS_ACROSS_THE_DRIVER):
+    if case.place.engine in (MONGODB, TIERED) and not case.module.endswith(LAWS_ACROSS_THE_DRIVER):
         return False
     return case.place.engine == MEMORY or (
-        case.place.engine in ONE_OF_EACH_KIND and case.place.end != "sync"
+        case.place.engine in (*ONE_OF_EACH_KIND, TIERED) and case.place.end != "sync"
     )
 
 
@@ -84,7 +84,7 @@ def of_djangos_suites(case: Case) -> bool:
     engines = (
         (REDIS,)
         if case.test == "test_djangos_own_suites_pass_with_the_engine"
-        else ONE_OF_EACH_KIND
+        else (*ONE_OF_EACH_KIND, TIERED)
     )
     return case.place.engine in engines
 

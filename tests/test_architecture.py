@@ -35,7 +35,12 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = Path(django_multisession.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 ENGINES = sorted(path.stem for path in PACKAGE.glob("engines/[!_]*.py"))
-DRIVERS = ("memory.MemoryDriver", "redis.driver.RedisDriver", "mongodb.driver.MongoDBDriver")
+DRIVERS = (
+    "memory.MemoryDriver",
+    "redis.driver.RedisDriver",
+    "mongodb.driver.MongoDBDriver",
+    "tiered.driver.TieredDriver",
+)
 
 #: They do no I/O, so they block no event loop.
 VERBS_WITHOUT_IO = {

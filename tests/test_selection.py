@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.engine_fixtures import ENGINES, ONE_OF_EACH_KIND
+from tests.engine_fixtures import ENGINES, ONE_OF_EACH_KIND, TIERED
 from tests.selection import DJANGOS, HERE, OURS, PARTS, Case, Place, case_of, core_of
 
 MIDDLEWARE, ENDS = (DJANGOS, OURS), ("sync", "async")
@@ -55,7 +55,7 @@ def test_a_law_of_drivers_runs_on_every_server_with_every_row() -> None:
     )
 
 
-def test_a_law_of_engines_runs_on_memory_and_redis_and_crosses_the_driver_of_mongodb() -> None:
+def test_a_law_of_engines_runs_on_memory_and_redis_and_crosses_the_drivers_of_others() -> None:
     places = [Place(engine, end=end) for engine in ENGINES for end in ENDS]
 
     def engines(module: str) -> set[str | None]:
@@ -67,6 +67,7 @@ def test_a_law_of_engines_runs_on_memory_and_redis_and_crosses_the_driver_of_mon
         "memory",
         "redis-8.2",
         "mongodb-standalone",
+        "tiered-redis-mongodb",
     }
 
 
@@ -76,7 +77,7 @@ def test_djangos_long_suites_run_on_redis_and_its_session_tests_on_an_engine_of_
         return {case.place.engine for case in core_of(everywhere, "django_suites")}
 
     assert engines("test_djangos_own_suites_pass_with_the_engine") == {"redis-8.2"}
-    assert engines("test_every_test_of_djangos_session_mixin_passes") == set(ONE_OF_EACH_KIND)
+    assert engines("test_every_test_of_djangos_session_mixin_passes") == {*ONE_OF_EACH_KIND, TIERED}
 
 
 def test_a_case_that_was_named_runs() -> None:

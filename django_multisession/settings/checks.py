@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -84,8 +84,10 @@ def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
     try:
         engine.driver()
     except ImproperlyConfigured as error:
-        lacks_library = isinstance(error.__cause__, ImportError) and engine.install
-        hint = f"pip install '{engine.install}'" if lacks_library else engine.example
+        lacks_library = isinstance(error.__cause__, ImportError)
+        installs = [each.install for each in engine.with_parts() if each.install in str(error)]
+        install = next(filter(None, installs), engine.install) if lacks_library else ""
+        hint = f"pip install '{install}'" if install else engine.example
         return _messages([rules.not_opened(str(error), hint)])
     return []
 
@@ -95,17 +97,25 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
     site = conf.site()
     if _store() is not None:
         problems = list(rules.exposures(site))
-        engine = _chosen_engine()
-        if engine is not None and not engine.is_shared:
-            problems.append(rules.unshared(site.engine))
-        if engine is not None and engine.setting and not _has_wrong_settings():
-            problems += options.password_in_address(engine.setting, engine.options())
+        chosen = _chosen_engine()
+        if chosen is not None:
+            problems += _exposures_of(chosen)
         if _unpickles(site.serializer):
             problems.append(rules.unpickling(site.serializer))
         return _messages(problems)
     if _wrong_engine(site.engine):
         return []
     return _messages([rules.foreign_engine(site.engine)])
+
+
+def _exposures_of(chosen: Engine) -> Iterator[Problem]:
+    for engine in chosen.with_parts():
+        if not engine.is_shared:
+            is_part = engine is not chosen
+            name = engine.name if is_part else conf.site().engine
+            yield rules.unshared(name, chosen.setting if is_part else "SESSION_ENGINE")
+        if engine.setting and not _has_wrong_settings():
+            yield from options.password_in_address(engine.setting, engine.options())
 
 
 def check_server(**_kwargs: Any) -> list[checks.CheckMessage]:

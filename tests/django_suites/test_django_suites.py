@@ -67,7 +67,7 @@ class Suites:
     def __init__(self, directory: Path, log: Path) -> None:
         self._directory = directory
         self._log = log
-        names = ("SESSION_ENGINE", "MULTISESSION_REDIS", "MULTISESSION_MONGODB")
+        names = ("SESSION_ENGINE", *(f"MULTISESSION_{x}" for x in ("REDIS", "MONGODB", "TIERED")))
         given = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
         self._environment = {
             **os.environ,

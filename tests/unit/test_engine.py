@@ -33,7 +33,8 @@ __all__ = ["right_site"]
 PASSWORD = "-".join(["hunter"] * 3)
 REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "CACHE_ALIAS" or "URL"'
 MONGODB_EXPECTED = 'MULTISESSION_MONGODB must be a dict with "URI"'
-EXPECTED = {"redis": REDIS_EXPECTED, "mongodb": MONGODB_EXPECTED}
+TIERED_EXPECTED = 'MULTISESSION_TIERED must be a dict with "FRONT"'
+EXPECTED = {"redis": REDIS_EXPECTED, "mongodb": MONGODB_EXPECTED, "tiered": TIERED_EXPECTED}
 
 
 def engine_of(name: str) -> Engine:
@@ -109,6 +110,8 @@ def test_the_example_in_a_hint_is_right(settings: Settings, name: str) -> None:
     setting, _, value = ENGINES[name].example.partition(" = ")
     assert setting == ENGINES[name].setting
     setattr(settings, setting, ast.literal_eval(value))
+    for part in ENGINES[name].with_parts()[1:]:
+        setattr(settings, part.setting, ast.literal_eval(part.example.partition(" = ")[2]))
     assert found() == []
 
 

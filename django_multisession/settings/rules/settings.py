@@ -134,8 +134,14 @@ def foreign_engine(engine: str) -> Problem:
     )
 
 
-def unshared(engine: str) -> Problem:
-    """Report that the processes of a site don't share its sessions."""
+def unshared(engine: str, setting: str) -> Problem:
+    """Report that the processes of a site don't share what *setting* has its sessions in."""
+    if setting != "SESSION_ENGINE":
+        return Check.UNSHARED_ENGINE.found(
+            f"{setting} must name engines that processes share and that survive a restart "
+            f"(got {engine!r}): a logout would not reach the copies of other processes.",
+            "Name an engine with a server: see docs/howto/use-two-tiers.",
+        )
     return Check.UNSHARED_ENGINE.found(
         "SESSION_ENGINE must be an engine that processes share and that survives a restart "
         f"(got {engine!r}): each process has sessions of its own otherwise.",
