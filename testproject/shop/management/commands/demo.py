@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from server_binaries import MissingServer, mongod_binary, redis_binary
 from servers import MongoServer, RedisServer, ServerFailed
 
-from shop.environment import ENGINES, Environment, is_given
+from shop.environment import ENGINES, USERS_OF, Environment, is_given
 from shop.sites import MANAGE, Site, SiteFailed, listen, listen_from
 from shop.stopping import Stopped, StopSignals
 from shop.walk import STEPS, StepFailed, Walk
@@ -34,7 +34,8 @@ class Command(BaseCommand):
     """Runs the shop on real servers that it starts and stops, or walks through it by itself."""
 
     help = (
-        "Start Redis and MongoDB, and serve the shop once on each and once on memory. "
+        "Start Redis and MongoDB, and serve the shop once on each, once on both in two tiers, and "
+        "once on memory. "
         "With --check, click through it instead and say what does not hold."
     )
     requires_system_checks = ()
@@ -44,7 +45,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--engine",
             default="all",
-            help="redis, mongodb, memory, or all of them side by side (the default). "
+            help="redis, mongodb, tiered, memory, or all of them side by side (the default). "
             "Also the module of any other session engine, to see what --check thinks of it.",
         )
         parser.add_argument(
@@ -111,13 +112,13 @@ class Command(BaseCommand):
         environment = dataclasses.replace(
             Environment.read(), database=str(directory / "users.sqlite3")
         )
-        if "redis" in engines and not is_given("redis_url"):
+        if USERS_OF["redis"].intersection(engines) and not is_given("redis_url"):
             redis = RedisServer(redis_binary(directory), directory / "redis")
             self._say("Starting redis-server")
             stack.enter_context(redis)
             environment = dataclasses.replace(environment, redis_url=redis.url)
             self._signals.heed()
-        if "mongodb" in engines and not is_given("mongodb_uri"):
+        if USERS_OF["mongodb"].intersection(engines) and not is_given("mongodb_uri"):
             mongod = MongoServer(mongod_binary(directory), directory / "mongodb")
             self._say("Starting mongod")
             stack.enter_context(mongod)
