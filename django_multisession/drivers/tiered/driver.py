@@ -41,10 +41,11 @@ class TieredDriver:
 
     def get(self, key: str) -> Steps[Stored]:
         """See Driver.get()."""
-        if self._front.is_silent:
+        now = self._now()
+        if self._front.is_silent(now):
             return (yield from self._back.get(key))
         found = yield from self._front.find(key)
-        copied = good_copy_in(found, self._now())
+        copied = good_copy_in(found, now)
         if copied is not None:
             return copied
         lease = yield from self._front.lease(key, found)

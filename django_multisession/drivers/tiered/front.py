@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django_multisession.core.records import (
-    NEVER,
     Outcome,
     Reason,
     Record,
@@ -77,12 +76,13 @@ class Front:
     def __init__(self, driver: Driver, clock: Callable[[], int]) -> None:
         self.driver = driver
         self._clock = clock
-        self._failed_ms = self._logged_ms = -NEVER
+        self._quiet = _Quiet(driver.server)
+        self._failed_ms: int | None = None
+        self._logged_ms: int | None = None
 
-    @property
-    def is_silent(self) -> bool:
+    def is_silent(self, now: int) -> bool:
         """Did it not answer a moment ago?"""
-        return is_within(PATIENCE_MS, self._failed_ms, self._clock())
+        return self._failed_ms is not None and is_within(PATIENCE_MS, self._failed_ms, now)
 
     def find(self, key: str) -> Steps[Any]:
         """Return what lies under *key*, or the error."""
@@ -139,11 +139,14 @@ class Front:
         try:
             ask = next(steps)
             while True:
-                replies.append((yield Ask(_Quiet(ask.server), "front", ask.command)))
+                # Of one server, as a rule: a call less for each.
+                is_known = ask.server is self._quiet.server
+                quiet = self._quiet if is_known else _Quiet(ask.server)
+                replies.append((yield Ask(quiet, "front", ask.command)))
                 is_error = isinstance(replies[0], StoreUnavailable)
                 ask = (steps.throw if is_error else steps.send)(replies.pop())
         except StopIteration as stop:
-            self._failed_ms = -NEVER
+            self._failed_ms = None
             return stop.value
         except StoreUnavailable as error:
             self._note(error)
@@ -153,7 +156,7 @@ class Front:
         now = self._clock()
         if error.kind not in _ANSWERS:
             self._failed_ms = now
-        if not is_within(_A_MINUTE_MS, self._logged_ms, now):
+        if self._logged_ms is None or not is_within(_A_MINUTE_MS, self._logged_ms, now):
             self._logged_ms = now
             logger.warning("The front of the sessions failed, and the back goes on: %s", error)
 
