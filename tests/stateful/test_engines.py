@@ -18,15 +18,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
-from tests.conftest import Clock
-from tests.engine_fixtures import Engine
+from tests.conftest import Clock, Running
+from tests.engine_fixtures import ONE_OF_EACH_KIND, TIERED, Engine, use_engine
 from tests.stateful.model import USER, Answer, Model, Request
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-#: Put through in each of two modes (1,100 in all), unless the environment says otherwise.
-SEQUENCES = {"memory": 300, "redis": 150, "mongodb": 100}
+#: Put through in each of two modes (1,300 in all), unless the environment says otherwise.
+SEQUENCES = {"memory": 300, "redis": 150, "mongodb": 100, "tiered": 100}
 STEPS = 30
 
 names = st.sampled_from("ab")
@@ -235,10 +235,18 @@ class Overlaps(RuleBasedStateMachine):
             assert self._open(key).entries() == self.model.seen_by(key)
 
 
+@pytest.fixture(params=(*ONE_OF_EACH_KIND, TIERED))
+def compared_engine(
+    request: pytest.FixtureRequest, settings: Settings, running_servers: Running
+) -> Engine:
+    """Every engine, on one kind of server each, and two tiers."""
+    return use_engine(request.param, settings, running_servers)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_overlapping_requests_do_what_the_model_says(
-    engine_of_each_kind: Engine,
+    compared_engine: Engine,
     clock: Clock,
     settings: Settings,
     mode: str,
@@ -250,12 +258,12 @@ def test_overlapping_requests_do_what_the_model_says(
         "Machine",
         (Overlaps,),
         {
-            "engine": engine_of_each_kind,
+            "engine": compared_engine,
             "clock": clock,
             "run": staticmethod(run) if run else None,
         },
     )
-    sequences = os.environ.get("MULTISESSION_SEQUENCES") or SEQUENCES[engine_of_each_kind.kind]
+    sequences = os.environ.get("MULTISESSION_SEQUENCES") or SEQUENCES[compared_engine.kind]
     try:
         hypothesis.stateful.run_state_machine_as_test(
             machine,
