@@ -28,6 +28,7 @@ import enum
 import functools
 import hashlib
 import hmac
+import types
 from collections.abc import Mapping
 from os import urandom
 from typing import Any
@@ -87,6 +88,10 @@ class Ring:
     writes: bytes | None
 
 
+#: Nothing is encrypted, and what was is of an unknown key.
+NO_KEYS = Ring(types.MappingProxyType({}), None)
+
+
 def derive(secret: bytes) -> MacKey:
     """Derive from *secret* the key that subkeys are made with, and nothing else."""
     return MacKey(hmac.digest(secret, _PURPOSE, "sha256"))
@@ -97,6 +102,14 @@ def ring_of(keys: tuple[MacKey, ...]) -> Ring:
     # Of equal keys, the first stays: a fallback that repeats the secret is none.
     named = {key.digest(b"id")[:_ID_LENGTH]: key for key in keys}
     return Ring(named, next(iter(named), None))
+
+
+def ring_of_names(secrets: Mapping[str, bytes | None], writes: str | None) -> Ring:
+    """Return the ring of *secrets* by their names; the one that is called *writes* encrypts."""
+    named = {
+        id_of(name): None if secret is None else derive(secret) for name, secret in secrets.items()
+    }
+    return Ring(named, None if writes is None else id_of(writes))
 
 
 def id_of(name: str) -> bytes:
