@@ -218,7 +218,7 @@ async def test_a_request_waits_once_for_a_server_that_hangs(
     "outage", [Outage(kind=kind, begin=hanging) for kind in SHORT], ids=str, indirect=True
 )
 @under_ours
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @as_visited
 async def test_a_server_that_hangs_is_not_waited_for_without_end_by_default(
     outage: Outage, place: Place, visitor: Visitor, failed: int
