@@ -361,8 +361,12 @@ NAMES = {
     "redis-stopped": "Redis is stopped",
     "redis-hanging": "Redis hangs",
     "redis-password_changed": "Redis has another password",
+    "redis-redis_rights_withdrawn": "Redis's user lacks a right",
+    "redis-without_free_connections": "Redis has no connection left",
+    "redis-loading": "Redis is loading its data",
     "redis-replica_that_lost_its_master": "Redis is a replica without its primary",
     "redis-read_only_replica": "Redis is a replica",
+    "redis-unable_to_persist": "Redis can't persist its data",
     "redis-out_of_memory": "Redis has no memory left",
     "mongodb-stopped": "MongoDB is stopped",
     "mongodb-hanging": "MongoDB hangs",
@@ -373,7 +377,8 @@ NAMES = {
 
 
 def documented_failures() -> dict[str, tuple[str, str, str]]:
-    rows = rows_of(section_of("explanation/outages.md", "## What is reported"))
+    section = section_of("explanation/outages.md", "## What is reported")
+    rows = [row for table in (0, 1) for row in rows_of(section, table)]
     return {row[0]: (row[1].strip("`"), row[2].strip("`"), row[3].strip("`")) for row in rows}
 
 

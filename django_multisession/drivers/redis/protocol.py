@@ -223,7 +223,9 @@ def outage_of(error: Refused | OSError, address: Address) -> StoreUnavailable:
         code = code_of(error)
         if "max number of clients" in error.text:
             return StoreUnavailable(
-                f"Redis at {address} has no connection left (maxclients).", OutageKind.OVERLOADED
+                f"Redis at {address} has no connection left (maxclients). "
+                "Raise maxclients, or lower max_connections.",
+                OutageKind.OVERLOADED,
             )
         advice = _ADVICE.get(code, "")
         if code in _NOT_READY:
