@@ -16,13 +16,23 @@ from pymongo.monitoring import CommandStartedEvent
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.core.records import to_datetime
+from django_multisession.drivers import releases
 from django_multisession.drivers.base import arun, run
 from django_multisession.drivers.mongodb import checks as mongodb_checks
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import left_by, make_end
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
-from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
+from tests.drivers.mongodb_driving import (
+    DATABASE,
+    NOW,
+    Commands,
+    Driving,
+    Looking,
+    problems_of,
+    record,
+)
 
 WITHIN = 60.0
 INDEXES = {"_id_", "collect_at_1", "user_id_1"}
@@ -82,7 +92,7 @@ def test_processes_may_create_the_indexes_concurrently(
             thread.start()
         for thread in threads:
             thread.join()
-        assert first.check() == []
+        assert problems_of(first) == []
         with Looking(mongodb_server.url, first) as looking:
             assert set(looking.sessions.index_information()) == INDEXES
     assert caplog.records == []
@@ -122,7 +132,7 @@ def test_an_index_that_differs_breaks_no_request_and_is_reported(
         for number in range(3):
             assert driving.ask(driver, "add", f"key-{number}", record())
         assert [entry.levelname for entry in caplog.records] == ["WARNING"]
-        problems = driver.check()
+        problems = problems_of(driver)
     assert {problem.id for problem in problems} == {"multisession.W112"}
     assert "'expireAfterSeconds': 9" in problems[0].message
     assert all(problem.hint for problem in problems)
@@ -140,7 +150,7 @@ def test_an_index_that_differs_keeps_no_other_from_being_created(
         looking.sessions.create_index(taken, sparse=True)
         assert driving.ask(driver, "add", "key", record())
         assert set(looking.sessions.index_information()) == INDEXES
-        (problem,) = driver.check()
+        (problem,) = problems_of(driver)
     assert problem.id == "multisession.W112"
     (entry,) = caplog.records
     assert f"The index on {taken} " in entry.getMessage()
@@ -169,7 +179,7 @@ def test_a_unique_index_of_another_application_is_an_outage_that_names_it(
         assert driving.ask(driver, "get", "first") == first
         assert driving.ask(driver, "get", "new") is None
         assert driving.ask(driver, "add", "first", second) is False
-        assert "multisession.E114" in {problem.id for problem in driver.check()}
+        assert "multisession.E114" in {problem.id for problem in problems_of(driver)}
 
 
 def test_a_user_who_may_not_create_indexes_has_sessions_and_a_report(
@@ -194,7 +204,7 @@ def test_a_user_who_may_not_create_indexes_has_sessions_and_a_report(
         for number in range(3):
             assert driving.ask(driver, "add", f"key-{number}", record())
         assert [entry.levelname for entry in caplog.records] == ["WARNING"] * 2
-        assert {problem.id for problem in driver.check()} == {"multisession.W112"}
+        assert {problem.id for problem in problems_of(driver)} == {"multisession.W112"}
         wrong = driving.open(f"mongodb://site:wrong@{address}")
         with pytest.raises(StoreUnavailable) as caught:
             driving.ask(wrong, "get", "key")
@@ -231,12 +241,12 @@ def test_check_creates_nothing_and_finds_a_dropped_index(mongodb_standalone: Mon
     with Driving("sync") as driving:
         driver = driving.open(mongodb_standalone.url)
         with Looking(mongodb_standalone.url, driver) as looking:
-            assert driver.check() == []
+            assert problems_of(driver) == []
             assert looking.sessions.index_information() == {}
             run(driver.add("key", record()))
-            assert driver.check() == []
+            assert problems_of(driver) == []
             looking.sessions.drop_index("user_id_1")
-            assert [problem.id for problem in driver.check()] == ["multisession.W112"]
+            assert [problem.id for problem in problems_of(driver)] == ["multisession.W112"]
 
 
 def test_check_reports_an_old_server(
@@ -248,3 +258,41 @@ def test_check_reports_an_old_server(
         problems = driving.open(mongodb_standalone.url).check()
     assert [problem.id for problem in problems] == ["multisession.E113"]
     assert problems[0].message.startswith("MongoDB must be 99.0 or newer (got ")
+
+
+def test_check_names_a_release_with_a_known_hole(mongodb_standalone: MongoServer) -> None:
+    with Driving("sync") as driving:
+        driver = driving.open(mongodb_standalone.url)
+        problems = [each for each in driver.check() if each.id == "multisession.W115"]
+    with pymongo.MongoClient[dict[str, Any]](mongodb_standalone.url) as client:
+        version = client.server_info()["version"]
+    fixed = releases.MONGODB.fix_for(tuple(map(int, version.split("."))))
+    if fixed is None:
+        assert problems == []
+    else:
+        (problem,) = problems
+        assert problem.message.startswith(f"MongoDB {version} has CVE-2025-14847. ")
+        assert problem.hint == f"Upgrade the server to {'.'.join(map(str, fixed))} or later."
+
+
+@for_each(
+    ("version", "fixed"),
+    [
+        ((5, 0, 31), (5, 0, 32)),
+        ((5, 0, 32), None),
+        ((6, 0, 5), (6, 0, 27)),
+        ((7, 0, 28), None),
+        # Series that got no fix are left for the next one.
+        ((6, 3, 2), (7, 0, 28)),
+        ((8, 1, 2), (8, 2, 3)),
+        ((8, 0, 16), (8, 0, 17)),
+        ((8, 0, 17), None),
+        ((8, 2, 2), (8, 2, 3)),
+        ((8, 2, 3), None),
+        ((9, 0, 0), None),
+    ],
+)
+def test_a_hole_is_closed_from_the_fix_of_a_series_on(
+    version: releases.Version, fixed: releases.Version | None
+) -> None:
+    assert releases.MONGODB.fix_for(version) == fixed

@@ -409,7 +409,9 @@ async def test_a_failure_is_reported_as_the_documentation_says(
     assert re.fullmatch(f"Sessions are unavailable: {says}", line)
     assert [event["reason"] for event in began] == [line.removeprefix("Sessions are unavailable: ")]
     assert failure.value.kind.name in kind.split(" or ")
-    assert [problem.id for problem in problems] == ([] if check == "none" else [check])
+    # The release that this machine has to offer is no part of the outage.
+    found = [problem.id for problem in problems if problem.id != "multisession.W115"]
+    assert found == ([] if check == "none" else [check])
     assert PASSWORD not in caplog.text + str(problems)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django_multisession.core.problems import Problem, Severity
+from django_multisession.drivers import releases
 from django_multisession.drivers.mongodb.server import INDEXES, MongoDBServer
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
@@ -22,9 +23,11 @@ def check(server: MongoDBServer) -> list[Problem]:
             facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
             return [_too_old(facts["version"])]
         indexes = server.send_alone(lambda sessions: sessions.index_information())
+        version = _version_of(server)
     except StoreUnavailable as failure:
         return [_unreachable(failure)]
     return [
+        *_known_hole(version),
         *_wrong_indexes(indexes, server.collection),
         *_foreign_indexes(indexes, server.collection),
     ]
@@ -42,12 +45,41 @@ def _unreachable(failure: StoreUnavailable) -> Problem:
 
 
 def _too_old(version: str) -> Problem:
-    oldest = ".".join(map(str, OLDEST_VERSION))
     return Problem(
         "multisession.E113",
-        f"MongoDB must be {oldest} or newer (got {version}).",
+        f"MongoDB must be {_dotted(OLDEST_VERSION)} or newer (got {version}).",
         "Upgrade the server.",
     )
+
+
+def _version_of(server: MongoDBServer) -> releases.Version | None:
+    """Return the release of *server*; None where a strict Stable API keeps it from saying so."""
+    try:
+        facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
+    except StoreUnavailable as failure:
+        if failure.kind is not OutageKind.REFUSED:
+            raise
+        return None
+    return tuple(facts["versionArray"][:3])
+
+
+def _known_hole(version: releases.Version | None) -> list[Problem]:
+    fixed = None if version is None else releases.MONGODB.fix_for(version)
+    if version is None or fixed is None:
+        return []
+    return [
+        Problem(
+            "multisession.W115",
+            f"MongoDB {_dotted(version)} has {releases.MONGODB.name}. "
+            f"{releases.MONGODB.consequence}",
+            f"Upgrade the server to {_dotted(fixed)} or later.",
+            Severity.WARNING,
+        )
+    ]
+
+
+def _dotted(version: releases.Version) -> str:
+    return ".".join(map(str, version))
 
 
 def _wrong_indexes(found: Mapping[str, Mapping[str, Any]], collection: str) -> list[Problem]:
