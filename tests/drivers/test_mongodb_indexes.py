@@ -182,6 +182,20 @@ def test_a_unique_index_of_another_application_is_an_outage_that_names_it(
         assert "multisession.E114" in {problem.id for problem in problems_of(driver)}
 
 
+@pytest.mark.parametrize(
+    "option", [{"sparse": True}, {"partialFilterExpression": {"sid": {"$exists": True}}}], ids=str
+)
+def test_a_unique_index_that_holds_no_session_is_no_problem(
+    option: dict[str, Any], driving: Driving, mongodb_standalone: MongoServer
+) -> None:
+    driver = driving.open(mongodb_standalone.url)
+    with Looking(mongodb_standalone.url, driver) as looking:
+        looking.sessions.create_index("sid", unique=True, **option)
+        for key in ("first", "second"):
+            assert driving.ask(driver, "add", key, record())
+        assert problems_of(driver) == []
+
+
 def test_a_user_who_may_not_create_indexes_has_sessions_and_a_report(
     driving: Driving,
     mongodb_standalone: MongoServer,

@@ -11,6 +11,10 @@ from django_multisession.drivers.mongodb.server import INDEXES, MongoDBServer
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 OLDEST_VERSION = (5, 0)
+#: Of documents of this package.
+FIELDS = frozenset(
+    {"_id", "record", "ends_ms", "touched_ms", "user_id", "is_tombstone", "collect_at"}
+)
 #: What that version calls itself in its answer to "hello". A strict Stable API has no buildInfo.
 OLDEST_WIRE_VERSION = 13
 
@@ -113,8 +117,16 @@ def _foreign_indexes(found: Mapping[str, Mapping[str, Any]], collection: str) ->
             "drop the index.",
         )
         for name, index in found.items()
-        if index.get("unique") and "_id" not in dict(index["key"])
+        if index.get("unique") and "_id" not in dict(index["key"]) and not _leaves_out(index)
     ]
+
+
+def _leaves_out(index: Mapping[str, Any]) -> bool:
+    """Does *index* hold no document that lacks its fields, and so none of this package?"""
+    filtered = dict(index.get("partialFilterExpression", {}))
+    if not (index.get("sparse") or filtered):
+        return False
+    return FIELDS.isdisjoint({*dict(index["key"]), *filtered})
 
 
 def _indexes_on(found: Mapping[str, Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
