@@ -16,6 +16,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.handlers.wsgi import WSGIRequest, get_str_from_wsgi
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, parse_cookie
 from django.template import TemplateDoesNotExist, loader
 from django.utils.cache import patch_cache_control, patch_vary_headers
@@ -149,10 +150,16 @@ def _off_the_loop(session: DriverSessionStore, *, may_save: bool) -> CookieAnswe
     Django's engines, the loop stands still meanwhile. A thread has the right to do I/O.
     """
     context = contextvars.copy_context()
+
+    def respond() -> CookieAnswer:
+        try:
+            return context.run(lambda: session.respond(may_save=may_save))
+        finally:
+            # Those that a receiver of a signal opened here: the thread ends.
+            connections.close_all()
+
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(
-            lambda: context.run(lambda: session.respond(may_save=may_save))
-        ).result()
+        return thread.submit(respond).result()
 
 
 def session_keys(request: HttpRequest, name: str) -> list[str]:

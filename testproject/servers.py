@@ -128,6 +128,10 @@ class Server(Startable):
         """End it as a power cut would; nothing happens when it is down."""
         self._end(signal.SIGKILL)
 
+    def wait(self) -> None:
+        """Wait until it has ended by itself."""
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
     def restart(self) -> Self:
         """Stop it and start it again."""
         self.stop()

@@ -44,7 +44,9 @@ MONGODB = ("mongodb-standalone", "mongodb-replica-set")
 OTHER_VERSIONS = set(ENGINES) - set(ONE_OF_EACH_KIND)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.markexpr:
+        config.option.markexpr = "not long"
     # A shell that starts us in the background ignores Ctrl-C, and every child would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

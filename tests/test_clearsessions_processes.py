@@ -17,6 +17,7 @@ import pytest
 from tests.clearsessions_process import PATIENCE_SECONDS, Kept, end, start
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_ends_its_batch_and_says_what_it_removed(
     number: signal.Signals, code: int, tmp_path: Path

@@ -106,6 +106,7 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
+@pytest.mark.long
 def test_walk_succeeds_on_every_engine_over_wsgi_and_asgi(demo_engine: str) -> None:
     done = demo("--check", "--engine", demo_engine)
 
@@ -113,6 +114,7 @@ def test_walk_succeeds_on_every_engine_over_wsgi_and_asgi(demo_engine: str) -> N
     assert done.stdout.count("  ok  ") == 2 * len(STEPS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("broken", CAUGHT_AT, ids=lambda broken: broken.__name__)
 def test_walk_names_the_step_at_which_an_engine_is_broken(
     broken: type[SessionStore], tmp_path: Path
@@ -129,6 +131,7 @@ def test_walk_names_the_step_at_which_an_engine_is_broken(
     assert "; found " in done.stderr
 
 
+@pytest.mark.long
 def test_walk_shows_no_session_key(tmp_path: Path) -> None:
     (tmp_path / "keepsmadeupcookies.py").write_text(
         "from tests.broken_engines import KeepsMadeUpCookies as SessionStore\n"
@@ -217,6 +220,7 @@ def test_wrong_arguments_are_told_in_a_line(arguments: list[str], finding: str) 
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_taken_port_is_told(tmp_path: Path) -> None:
     with open_shop("--engine", "memory", TMPDIR=str(tmp_path)) as (_, printed):
         (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", printed)

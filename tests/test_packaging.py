@@ -36,6 +36,7 @@ ADDRESS = pyproject()["project"]["urls"]["Documentation"]
 
 #: What the package does where it is installed, whatever Python and Django run the tests.
 once = pytest.mark.once
+pytestmark = pytest.mark.long
 
 
 # Versions

@@ -208,6 +208,7 @@ def test_nothing_is_left_to_say_about_the_production_settings(
     assert is_release or (done.stderr, done.stdout, done.returncode) == ("", SILENCE, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("removed", WEAKENINGS)
 def test_a_protection_that_is_removed_is_missed(
     removed: str, on_redis: dict[str, str], tmp_path: Path

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 
 from tests.engine_fixtures import ENGINES, ONE_OF_EACH_KIND
-from tests.selection import DJANGOS, OURS, PARTS, Case, Place, case_of, core_of
+from tests.selection import DJANGOS, HERE, OURS, PARTS, Case, Place, case_of, core_of
 
 MIDDLEWARE, ENDS = (DJANGOS, OURS), ("sync", "async")
 PLACES = [Place(*chosen) for chosen in itertools.product(ENGINES, MIDDLEWARE, ENDS)]
@@ -98,3 +100,20 @@ def test_a_place_is_read_from_the_parameters(
     assert case.row == (("row", id(row)),)
     assert case.module == __name__
     assert case.test == "test_a_place_is_read_from_the_parameters"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "has_long"),
+    [
+        (["-o", "testpaths=tests/exhaustive"], False),
+        (["-o", "testpaths=tests/exhaustive", "-m", "long or not once"], True),
+        (["tests/exhaustive"], True),
+    ],
+)
+def test_long_tests_run_where_a_path_or_a_mark_is_named(
+    arguments: list[str], *, has_long: bool
+) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE.parent)
+    assert "removed[R1" in listed.stdout or "-m" in arguments
+    assert ("limits[three-requests]" in listed.stdout) is has_long

@@ -95,6 +95,7 @@ def test_a_redis_listens_on_loopback_and_keeps_nothing(redis_server: RedisServer
     assert found == {"bind": "127.0.0.1", "save": "", "appendonly": "no"}
 
 
+@pytest.mark.long
 def test_a_mongodb_takes_majority_writes_at_its_url(
     mongodb_server: MongoServer | MongoReplicaSet,
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_replica_set_has_a_primary_and_followers(running_servers: Running) -> 
     assert sum(state["secondary"] for state in states) == len(states) - 1 == 2
 
 
+@pytest.mark.long
 def test_a_replica_set_outlives_its_primary(
     mongodb_standalone: MongoServer, tmp_path: Path
 ) -> None:

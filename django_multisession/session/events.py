@@ -154,7 +154,7 @@ def log_cut_short(asked_ms: int, longest_ms: int) -> None:
     if _is_due("expiry", ONCE):
         logger.warning(
             "set_expiry() asked for %d seconds, and the absolute timeout ends sessions after %d. "
-            "Set MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT for longer ones. This is logged once. "
+            "Set or raise MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT for longer ones. This is logged once. "
             "See docs/howto/session-lifetime.",
             asked_ms // 1000,
             longest_ms // 1000,

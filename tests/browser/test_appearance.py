@@ -107,6 +107,7 @@ def test_nothing_is_cut_off_and_no_page_scrolls_sideways_on_any_screen(
     assert found == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("style", "width"),
     [(LARGE_TEXT, 640), (LARGE_TEXT, 1280), (SPACED_TEXT, 320), (SPACED_TEXT, 1280)],

@@ -79,6 +79,7 @@ def test_a_log_in_in_one_tab_is_one_in_the_other(visitor: Visitor) -> None:
     assert visitor.shown(tab).user == "demo"
 
 
+@pytest.mark.long
 def test_a_form_older_than_a_log_in_in_another_tab_is_explained_and_changes_nothing(
     visitor: Visitor,
 ) -> None:

@@ -37,6 +37,7 @@ def log_in_while_a_request_waits(
     return status
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_answered", [False, True], ids=["unanswered", "answered"])
 @pytest.mark.parametrize("path", ["/read/", "/async/read/"])
 def test_a_late_response_logs_nobody_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import shop.walk
 
 from tests.browser.clicked_walk import STEPS, ClickedWalk
@@ -9,6 +10,7 @@ from tests.browser.conftest import NewVisitor
 from tests.browser.shops import Shop, Shops
 
 
+@pytest.mark.long
 def test_every_step_of_the_walk_holds_for_a_person_who_clicks(
     shop: Shop, new_visitor: NewVisitor
 ) -> None:

@@ -20,6 +20,7 @@ def visitor(any_shop: Shop, new_visitor: NewVisitor) -> Visitor:
     return visitor
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["", "async/"])
 def test_everything_works_without_scripts(visitor: Visitor, path: str) -> None:
     visitor.open(path)

@@ -132,6 +132,7 @@ def test_djangos_tests_of_its_middleware_pass_on_ours_but_for_the_named(suites: 
     assert passed(output) >= LEAST_PASSED_ON_OUR_MIDDLEWARE
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SUITES_SECONDS + 100)
 @pytest.mark.parametrize(
     "engine",

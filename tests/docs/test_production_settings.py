@@ -61,6 +61,7 @@ def test_the_redis_shown_is_what_the_page_says(redis_as_shown: RedisServer) -> N
     assert (found["appendonly"], found["appendfsync"]) == ("yes", "everysec")
 
 
+@pytest.mark.long
 def test_cron_can_run_the_line_shown(project: Path, newest_redis: RedisServer) -> None:
     comment, line = block_of(PAGE, CRON).text.strip().splitlines()
     assert comment.startswith("#")

@@ -88,6 +88,7 @@ def test_the_command_shown_succeeds(command: str, project: Path, newest_redis: R
         assert "no issues" in run.stdout, run.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", commands(page=MOVING))
 def test_the_command_shown_succeeds_while_a_site_moves(command: str, project: Path) -> None:
     (project / "mysite/moving.py").write_text(WHILE_MOVING)

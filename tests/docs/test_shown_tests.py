@@ -30,6 +30,7 @@ def passed(run: subprocess.CompletedProcess[str]) -> int:
     return int(count[1] or count[2])
 
 
+@pytest.mark.long
 def test_a_driver_written_as_shown_holds_the_contracts(tmp_path: Path) -> None:
     file = tmp_path / "test_shown.py"
     file.write_text("\n\n".join(block.text for block in blocks_of(WRITING) if runs(block)))
@@ -86,6 +87,7 @@ def test_the_tests_shown_pass(command: str, tested_project: Path, views: str) ->
     assert passed(run) == sum(block.text.count("def test_") for block in shown(views))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "instead", "failing"),
     [

@@ -88,6 +88,7 @@ def see_that_a_logout_ends_copies_too(visitor: Visitor) -> None:
     assert "In your cart: nothing." in page
 
 
+@pytest.mark.long
 def test_the_tutorial_shows_what_it_promises(reader: Reader, visitor: Visitor) -> None:
     reader.follow("Make a project")
     reader.follow("Make a cart")

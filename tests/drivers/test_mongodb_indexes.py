@@ -196,6 +196,7 @@ def test_a_unique_index_that_holds_no_session_is_no_problem(
         assert problems_of(driver) == []
 
 
+@pytest.mark.long
 def test_a_user_who_may_not_create_indexes_has_sessions_and_a_report(
     driving: Driving,
     mongodb_standalone: MongoServer,

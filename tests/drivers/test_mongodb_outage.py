@@ -178,6 +178,7 @@ def test_what_is_sent_again_has_the_rest_of_the_time_limit(
         send()
 
 
+@pytest.mark.long
 def test_a_server_that_is_down_is_an_outage_and_says_only_the_kind_of_error(
     driving: Driving,
 ) -> None:
@@ -226,6 +227,7 @@ def test_a_pool_without_a_free_connection_is_overloaded(
     assert caught.value.kind is OutageKind.OVERLOADED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -291,6 +293,7 @@ def test_a_refused_write_takes_no_payload_into_the_error(
     assert caught.value.__context__ is None
 
 
+@pytest.mark.long
 def test_recovery_needs_no_restart(driving: Driving, own_server: MongoServer) -> None:
     driver = driving.open(own_server.url, timeoutMS=1000)
     stored = record()
@@ -302,6 +305,7 @@ def test_recovery_needs_no_restart(driving: Driving, own_server: MongoServer) ->
     assert until_answered(driving, driver, "get", "key") == stored
 
 
+@pytest.mark.long
 def test_a_fail_over_loses_no_session_and_needs_no_restart(
     driving: Driving, mongodb_standalone: MongoServer, tmp_path: Path
 ) -> None:

@@ -325,6 +325,7 @@ def interruptions() -> Iterator[None]:
 
 
 # A socket that was opened and not yet put down anywhere is left to the garbage collector.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 # What is raised in a finalizer goes nowhere.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

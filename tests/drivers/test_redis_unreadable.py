@@ -394,6 +394,7 @@ def used_of(raw: bytes) -> int:
     return used
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_answers_to_every_mutation_and_writes_over_its_base_only(
     call: Verb, driver: RedisDriver, raw: Raw, name: str

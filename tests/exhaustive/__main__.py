@@ -36,7 +36,8 @@ def main() -> int:
         findings = bounds.explore_one(bounds.parsed(given.one), given.user, budget, cookies)
         sys.stdout.write(bounds.summary(findings) + "\n")
         return bool(findings)
-    names = given.bounds or [bound.name for bound in (bounds.LONG if given.long else bounds.IN_CI)]
+    searched = bounds.BY_COMMAND if given.long else (*bounds.SHORT, *bounds.LONG)
+    names = given.bounds or [bound.name for bound in searched]
     wrong = 0
     for name in names:
         bound = bounds.BOUNDS[name]

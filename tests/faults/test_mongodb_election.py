@@ -50,6 +50,7 @@ def servers(every_member: MongoReplicaSet) -> Iterator[MongoReplicaSet]:
     collect_what_pymongo_left()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("strike", "on_outage"),
     [("stepped down", "error"), ("killed", "anonymous")],
@@ -104,6 +105,7 @@ def writes(prefix: str, first: Record) -> list[Write]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strike", ["stepped down", "killed"])
 def test_a_write_that_an_election_interrupts_is_made_once(
     strike: str, servers: MongoReplicaSet

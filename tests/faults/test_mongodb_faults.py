@@ -42,6 +42,7 @@ def server(mongodb_standalone: MongoServer, tmp_path: Path) -> Iterator[MongoSer
         yield server
 
 
+@pytest.mark.long
 @as_visited
 async def test_what_a_hanging_server_was_asked_for_last_it_does_when_it_goes_on_or_never(
     visitor: Visitor, server: MongoServer
@@ -88,6 +89,7 @@ async def test_what_a_hanging_server_was_asked_for_last_it_does_when_it_goes_on_
                 assert (response.status_code, found) in {(200, "third"), (400, None)}
 
 
+@pytest.mark.long
 def test_a_server_killed_under_load_has_everything_acknowledged_when_it_starts_again(
     server: MongoServer,
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_server_killed_under_load_has_everything_acknowledged_when_it_starts_a
     collect_what_pymongo_left()
 
 
+@pytest.mark.long
 @as_visited
 async def test_a_server_that_comes_back_empty_leaves_strangers_and_gets_its_indexes_back(
     visitor: Visitor, server: MongoServer
@@ -142,8 +145,9 @@ def test_a_full_disk_ends_the_server_and_loses_nothing_acknowledged(
         await visitor.begin("first")
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
         assert refused(await visitor.get("write", name="second"))
+        # On a busy machine the client gives up on the write before mongod has failed to store it.
+        server.wait()
         assert refused(await visitor.get("read"))
-        assert not server.running
         # Somebody has made room.
         server.start()
         name = (await visitor.read_until_well()).json()["name"]
@@ -156,6 +160,7 @@ def test_a_full_disk_ends_the_server_and_loses_nothing_acknowledged(
         visitor.run(walk(server, visitor))
 
 
+@pytest.mark.long
 @as_visited
 async def test_a_user_who_may_only_read_costs_the_pages_that_write(
     visitor: Visitor, mongodb_standalone: MongoServer, tmp_path: Path

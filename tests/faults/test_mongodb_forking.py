@@ -87,6 +87,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.long
 def test_children_forked_in_the_midst_of_saves_save_by_clients_of_their_own(
     mongodb_standalone: MongoServer,
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_thread_that_ends_before_its_load_is_answered_leaves_the_answer_to_nob
 
 # The socket of a connect that was interrupted is left to the garbage collector, and what PyMongo
 # had not made up misses its attributes when it is collected.
+@pytest.mark.long
 @pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning",
     "ignore:Exception ignored in. <function _TransactionBase.__del__"

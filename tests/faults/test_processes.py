@@ -72,6 +72,7 @@ def test_eight_processes_that_save_one_session_at_once_lose_no_entry_of_any(
     assert _stored(network_engine, session_key) == {"begun": True} | theirs
 
 
+@pytest.mark.long
 def test_of_workers_that_are_killed_amid_saves_what_was_acknowledged_is_there(
     network_engine: Engine, site: dict[str, Any], session_key: str
 ) -> None:

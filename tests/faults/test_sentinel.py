@@ -66,6 +66,7 @@ def _within_deadline(do: Callable[[], Any]) -> Any:
             time.sleep(POLL_SECONDS)
 
 
+@pytest.mark.long
 def test_when_the_primary_is_killed_nothing_is_lost_or_revived_that_was_replicated(
     start: Start, mode: str
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_fail_over_undoes_what_was_acknowledged_and_not_replicated(
         open_at_the_kill.save()
 
 
+@pytest.mark.long
 def test_a_primary_without_replicas_refuses_where_it_is_told_to_and_loses_nothing(
     start: Start, open_session: Open
 ) -> None:

@@ -235,6 +235,7 @@ class Overlaps(RuleBasedStateMachine):
             assert self._open(key).entries() == self.model.seen_by(key)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_overlapping_requests_do_what_the_model_says(
     engine_of_each_kind: Engine,

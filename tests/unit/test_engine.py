@@ -194,7 +194,7 @@ def test_the_readme_has_a_row_for_each_engine() -> None:
         assert ("one process" in rows[name]) is not engine.is_shared
 
 
-# An engine of somebody else's
+# An engine of another project
 
 
 def judge(options: Mapping[str, Any]) -> Iterable[Problem]:

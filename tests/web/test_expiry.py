@@ -348,7 +348,7 @@ def test_an_expiry_that_the_absolute_timeout_cuts_short_is_logged_once(
         assert max_age(browser.visit(logging_in(expiry))) == (ABSOLUTE)
     (line,) = caplog.messages
     assert f"asked for {2 * WEEK} seconds" in line
-    assert f"after {ABSOLUTE}. Set MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT" in line
+    assert f"after {ABSOLUTE}. Set or raise MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT" in line
 
 
 def test_an_expiry_of_zero_makes_the_cookie_browser_length(

@@ -94,6 +94,7 @@ async def _write_and_read_all_at_once(write: str) -> None:
 
 # On a clock that stands still: where a second passes between a save and its response, Django's
 # middleware has the session looked up once more, in its thread.
+@pytest.mark.long
 @pytest.mark.usefixtures("small_pool", "clock")
 @each_way_to_save
 def test_no_thread_does_session_io_for_a_hundred_requests_in_flight(
@@ -131,6 +132,7 @@ def test_what_an_async_page_leaves_to_djangos_middleware_is_saved_in_a_thread(
     assert io_threads - {threading.get_ident()}
 
 
+@pytest.mark.long
 @under_none
 @pytest.mark.parametrize("run", [asyncio.run, "async_to_sync"])
 def test_no_connection_outlives_its_event_loop(

@@ -72,6 +72,7 @@ def valid_keys(engine: Engine) -> list[str]:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("asks_first", "seed"), [("load", SEED), ("is_empty", SEED + 1)])
 def test_no_forged_key_opens_a_session_or_costs_a_byte(
     *,

@@ -120,6 +120,7 @@ def _shown(response: Response) -> Any:
     return response.json() if response.content else None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("on_outage", ["error", "anonymous"])
 @every_outage
 @as_visited

@@ -53,6 +53,7 @@ def test_the_next_save_adds_nothing_twice(open_session: Open, save_unheard: Unhe
     assert open_session(key).entries() == {"visits": 13, "name": "after"}
 
 
+@pytest.mark.long
 def test_the_first_of_many_refused_saves_is_known_too(
     open_session: Open, save_unheard: Unheard, proxy: TCPProxy
 ) -> None:

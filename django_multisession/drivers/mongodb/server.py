@@ -277,14 +277,8 @@ def _instead(error: PyMongoError | InvalidBSON, tries: int, place: str) -> Any:
 
 def _name_of(error: PyMongoError) -> str:
     """Return what the server calls *error*, or PyMongo where no server was asked; no value of it."""
-    if isinstance(error, BulkWriteError):
-        details = error.details or {}
-        failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
-        names = [failure["codeName"] for failure in failures if "codeName" in failure]
-    else:
-        told = error.details if isinstance(error, OperationFailure) else None
-        names = [told["codeName"]] if told and "codeName" in told else []
-    return names[0] if names else type(error).__name__
+    names = (failure["codeName"] for failure in _failures_of(error) if "codeName" in failure)
+    return next(names, type(error).__name__)
 
 
 def _kind_of(error: PyMongoError) -> OutageKind:
@@ -302,12 +296,18 @@ def _kind_of(error: PyMongoError) -> OutageKind:
 
 def _codes_of(error: PyMongoError) -> set[int]:
     if isinstance(error, BulkWriteError):
-        details = error.details or {}
-        failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
-        return {failure["code"] for failure in failures if "code" in failure}
+        return {failure["code"] for failure in _failures_of(error) if "code" in failure}
     if isinstance(error, OperationFailure) and error.code is not None:
         return {error.code}
     return set()
+
+
+def _failures_of(error: PyMongoError) -> list[Mapping[str, Any]]:
+    """Return what the server said of each failure; nothing where no server was asked."""
+    details = (error.details if isinstance(error, OperationFailure) else None) or {}
+    if isinstance(error, BulkWriteError):
+        return [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+    return [details] if details else []
 
 
 def _duplicates_of(error: PyMongoError) -> list[list[str]]:

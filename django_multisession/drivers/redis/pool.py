@@ -274,7 +274,7 @@ class ConnectionPool:
         # back or closed.
         home = connection.home
         home.append(connection)
-        # Whoever keeps the traceback of a later interruption must not keep the connection as well.
+        # A kept traceback of a later interruption must not keep the connection as well.
         connection = None
         if home is not self._free:
             _close_all(home)
