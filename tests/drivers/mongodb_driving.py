@@ -16,7 +16,6 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-from django_multisession.core.problems import Problem
 from django_multisession.core.records import Record
 from django_multisession.drivers.base import arun, run
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
@@ -34,11 +33,6 @@ def record(**changes: Any) -> Record:
     """Return a record that lives for an hour from `NOW`, by its idle age."""
     life: dict[str, Any] = {"idle_ms": HOUR, "deadline_ms": NOW + 24 * HOUR}
     return make_record(**(life | changes))
-
-
-def problems_of(driver: MongoDBDriver) -> list[Problem]:
-    """Return what *driver* finds, but for the release that this machine has to offer."""
-    return [problem for problem in driver.check() if problem.id != "multisession.W115"]
 
 
 class Commands(CommandListener):

@@ -29,9 +29,9 @@ from tests.drivers.mongodb_driving import (
     Commands,
     Driving,
     Looking,
-    problems_of,
     record,
 )
+from tests.drivers.problems import problems_of
 from tests.proxy import TCPProxy
 
 COMMANDS = {

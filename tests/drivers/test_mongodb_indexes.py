@@ -30,9 +30,9 @@ from tests.drivers.mongodb_driving import (
     Commands,
     Driving,
     Looking,
-    problems_of,
     record,
 )
+from tests.drivers.problems import problems_of
 
 WITHIN = 60.0
 INDEXES = {"_id_", "collect_at_1", "user_id_1"}
@@ -281,7 +281,7 @@ def test_check_names_a_release_with_a_known_hole(mongodb_standalone: MongoServer
         problems = [each for each in driver.check() if each.id == "multisession.W115"]
     with pymongo.MongoClient[dict[str, Any]](mongodb_standalone.url) as client:
         version = client.server_info()["version"]
-    fixed = releases.MONGODB.fix_for(tuple(map(int, version.split("."))))
+    fixed = releases.fix_for(tuple(map(int, version.split("."))), releases.MONGODB)
     if fixed is None:
         assert problems == []
     else:
@@ -310,4 +310,4 @@ def test_check_names_a_release_with_a_known_hole(mongodb_standalone: MongoServer
 def test_a_hole_is_closed_from_the_fix_of_a_series_on(
     version: releases.Version, fixed: releases.Version | None
 ) -> None:
-    assert releases.MONGODB.fix_for(version) == fixed
+    assert releases.fix_for(version, releases.MONGODB) == fixed

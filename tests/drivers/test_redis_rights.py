@@ -18,6 +18,7 @@ from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import make_end, make_record
 from tests.docs.pages import section_of
+from tests.drivers.problems import problems_of
 from tests.drivers.redis_fixtures import VERBS, Connect, connect, perform
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def test_a_user_of_redis_needs_the_documented_rights_and_no_others(
             perform_every_verb(driver)
         except StoreUnavailable:
             return False
-        return driver.check() == []
+        return problems_of(driver) == []
 
     assert works(COMMANDS)
     for command in COMMANDS:
@@ -110,7 +111,7 @@ def test_the_check_leaves_nothing_that_stays(documented: Documented, connect: Co
     documented.grant(COMMANDS)
     with redis.Redis.from_url(documented.server.url) as admin:
         before = set(admin.scan_iter())
-        assert connect(Address(documented.url("/0"))).check() == []
+        assert problems_of(connect(Address(documented.url("/0")))) == []
         left = set(admin.scan_iter()) - before
         assert all(0 < admin.ttl(name) <= 120 for name in left)
 
@@ -141,7 +142,7 @@ def test_an_option_needs_its_documented_right(
             assert [problem.id for problem in driver.check()] == ["multisession.E105"]
         else:
             perform_every_verb(driver)
-            assert driver.check() == []
+            assert problems_of(driver) == []
 
 
 @pytest.mark.parametrize("use", USES)
@@ -173,7 +174,7 @@ def test_a_cache_alias_needs_no_further_right(
     documented.grant(COMMANDS)
     driver = RedisDriver({"CACHE_ALIAS": "sessions", "KEY_PREFIX": f"test-{uuid.uuid4().hex}:"})
     perform_every_verb(driver)
-    assert driver.check() == []
+    assert problems_of(driver) == []
     driver.close()
 
 

@@ -51,7 +51,7 @@ def _unreachable(failure: StoreUnavailable) -> Problem:
 def _too_old(version: str) -> Problem:
     return Problem(
         "multisession.E113",
-        f"MongoDB must be {_dotted(OLDEST_VERSION)} or newer (got {version}).",
+        f"MongoDB must be {releases.dotted(OLDEST_VERSION)} or newer (got {version}).",
         "Upgrade the server.",
     )
 
@@ -68,22 +68,18 @@ def _version_of(server: MongoDBServer) -> releases.Version | None:
 
 
 def _known_hole(version: releases.Version | None) -> list[Problem]:
-    fixed = None if version is None else releases.MONGODB.fix_for(version)
+    fixed = None if version is None else releases.fix_for(version, releases.MONGODB)
     if version is None or fixed is None:
         return []
     return [
         Problem(
             "multisession.W115",
-            f"MongoDB {_dotted(version)} has {releases.MONGODB.name}. "
-            f"{releases.MONGODB.consequence}",
-            f"Upgrade the server to {_dotted(fixed)} or later.",
+            f"MongoDB {releases.dotted(version)} has CVE-2025-14847. Clients that haven't logged in "
+            "can read its memory, and with it sessions.",
+            f"Upgrade the server to {releases.dotted(fixed)} or later.",
             Severity.WARNING,
         )
     ]
-
-
-def _dotted(version: releases.Version) -> str:
-    return ".".join(map(str, version))
 
 
 def _wrong_indexes(found: Mapping[str, Mapping[str, Any]], collection: str) -> list[Problem]:

@@ -16,6 +16,7 @@ from django_multisession.core.records import (
     encode_signed,
     new_revision,
 )
+from django_multisession.drivers import releases
 from django_multisession.drivers.base import Driver, Steps
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
@@ -48,19 +49,48 @@ def facts_of(told: bytes) -> dict[str, Any]:
 
 def judged(facts: Mapping[str, Any]) -> list[Problem]:
     """Report what is wrong with the server that told *facts*."""
-    return [*_check_version(facts), *_check_eviction(facts), *_check_mode(facts)]
+    return [
+        *_check_version(facts),
+        *_check_release(facts),
+        *_check_eviction(facts),
+        *_check_mode(facts),
+    ]
+
+
+def _numbers_of(version: str) -> releases.Version:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def _check_version(facts: Mapping[str, Any]) -> list[Problem]:
     version = str(facts.get("redis_version", ""))
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-    if numbers >= OLDEST_VERSION:
+    if _numbers_of(version) >= OLDEST_VERSION:
         return []
     return [
         Problem(
             "multisession.E102",
             f"MULTISESSION_REDIS must name a Redis of version 6.2 or later (got {version!r}).",
             "Upgrade the server.",
+        )
+    ]
+
+
+def _check_release(facts: Mapping[str, Any]) -> list[Problem]:
+    # To Valkey, redis_version is the Redis that it stands in for.
+    name, version, fixed = (
+        ("Valkey", facts["valkey_version"], releases.VALKEY)
+        if "valkey_version" in facts
+        else ("Redis", facts.get("redis_version", ""), releases.REDIS)
+    )
+    found = _numbers_of(str(version))
+    fix = releases.fix_for(found, fixed)
+    if found < OLDEST_VERSION or fix is None:
+        return []
+    return [
+        Problem(
+            "multisession.W106",
+            f"{name} {version} is older than {releases.dotted(fix)}, which closed security holes.",
+            f"Upgrade the server to {releases.dotted(fix)} or later.",
+            Severity.WARNING,
         )
     ]
 
