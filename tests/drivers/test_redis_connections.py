@@ -368,6 +368,22 @@ def test_without_a_sentinel_that_knows_the_master_redis_is_unavailable(
     verbs.close()
 
 
+def test_while_sentinels_hang_no_server_is_named_that_does_not_exist(
+    run: Run | None, sentinel: Sentinel, settings: Any
+) -> None:
+    options = through_sentinel(settings, sentinel)
+    # Longer than a coroutine waits for its first address.
+    settings.CACHES["sessions"]["OPTIONS"]["SENTINEL_KWARGS"] = {"socket_timeout": 2.2}
+    verbs = DriverVerbs(RedisDriver(options), run)
+    sentinel.pause()
+    try:
+        with pytest.raises(StoreUnavailable, match=r"the (primary|master) of 'mymaster'"):
+            verbs.get("key")
+    finally:
+        sentinel.resume()
+    verbs.close()
+
+
 def test_a_good_server_has_nothing_to_be_told(redis_server: RedisServer, connect: Connect) -> None:
     assert problems_of(connect(redis_server)) == []
 
@@ -377,7 +393,7 @@ def told(messages: list[Problem]) -> list[tuple[str, str]]:
 
 
 def test_a_server_that_is_down_is_a_warning() -> None:
-    hint = "Is it running? Are its address, user and password right?"
+    hint = "Start the server, or correct its address in MULTISESSION_REDIS."
     assert told(RedisDriver({"URL": NOWHERE}).check()) == [("multisession.W101", hint)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django_multisession.core.problems import Problem, Severity
 from django_multisession.core.records import (
@@ -18,9 +18,20 @@ from django_multisession.core.records import (
 )
 from django_multisession.drivers import releases
 from django_multisession.drivers.base import Driver, Steps
+from django_multisession.drivers.redis.protocol import NotReady
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 OLDEST_VERSION = (6, 2)
+
+
+#: What to do about an outage of a kind.
+_HINTS: Final = {
+    OutageKind.UNREACHABLE: "Start the server, or correct its address in MULTISESSION_REDIS.",
+    OutageKind.TIMED_OUT: "Correct its address, let connections through the firewall, or find out "
+    "what keeps the server busy.",
+    OutageKind.OVERLOADED: "Raise maxclients in the configuration of the server.",
+}
+_WAIT: Final = "Run the check again when the server is ready."
 
 
 def unanswered(error: StoreUnavailable) -> Problem:
@@ -33,8 +44,8 @@ def unanswered(error: StoreUnavailable) -> Problem:
         )
     return Problem(
         "multisession.W101",
-        f"MULTISESSION_REDIS must name a Redis that answers: {error}",
-        "Is it running? Are its address, user and password right?",
+        str(error),
+        _WAIT if isinstance(error, NotReady) else _HINTS[error.kind],
         Severity.WARNING,
     )
 

@@ -45,6 +45,10 @@ class Refused(Exception):  # noqa: N818  (Redis calls it an error; to the driver
         self.code = text.partition(" ")[0]
 
 
+class NotReady(StoreUnavailable):
+    """The server answers that it can't serve yet."""
+
+
 class ProtocolError(ConnectionError):
     """The other side speaks something else than Redis."""
 
@@ -54,7 +58,8 @@ class Address:
     """Where a server is, and what a connection to it begins with.
 
     Attributes:
-        host: Name or address; unused with a *path*.
+        host: Name or address; unused with a *path*. With port 0 it is the name of a service, and
+            Sentinels haven't yet reported where that is.
         port: TCP port.
         path: Of a Unix socket, instead of host and port.
         database: Number that ``SELECT`` is given; 0 needs none.
@@ -82,6 +87,8 @@ class Address:
 
     def __str__(self) -> str:
         """Return where it is, without a secret: what messages may say."""
+        if not (self.path or self.port):
+            return f"the primary of {self.host!r}"
         return self.path or f"{self.host}:{self.port}/{self.database}"
 
 
@@ -229,7 +236,7 @@ def outage_of(error: Refused | OSError, address: Address) -> StoreUnavailable:
             )
         advice = _ADVICE.get(code, "")
         if code in _NOT_READY:
-            return StoreUnavailable(f"Redis at {address} is not ready ({code}). {advice}".rstrip())
+            return NotReady(f"Redis at {address} is not ready ({code}). {advice}".rstrip())
         found = _REFUSED_COMMAND.search(error.text) if code == "NOPERM" else None
         what = f" '{found[1]}'" if found else ""
         return StoreUnavailable(
