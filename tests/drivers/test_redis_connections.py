@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +34,13 @@ from tests.drivers.redis_fixtures import (
     connect,
     own_redis,
     run,
-    within_deadline,
 )
+from tests.drivers.redis_sentinel import Sentinel, alias_to, sentinel, through_sentinel
 
-__all__ = ["call", "connect", "own_redis", "run"]
+__all__ = ["call", "connect", "own_redis", "run", "sentinel"]
 
 #: Where nothing listens: port 1 is privileged, and no Redis is there.
 NOWHERE = "redis://127.0.0.1:1/0"
-
-
-def alias_to(settings: Any, location: Any, **options: Any) -> dict[str, Any]:
-    settings.CACHES = {
-        "sessions": {
-            "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": location,
-            "OPTIONS": options,
-        }
-    }
-    return {"CACHE_ALIAS": "sessions"}
 
 
 def test_making_a_driver_does_no_io() -> None:
@@ -306,42 +294,6 @@ def test_a_unix_socket_is_spoken_to(
         driver, record = connect(server, URL=f"unix://{path}?db=2"), make_record()
         assert call(driver.add, "key", record)
         assert call(driver.get, "key") == record
-
-
-class Sentinel(RedisServer):
-    """A Redis Sentinel that watches one master."""
-
-    master: RedisServer
-
-    def _arguments(self) -> list[str]:
-        config = self.directory / "sentinel.conf"
-        config.write_text(
-            f"bind {self.host}\nport {self.port}\ndir {self.directory}\n"
-            f"sentinel monitor mymaster {self.master.host} {self.master.port} 1\n"
-        )
-        return [str(config), "--sentinel"]
-
-    _ready = "+monitor master mymaster"
-
-
-@pytest.fixture
-def sentinel(own_redis: RedisServer, tmp_path: Path) -> Iterator[Sentinel]:
-    server = Sentinel(own_redis.binary, tmp_path / "sentinel")
-    server.master = own_redis
-    with server, redis.Redis(port=server.port) as client:
-        # It answers before it has spoken to the master.
-        within_deadline(lambda: client.sentinel_masters()["mymaster"]["flags"] == "master")
-        yield server
-
-
-def through_sentinel(settings: Any, sentinel: Sentinel) -> dict[str, Any]:
-    return alias_to(
-        settings,
-        "redis://mymaster/3",
-        CLIENT_CLASS="django_redis.client.SentinelClient",
-        CONNECTION_FACTORY="django_redis.pool.SentinelConnectionFactory",
-        SENTINELS=[("127.0.0.1", 1), (sentinel.host, sentinel.port)],
-    )
 
 
 def test_sentinel_leads_to_the_master(
