@@ -146,7 +146,7 @@ class MongoDBDriver:
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
-        return check(self.server)
+        return check(self.server, self)
 
     def close(self) -> None:
         """See Driver.close()."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 import weakref
@@ -102,6 +103,8 @@ _ADVICE = {
     "Unauthorized": "Give its user the rights that the documentation lists.",
     "NotWritablePrimary": "It is a secondary: name all members, or the replica set.",
 }
+#: How a server names the command that a user may not run. What follows holds the command's values.
+_REFUSED_COMMAND = re.compile(r"not authorized on \S+ to execute command \{ (\w+):")
 _RESEND = object()
 
 logger = logging.getLogger(__name__)
@@ -270,7 +273,10 @@ def _instead(error: PyMongoError | InvalidBSON, tries: int, place: str) -> Any:
     if tries < most_tries and (is_lost or _is_unconfirmed(error)):
         return _RESEND
     kind, name = _kind_of(error), _name_of(error)
-    what = "refused" if kind is OutageKind.REFUSED else "did not answer"
+    what = "did not answer"
+    if kind is OutageKind.REFUSED:
+        found = _REFUSED_COMMAND.search(str(error)) if name == "Unauthorized" else None
+        what = f"refused '{found[1]}'" if found else "refused"
     advice = _ADVICE.get(name, "")
     return StoreUnavailable(f"MongoDB at {place} {what} ({name}). {advice}".rstrip(), kind)
 

@@ -1,4 +1,4 @@
-"""Is a Redis fit to hold sessions? Judged by what its INFO says, and by a trial."""
+"""Is a Redis fit to hold sessions? Judged by what its INFO says."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django_multisession.core.problems import Problem, Severity
-from django_multisession.core.records import (
-    Facts,
-    Reason,
-    Record,
-    Tombstone,
-    assemble,
-    encode_signed,
-    new_revision,
-)
 from django_multisession.drivers import releases
-from django_multisession.drivers.base import Driver, Steps
 from django_multisession.drivers.redis.protocol import NotReady
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
@@ -137,29 +127,3 @@ def _check_mode(facts: Mapping[str, Any]) -> list[Problem]:
             "Give sessions a Redis of their own; Sentinel makes it fail over.",
         )
     ]
-
-
-def trial(driver: Driver) -> Steps[None]:
-    """Send each kind of command that sessions need, on keys that are no session's.
-
-    What it stores ends within a minute or two, and opens for no one: it isn't signed.
-
-    Raises:
-        StoreUnavailable: The server refused one.
-    """
-    key, new = (f"check-{new_revision().hex()}" for _ in range(2))
-    first, second, third = (_unsigned(number) for number in range(3))
-    yield from driver.add(key, first)
-    yield from driver.add(key, second)
-    yield from driver.touch(key, first, 1, 0)
-    yield from driver.replace(key, second, first, 0)
-    left = Tombstone(third.revision, Reason.MOVED, new)
-    yield from driver.move(key, new, third, second, left, 0)
-    yield from driver.withdraw(new, third)
-    yield from driver.add(new, first)
-    yield from driver.delete(new, Tombstone(new_revision(), Reason.ENDED))
-
-
-def _unsigned(touched_ms: int) -> Record:
-    facts = Facts(created_ms=0, began_ms=0, touched_ms=touched_ms, idle_ms=1000, deadline_ms=2000)
-    return assemble(facts, bytes(32), encode_signed(facts, b"", bytes(4)))
