@@ -79,7 +79,7 @@ Steps = Generator[Ask, Any, Result]
 class Driver(Protocol):
     """Stores records under storage keys.
 
-    `django_multisession.testing.DriverContract` holds the laws below; whoever writes a driver runs it.
+    `django_multisession.testing.DriverContract` holds the laws below; the author of a driver runs it.
 
     *base* is the record, or the tombstone, that a write goes over, as it was read or written; its
     revision is compared.

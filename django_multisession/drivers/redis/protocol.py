@@ -27,7 +27,7 @@ Command = Sequence[bytes | int | str]
 #: What a reader returns while the bytes that it was fed hold no whole reply.
 NO_REPLY: Final = object()
 
-#: Stands for a record under whose key another type lies: somebody else's, or a vandal's.
+#: Stands for a record under whose key another type lies: another application's, or a vandal's.
 NO_RECORD: Final = b""
 
 
@@ -225,7 +225,7 @@ class Attempt:
 
 
 def outage_of(error: Refused | OSError, address: Address) -> StoreUnavailable:
-    """Return what *error* of the server at *address* is to whoever asked; it quotes no argument."""
+    """Return what *error* of the server at *address* is to the caller; it quotes no argument."""
     if isinstance(error, Refused):
         code = code_of(error)
         if "max number of clients" in error.text:
