@@ -7,10 +7,21 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from django_multisession.core.errors import BadPayload, EntryNotSerializable, SessionTooLarge
+from django_multisession.core import encryption
+from django_multisession.core.encryption import Ring
+from django_multisession.core.errors import (
+    BadPayload,
+    EntryNotSerializable,
+    OutageKind,
+    SessionTooLarge,
+    StoreUnavailable,
+)
+from django_multisession.core.secret import SecretBytes
 
 _PLAIN = b"\x00"
 _DEFLATED = b"\x01"
+#: What an encrypted body begins with. It isn't deflated: its length would tell what it holds (CRIME).
+ENCRYPTED = b"\x02"
 
 #: Bodies shorter than this are stored as they are: deflating them costs time and saves no packet.
 COMPRESSION_THRESHOLD = 1024
@@ -136,6 +147,31 @@ def decompress(body: bytes) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise BadPayload("it is cut short, has something behind it, or inflates to too much")
     return serialized
+
+
+def encrypt(serialized: bytes, ring: Ring, context: bytes) -> bytes:
+    """Return *serialized* as a body that only the key of *ring* that writes opens, for *context*."""
+    return ENCRYPTED + encryption.encrypt(serialized, ring, context)
+
+
+def decrypt(body: bytes, ring: Ring, context: bytes) -> SecretBytes:
+    """Return what `encrypt` was given.
+
+    Raises:
+        BadPayload: *body* was changed, or made for another context, or its key was removed.
+        StoreUnavailable: A key that this process doesn't know encrypted it.
+    """
+    found = encryption.decrypt(body[len(ENCRYPTED) :], ring, context)
+    if isinstance(found, encryption.Decrypted):
+        return found.value
+    if found is encryption.Refusal.UNKNOWN_KEY:
+        # To call it no session would log its client out.
+        raise StoreUnavailable(
+            "A session record was encrypted by a key that this process doesn't know. Is it in "
+            "MULTISESSION_ENCRYPTION_KEYS everywhere yet? Set a key that was removed to None.",
+            OutageKind.UNKNOWN_FORMAT,
+        )
+    raise BadPayload(found.value)
 
 
 def _not_serializable(entries: Mapping[str, Any], serializer: Serializer) -> EntryNotSerializable:

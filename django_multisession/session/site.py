@@ -15,7 +15,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.signing import JSONSerializer
 from django.utils import timezone
 
-from django_multisession.core import keys, lifetime, payloads, signing
+from django_multisession.core import encryption, keys, lifetime, payloads, signing
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
@@ -154,7 +154,11 @@ class Site:
 
     def sign(self, facts: Facts, body: SecretBytes, key: Verified, before: Record | None) -> Record:
         """Return the record of *facts* and *body* under *key*, written over *before*."""
-        payload, binding = SecretBytes(payloads.compress(body)), self.bound[1]
+        binding, ring = self.bound[1], config().encryption
+        if ring.writes is None:
+            payload = SecretBytes(payloads.compress(body))
+        else:
+            payload = SecretBytes(payloads.encrypt(body, ring, _place_of(binding, key)))
         return signing.sign(facts, payload, key.storage_key, binding, config().record_keys, before)
 
     def open(self, record: Record, key: Verified) -> SecretBytes:
@@ -162,9 +166,12 @@ class Site:
 
         Raises:
             BadPayload: It was not signed for this place and site, or is damaged.
-            StoreUnavailable: A key that this process doesn't know signed it.
+            StoreUnavailable: A key that this process doesn't know signed or encrypted it.
         """
-        signing.verify(record, key.storage_key, self.bound[1], config().record_keys)
+        binding = self.bound[1]
+        signing.verify(record, key.storage_key, binding, config().record_keys)
+        if record.payload[:1] == payloads.ENCRYPTED:
+            return payloads.decrypt(record.payload, config().encryption, _place_of(binding, key))
         return SecretBytes(payloads.decompress(record.payload))
 
     def is_signed_by_fallback(self, record: Record) -> bool:
@@ -271,6 +278,11 @@ class Site:
 @functools.lru_cache(maxsize=1024)
 def _binding_to(namespace: str) -> tuple[bytes, bytes]:
     return namespace.encode("utf-8", "surrogatepass"), signing.binding(namespace)
+
+
+def _place_of(binding: bytes, key: Verified) -> bytes:
+    """Return what the payload of the record under *key* is encrypted for."""
+    return encryption.context(b"record", binding, key.storage_key.encode())
 
 
 def overridden(store: type[SessionBase], base: type[SessionBase]) -> frozenset[str]:

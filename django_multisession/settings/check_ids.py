@@ -46,6 +46,8 @@ class Check(enum.Enum):
     UNKNOWN_OPTION = ("E036", Severity.ERROR)
     WRONG_OPTION = ("E037", Severity.ERROR)
     REMEMBERED_ABSOLUTE_TIMEOUT = ("E038", Severity.ERROR)
+    ENCRYPTION_KEYS = ("E050", Severity.ERROR)
+    ENCRYPTION_WRITES = ("E051", Severity.ERROR)
     NOT_SECURE = ("W120", Severity.WARNING)
     NOT_HTTP_ONLY = ("W121", Severity.WARNING)
     CROSS_SITE = ("W122", Severity.WARNING)

@@ -21,7 +21,8 @@ from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.core import keys, payloads, signing
+from django_multisession.core import encryption, keys, payloads, signing
+from django_multisession.core.encryption import NO_KEYS, Ring
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
 from django_multisession.core.problems import Problem
 from django_multisession.core.secret import MacKey
@@ -36,6 +37,8 @@ READ_ONCE = (
     "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
     "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
     "MULTISESSION_CONFLICT_RESOLVERS",
+    "MULTISESSION_ENCRYPTION_KEYS",
+    "MULTISESSION_ENCRYPTION_WRITES",
     "MULTISESSION_IDLE_TIMEOUT",
     "MULTISESSION_MAX_SIZE",
     "MULTISESSION_NAMESPACE",
@@ -98,9 +101,9 @@ def config() -> Config:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
     given("SESSION_ENGINE")  # Django sets settings up at the first use of one.
-    # Looked at before anything is read: the next current() sees what is assigned meanwhile.
-    values = _values()
-    read = _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    # Looked at before anything is read: the next current() sees what is assigned meanwhile. Nothing
+    # is a name's value before all is read: reporters of a wrong setting walk through those.
+    values, read = _values(), _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
     return dataclasses.replace(read, read_from=values)
 
 
@@ -248,7 +251,25 @@ def _config(
         ),
         signing_keys=signing_keys,
         record_keys=record_keys,
+        encryption=_encryption(reader),
     )
+
+
+def _encryption(reader: SettingReader) -> Ring:
+    name = "MULTISESSION_ENCRYPTION_KEYS"
+    secrets = reader.secrets(name, Check.ENCRYPTION_KEYS)
+    writes = reader.name_in(secrets, "MULTISESSION_ENCRYPTION_WRITES", Check.ENCRYPTION_WRITES)
+    if not secrets:
+        return NO_KEYS
+    try:
+        encryption.require_library()
+    except ImportError:
+        reader.problem(
+            Check.ENCRYPTION_KEYS,
+            f"{name} needs the library cryptography (it isn't installed).",
+            "Install django-multisession[encryption].",
+        )
+    return encryption.ring_of_names(secrets, writes)
 
 
 def _policy(reader: SettingReader) -> Policy:

@@ -84,6 +84,8 @@ def secret_settings(settings: Settings) -> Settings:
 @pytest.mark.parametrize("name", WRONG_SETTINGS)
 def test_a_wrong_setting_shows_no_secret_key(secret_settings: Settings, name: str) -> None:
     setattr(secret_settings, name, WRONG_SETTINGS[name])
+    # Overridden last: what was overridden before is out of sight.
+    secret_settings.SECRET_KEY = SECRET
     calls: list[Callable[[], object]] = [
         conf.config,
         lambda: memory.SessionStore("x" * 40).get("a"),
