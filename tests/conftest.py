@@ -23,7 +23,7 @@ from django.utils import timezone
 from server_binaries import MissingServer
 from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
 
-from django_multisession.session import events
+from django_multisession.drivers import log_lines
 from django_multisession.session.events import OutageWatch
 from django_multisession.store import DriverSessionStore
 from tests import selection
@@ -210,9 +210,9 @@ def no_outage() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_lines() -> None:
     """Forget which lines other tests had this process write."""
-    monkeypatch.setattr(events, "_counter", events.LineCounter())
+    log_lines.counter.clear()
 
 
 @pytest.fixture

@@ -242,8 +242,12 @@ class _Link:
         if self._proxy.hanging:
             self.swallowed = True
             return
+        if self._wire is None:
+            # Unasked, Redis only says that it has no connection left.
+            if self.client.transport is not None:
+                self.client.transport.write(data)
+            return
         self._received += data
-        assert self._wire is not None, "neither server speaks first"
         for raw in _take(self._received, self._wire):
             number = self._wire.answered(raw, self._waiting)
             request = self._waiting.pop(number, None) if number is not None else None

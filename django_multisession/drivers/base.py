@@ -25,9 +25,14 @@ from django_multisession.core.records import (
     Unreadable,
     decode,
 )
+from django_multisession.drivers.log_lines import SIXTY_A_MINUTE, Line
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 security_logger = logging.getLogger("django.security.SuspiciousSession")
+
+UNREADABLE = Line(
+    security_logger, logging.WARNING, "Session record %s is unreadable: %s.", SIXTY_A_MINUTE
+)
 
 Result = TypeVar("Result")
 
@@ -74,7 +79,7 @@ Steps = Generator[Ask, Any, Result]
 class Driver(Protocol):
     """Stores records under storage keys.
 
-    `django_multisession.testing.DriverContract` holds the laws below; whoever writes a driver runs it.
+    `django_multisession.testing.DriverContract` holds the laws below; the author of a driver runs it.
 
     *base* is the record, or the tombstone, that a write goes over, as it was read or written; its
     revision is compared.
@@ -295,5 +300,5 @@ def read(key: str, raw: bytes | None) -> Stored:
 
 
 def log_unreadable(key: str, problem: object) -> None:
-    """Write the one line that an unreadable record gets; *key* is a storage key, not a secret."""
-    security_logger.warning("Session record %s is unreadable: %s.", key, problem)
+    """Write the line that an unreadable record gets; *key* is a storage key, not a secret."""
+    UNREADABLE.write(key, problem)

@@ -123,7 +123,7 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
             answer = yield from driver.touch(key, answer.stored, used_at, now)
     except StoreUnavailable:
         # What was read is good; a use that can't be noted isn't worth an error page.
-        events.log_unnoted_use()
+        events.UNNOTED_USE.write()
         if session.state is stored:
             is_fresh = _is_fresh(stored, now)
             session.state = stored if is_fresh else stored._replace(confirmed_at=None)

@@ -528,7 +528,7 @@ class DriverSessionStore(SessionBase):
         policy = site.policy()
         asked = lifetime.asked_beyond_cap_ms(policy, custom_expiry(value), site.now())
         if asked is not None:
-            events.log_cut_short(asked, policy.remembered_cap_ms)
+            events.CUT_SHORT.write(asked // 1000, policy.remembered_cap_ms // 1000)
 
     def deadlines(self) -> Deadlines:
         """Return when the stored session ends if it isn't used again, for a page that shows it."""

@@ -22,6 +22,7 @@ from tests.docs.project import TESTING, environment_of, run_in
 from tests.docs.reader import POLL_SECONDS
 from tests.docs.test_production_settings import settings_shown
 from tests.docs.test_tutorial import PAGE as TUTORIAL
+from tests.drivers.problems import OF_RELEASES
 
 #: Beginnings of commands that no test runs → why.
 NOT_RUN = {
@@ -34,9 +35,10 @@ NOT_RUN = {
 }
 
 #: What a site does besides, by Django's own checklist: Django 6.1 asks for a mail server.
-IN_PRODUCTION = """
+IN_PRODUCTION = f"""
 from mysite.settings import *
-MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}}
+MAILERS = {{"default": {{"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}}}}
+SILENCED_SYSTEM_CHECKS = {sorted(OF_RELEASES)}
 """
 #: Until its last step, the guide keeps the app whose table it empties and removes.
 MOVING = "docs/howto/move-from-django.md"

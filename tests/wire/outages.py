@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -14,6 +15,7 @@ import redis
 from servers import MongoReplicaSet, MongoServer, RedisServer, Server, free_port
 
 from tests.conftest import Running
+from tests.faults.redis_site import LoadingRedis
 from tests.proxy import TCPProxy
 
 DATABASE = "multisession_tests"
@@ -161,6 +163,69 @@ def password_changed(place: Place) -> Iterator[None]:
 
 
 @contextmanager
+def redis_rights_withdrawn(place: Place) -> Iterator[None]:
+    with _redis_admin(place.server) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-get", "-set", "-evalsha")
+        try:
+            yield
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+@contextmanager
+def without_free_connections(place: Place) -> Iterator[None]:
+    # The administrator's connection is the one that is allowed.
+    with _configured(place.server, maxclients="1"):
+        _hang_up(place)
+        yield
+
+
+def _wait_for_persistence(client: Any, name: str, value: object) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while client.info("persistence")[name] != value:
+        assert time.monotonic() < deadline, f"{name} must become {value}"
+        time.sleep(0.01)
+
+
+@contextmanager
+def unable_to_persist(place: Place) -> Iterator[None]:
+    # Redis can't write its file where there is a directory.
+    obstacle = place.server.directory / "dump.rdb"
+    obstacle.mkdir()
+    (obstacle / "file").touch()
+    try:
+        with _configured(place.server, save="3600 1000000"), _redis_admin(place.server) as client:
+            client.bgsave()
+            _wait_for_persistence(client, "rdb_last_bgsave_status", "err")
+            yield
+    finally:
+        (obstacle / "file").unlink()
+        obstacle.rmdir()
+
+
+@contextmanager
+def loading(place: Place) -> Iterator[None]:
+    server = place.server
+    fillers = [f"filler-{number}" for number in range(1000)]
+    with _redis_admin(server) as client:
+        client.mset({name: os.urandom(2000) for name in fillers})
+        client.bgrewriteaof()
+        _wait_for_persistence(client, "aof_rewrite_in_progress", 0)
+    server.stop()
+    # Keys come slowly, and the server answers between two of them: after each 1024 bytes.
+    slow = ("--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024")
+    slowly = LoadingRedis(server.binary, server.directory, *server.options, *slow)
+    slowly.port = server.port
+    try:
+        with slowly:
+            yield
+    finally:
+        server.start()
+        with _redis_admin(server) as client:
+            client.delete(*fillers)
+
+
+@contextmanager
 def out_of_memory(place: Place) -> Iterator[None]:
     with _configured(place.server, **{"maxmemory-policy": "noeviction", "maxmemory": "1"}):
         yield
@@ -228,8 +293,12 @@ OUTAGES = [
     Outage(kind="redis", begin=stopped),
     Outage(kind="redis", begin=hanging, is_waited_for=True),
     Outage(kind="redis", begin=password_changed),
+    Outage(kind="redis", begin=redis_rights_withdrawn),
+    Outage(kind="redis", begin=without_free_connections),
+    Outage(kind="redis", begin=loading),
     Outage(kind="redis", begin=replica_that_lost_its_master),
     Outage(kind="redis", begin=read_only_replica, can_read=True),
+    Outage(kind="redis", begin=unable_to_persist, can_read=True),
     # To end a session frees memory.
     Outage(kind="redis", begin=out_of_memory, can_read=True, can_end=True),
     Outage(kind="mongodb", begin=stopped, is_waited_for=True),

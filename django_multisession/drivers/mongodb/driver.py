@@ -146,7 +146,7 @@ class MongoDBDriver:
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
-        return check(self.server)
+        return check(self.server, self)
 
     def close(self) -> None:
         """See Driver.close()."""
@@ -203,5 +203,5 @@ def _moving(
 
 
 def _withdrawing(key: str, record: Record) -> Command:
-    # Not where somebody has saved over it.
+    # Not where another request has saved over it.
     return lambda sessions: sessions.delete_one(documents.written(key, record))

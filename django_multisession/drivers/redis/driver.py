@@ -29,8 +29,9 @@ from django_multisession.core.records import (
 from django_multisession.drivers.base import Ask, Steps, read, run
 from django_multisession.drivers.options import flat
 from django_multisession.drivers.redis import scripts
-from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, trial, unanswered
+from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, unanswered
 from django_multisession.drivers.redis.server import RedisServer
+from django_multisession.drivers.trial import make_keys, trial
 from django_multisession.exceptions import StoreUnavailable
 
 DEFAULT_PREFIX = "multisession:"
@@ -172,7 +173,7 @@ class RedisDriver:
             if not is_cluster(facts):
                 # A server that knows the scripts would not be asked to take one.
                 self.server.send(("EVAL", "return 1", 0))
-                run(trial(self))
+                run(trial(self, *make_keys()))
         except StoreUnavailable as error:
             return [unanswered(error)]
         return judged(facts)

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_multisession.core import keys
 from django_multisession.core.records import Record
+from django_multisession.drivers import log_lines
 from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.verbs import Clock, DriverVerbs, Run, SessionVerbs, open_runner
@@ -22,6 +23,11 @@ USER_ID = "_auth_user_id"
 
 class EngineFixtures:
     """What the laws of an engine stand on. Subclasses provide the fixture `session_store`."""
+
+    @pytest.fixture(autouse=True)
+    def fresh_log_lines(self) -> None:
+        """Let a law see its lines, however many others had this process write."""
+        log_lines.counter.clear()
 
     @pytest.fixture
     def session_store(self) -> type[DriverSessionStore]:
