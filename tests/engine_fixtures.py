@@ -30,6 +30,9 @@ ENGINES = (
 )
 
 
+#: The engine whose sessions clients hold, alone and with revocations in Redis: see tests/cookie.
+COOKIE_ENGINES = ("cookie", "cookie-revocable")
+
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
 ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone")
 

@@ -21,7 +21,7 @@ from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.core import keys, payloads, signing
+from django_multisession.core import encryption, keys, payloads, signing
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
 from django_multisession.core.problems import Problem
 from django_multisession.core.secret import MacKey
@@ -70,6 +70,7 @@ _cookie_in: Callable[[dict[str, Any]], tuple[Any, ...]] = operator.itemgetter(*_
 _wrapped: Callable[[], Any] = functools.partial(object.__getattribute__, settings, "_wrapped")
 
 EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
+EMPTY_RING = encryption.ring_of(())
 
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
@@ -100,7 +101,11 @@ def config() -> Config:
     given("SESSION_ENGINE")  # Django sets settings up at the first use of one.
     # Looked at before anything is read: the next current() sees what is assigned meanwhile.
     values = _values()
-    read = _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    read = _read(
+        _derived(keys.derive),
+        signing.by_id(_derived(signing.derive)),
+        encryption.ring_of(_derived(encryption.derive)),
+    )
     return dataclasses.replace(read, read_from=values)
 
 
@@ -195,10 +200,12 @@ def _values() -> _Values:
 
 
 def _read(
-    signing_keys: tuple[MacKey, ...] = (), record_keys: signing.RecordKeys = EMPTY_KEYS
+    signing_keys: tuple[MacKey, ...] = (),
+    record_keys: signing.RecordKeys = EMPTY_KEYS,
+    encryption_keys: encryption.Ring = EMPTY_RING,
 ) -> Config:
     reader = SettingReader(settings)
-    read = _config(reader, signing_keys, record_keys)
+    read = _config(reader, signing_keys, record_keys, encryption_keys)
     if reader.problems:
         raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
     return read
@@ -208,6 +215,7 @@ def _config(
     reader: SettingReader,
     signing_keys: tuple[MacKey, ...] = (),
     record_keys: signing.RecordKeys = EMPTY_KEYS,
+    encryption_keys: encryption.Ring = EMPTY_RING,
 ) -> Config:
     return Config(
         policy=_policy(reader),
@@ -248,6 +256,7 @@ def _config(
         ),
         signing_keys=signing_keys,
         record_keys=record_keys,
+        encryption_keys=encryption_keys,
     )
 
 

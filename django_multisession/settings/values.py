@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from django_multisession.core.encryption import Ring
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import Resolver
 from django_multisession.core.secret import MacKey
@@ -41,6 +42,7 @@ class Config:
         namespace: ``MULTISESSION_NAMESPACE``: names the site in what is signed.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.
+        encryption_keys: Encrypt what isn't stored by a server; derived likewise.
         read_from: The values that were read.
     """
 
@@ -56,6 +58,7 @@ class Config:
     namespace: str
     signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     record_keys: RecordKeys = dataclasses.field(repr=False)
+    encryption_keys: Ring = dataclasses.field(repr=False)
     read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 
