@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.engine_fixtures import COOKIE_ENGINES, ENGINES, ONE_OF_EACH_KIND
+from tests.engine_fixtures import (
+    COOKIE,
+    COOKIE_ENGINES,
+    ENGINES,
+    ONE_OF_EACH_KIND,
+    REVOCABLE,
+)
 
 HERE = Path(__file__).parent
 
@@ -29,7 +35,6 @@ FACTORS: dict[str, Sequence[str]] = {
 }
 
 MEMORY, REDIS, MONGODB = ONE_OF_EACH_KIND
-COOKIE, REVOCABLE = COOKIE_ENGINES
 
 #: The modules of those engine laws in which a request finds what another one stored.
 LAWS_ACROSS_THE_DRIVER = ("claim_laws", "end_laws", "loss_laws", "overlap_laws", "revival_laws")
