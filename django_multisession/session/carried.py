@@ -83,6 +83,8 @@ class CarriedSite(Site):
         return known[1]
 
     def _encryption(self) -> tuple[Ring, bytes]:
+        # Opening the driver says what is wrong with the options, and that the library is missing.
+        self.sender.get_driver()
         context = cookie_keys.context(cookie()[0], self.bound[0])
         return current().encryption_keys, context
 
