@@ -87,7 +87,10 @@ def of_engine_contract(case: Case) -> bool:
 
 def of_cookie_engine(case: Case) -> bool:
     # Neither end waits for a server but at the revocations.
-    is_across = ".driver." in case.module or case.module.endswith(LAWS_ACROSS_THE_DRIVER)
+    crossing = (".driver.", ".interleaving.")
+    is_across = any(each in case.module for each in crossing) or case.module.endswith(
+        LAWS_ACROSS_THE_DRIVER
+    )
     engine = REVOCABLE if is_across else COOKIE
     return case.place.end != "sync" and case.place.engine in (None, engine)
 
