@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -20,7 +21,7 @@ from django_multisession.drivers.base import Driver
 from django_multisession.settings import conf
 from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of
 
-__all__ = ["Engine", "Keys", "close_drivers"]
+__all__ = ["Engine", "Keys", "close_drivers", "engine_at"]
 
 _lock = ForkSafeLock()
 _drivers: dict[Engine, Driver] = {}
@@ -95,7 +96,9 @@ class Engine:
         return SecretOptions(self._given())
 
     def _given(self) -> Any:
-        return conf.given(self.setting) if self.setting else {}
+        given = conf.given(self.setting) if self.setting else {}
+        is_optional = self.keys is not None and not self.keys.one_of
+        return {} if given is NOT_GIVEN and is_optional else given
 
     def _opened(self) -> Driver:
         try:
@@ -110,6 +113,15 @@ class Engine:
             )
         # Raised out here: the frames behind the error hold the options, a password among them.
         raise ImproperlyConfigured(problem) from (cause if isinstance(cause, ImportError) else None)
+
+
+def engine_at(path: object) -> Engine | None:
+    """Return the engine of the module *path*, as ``SESSION_ENGINE`` names one; None if it has none."""
+    try:
+        engine = import_module(path).SessionStore.engine  # type: ignore[arg-type]  # whatever is set
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None
+    return engine if isinstance(engine, Engine) else None
 
 
 def close_drivers() -> None:

@@ -30,12 +30,13 @@ from tests import selection
 from tests.engine_fixtures import (
     ENGINES,
     ONE_OF_EACH_KIND,
+    cookie_engine,
     engine,
     engine_of_each_kind,
     network_engine,
 )
 
-__all__ = ["engine", "engine_of_each_kind", "network_engine"]
+__all__ = ["cookie_engine", "engine", "engine_of_each_kind", "network_engine"]
 
 Kind = TypeVar("Kind", bound=Startable)
 

@@ -30,6 +30,10 @@ ENGINES = (
 )
 
 
+#: The engine whose sessions clients hold, alone and with revocations in Redis: see tests/cookie.
+COOKIE_ENGINES = ("cookie", "cookie-revocable")
+COOKIE, REVOCABLE = COOKIE_ENGINES
+
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
 ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone")
 
@@ -135,3 +139,26 @@ def network_engine(
 ) -> Engine:
     """One engine per kind of server that is reached over a network."""
     return use_engine(request.param, settings, running_servers)
+
+
+def use_cookies(name: str, settings: Settings, running_servers: Running) -> None:
+    """Set the engine *name*, one of `COOKIE_ENGINES`."""
+    close_drivers()
+    settings.SESSION_ENGINE = "django_multisession.engines.cookie"
+    settings.MULTISESSION_COOKIE = {}
+    if name == REVOCABLE:
+        settings.MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}
+        settings.MULTISESSION_REDIS = {
+            "URL": running_servers.redis("redis-8.2").url,
+            "KEY_PREFIX": f"{uuid.uuid4().hex[:12]}:",
+            "OPTIONS": PATIENCE["redis"],
+        }
+
+
+@pytest.fixture(params=COOKIE_ENGINES)
+def cookie_engine(
+    request: pytest.FixtureRequest, settings: Settings, running_servers: Running
+) -> str:
+    """The cookie engine as ``SESSION_ENGINE``, alone and with the ends of sessions in Redis."""
+    use_cookies(request.param, settings, running_servers)
+    return str(request.param)

@@ -61,11 +61,11 @@ def demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(params=["redis", "mongodb", "memory"])
+@pytest.fixture(params=["redis", "mongodb", "memory", "cookie"])
 def demo_engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Every engine of ours that the demo can run here, in turn."""
     try:
-        if request.param == "redis":
+        if request.param in ("redis", "cookie"):
             redis_binary(tmp_path)
         if request.param == "mongodb":
             mongod_binary(tmp_path)
@@ -160,7 +160,7 @@ def test_demo_serves_every_engine_and_leaves_nothing_behind(
     with open_shop("--asgi", TMPDIR=str(temporary), **{MARK: mark}) as (process, printed):
         ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)/", printed)]
         states = [Browser(port).get("/async/state.json").state for port in ports]
-        assert [state["engine"] for state in states] == ["redis", "mongodb", "memory"]
+        assert [state["engine"] for state in states] == ["redis", "mongodb", "memory", "cookie"]
         assert {state["interface"] for state in states} == {"ASGI"}
         page = Browser(ports[0]).get("/").body
         assert all(f"http://127.0.0.1:{port}/" in page for port in ports)

@@ -327,6 +327,7 @@ def test_the_installed_clearsessions_is_ours(bare: Environment) -> None:
     [
         ("redis", {"MULTISESSION_REDIS": {"URL": "redis://127.0.0.1:1/0"}}),
         ("mongodb", {"MULTISESSION_MONGODB": {"URI": "mongodb://127.0.0.1:1/"}}),
+        ("cookie", {}),
     ],
 )
 def test_a_missing_extra_is_named(bare: Environment, engine: str, settings: dict[str, Any]) -> None:

@@ -26,6 +26,9 @@ ENCRYPTED = b"\x02"
 #: Bodies shorter than this are stored as they are: deflating them costs time and saves no packet.
 COMPRESSION_THRESHOLD = 1024
 
+#: How many entries an error names of a session that is too large.
+BIGGEST_NAMED = 3
+
 #: What inflating may yield at most, in bytes. Larger than any ``MULTISESSION_MAX_SIZE``, so that
 #: lowering the setting leaves stored sessions readable; bounded, because bytes lie (zip bombs).
 INFLATED_LIMIT = 16 * 1024 * 1024
@@ -83,23 +86,28 @@ def serialize(entries: Mapping[str, Any], serializer: Serializer) -> bytes:
 
 
 def require_size(
-    serialized: bytes, entries: Mapping[str, Any], serializer: Serializer, max_size: int
+    serialized: bytes,
+    entries: Mapping[str, Any],
+    serializer: Serializer,
+    max_size: int,
+    reason: str = "MULTISESSION_MAX_SIZE",
 ) -> None:
     """Refuse *entries* that take more than *max_size* bytes as *serialized*.
 
     Raises:
-        SessionTooLarge: They do; names the biggest.
+        SessionTooLarge: They do; names the biggest, and the *reason* for the limit.
     """
     if len(serialized) <= max_size:
         return
     sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
-    biggest = max(sizes, key=sizes.__getitem__)
+    biggest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:BIGGEST_NAMED]
+    named = ", ".join(f"{name!r} with {sizes[name]} bytes" for name in biggest)
     size = len(serialized)
     # An error page shows what frames hold.
     del serialized, entries
     raise SessionTooLarge(
-        f"A session must be at most {max_size} bytes, MULTISESSION_MAX_SIZE (got {size}); "
-        f"its biggest entry is {biggest!r} with {sizes[biggest]} bytes."
+        f"A session must be at most {max_size} bytes, {reason} (got {size}). "
+        f"Its biggest {'entry is' if len(biggest) == 1 else 'entries are'} {named}."
     )
 
 
@@ -117,6 +125,11 @@ def deserialize(serialized: bytes, serializer: Serializer) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise BadPayload(f"expected a dict of entries (got {type(entries).__name__})")
     return entries
+
+
+def plain(serialized: bytes) -> bytes:
+    """Return *serialized* as a body that isn't deflated, whatever its length."""
+    return _PLAIN + serialized
 
 
 def compress(serialized: bytes) -> bytes:

@@ -76,6 +76,8 @@ _LINEAGE_AND_HEADER = ">8s24sI4sqqqqq12sI"
 _HEADER = struct.Struct(_LINEAGE_AND_HEADER)
 _RECORD = struct.Struct(">3sqq32s" + _LINEAGE_AND_HEADER[1:])
 _RECORD_SIZE = _RECORD.size
+#: Bytes of a record beside its user and its payload.
+RECORD_OVERHEAD = _RECORD_SIZE
 _TOMBSTONE = struct.Struct(">3sqq32s8sB")
 #: From here on it is signed.
 SIGNED_FROM = _PREFIX.size

@@ -107,7 +107,7 @@ def _go_on_with(session: Session, found: Opened, others: tuple[Verified, ...]) -
     if session.entries is None:
         session.entries = Entries(found.entries)
     # A browser-length cookie has nothing to renew at the response, so the use is noted here.
-    if session.site.is_browser_length(found.entries) and session.is_touch_due(snapshot):
+    if not session.site.renews_cookie(found.entries) and session.is_touch_due(snapshot):
         now = session.site.now()
         yield from touch(session, stored, now, now)
 

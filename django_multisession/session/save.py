@@ -516,7 +516,7 @@ def compose(
     before = base.record if base else None
     # Only what grew under it: a limit that was lowered leaves stored sessions in use.
     has_grown = base is None or len(body) > len(base.body)
-    if has_grown and len(body) > config().max_size:
+    if has_grown:
         site.require_size(body, session.own_entries())
     user_id = merging.user_id(session.own_entries())
     if before is None or session.is_login:

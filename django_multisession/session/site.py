@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from django_multisession.core import encryption, keys, lifetime, payloads, signi
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
-from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
+from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.settings.conf import config, current
@@ -139,18 +139,23 @@ class Site:
             self._bound = _binding_to(config().namespace if given is None else str(given))
         return self._bound
 
-    def key_signature(self) -> tuple[Sequence[MacKey], bytes]:
-        """Return what session keys are verified with: the secrets, and the namespace.
+    def key_verifier(self) -> Callable[[object], Verified | None]:
+        """Return what verifies session keys, with the secrets and the namespace.
 
         Asked for before any session key stands in a frame: wrong settings are an error, and its
         mail shows what frames hold.
         """
         # With a key a session begins to be used: what the settings say now.
-        return current().signing_keys, self.bound[0]
+        signing_keys, namespace = current().signing_keys, self.bound[0]
+        return functools.partial(keys.verify, signing_keys=signing_keys, namespace=namespace)
 
     def make_key(self) -> Verified:
         """Return a new session key."""
         return keys.make(current().signing_keys, self.bound[0])
+
+    def session_key(self, key: Verified) -> str:
+        """Return the text of *key*, as it is now."""
+        return key.session_key
 
     def sign(self, facts: Facts, body: SecretBytes, key: Verified, before: Record | None) -> Record:
         """Return the record of *facts* and *body* under *key*, written over *before*."""
@@ -220,7 +225,9 @@ class Site:
             SessionTooLarge: They are; the message names the biggest.
         """
         try:
-            payloads.require_size(body, entries, self._make_serializer(), config().max_size)
+            # Most bodies are small; a call less for each.
+            if len(body) > config().max_size:
+                payloads.require_size(body, entries, self._make_serializer(), config().max_size)
         finally:
             del entries
 
@@ -263,6 +270,12 @@ class Site:
         if "get_session_cookie_age" in self.hooks:
             return float(self._hook("get_session_cookie_age"))
         return config().cookie_age
+
+    def renews_cookie(self, entries: dict[str, Any]) -> bool:
+        """Is the cookie of a session with *entries* set again as it is used? It runs out otherwise."""
+        # Not by is_browser_length(): most requests ask.
+        custom = dict.get(entries, EXPIRY_ENTRY)
+        return not config().expire_at_browser_close if custom is None else bool(custom != 0)
 
     def is_browser_length(self, entries: dict[str, Any]) -> bool:
         """Does the cookie of a session with *entries* end with the browser?"""

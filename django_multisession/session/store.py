@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -19,7 +19,6 @@ from django_multisession.core.keys import Verified
 from django_multisession.core.locks import ForkSafeLock
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import BEGINNING, END, to_milliseconds
-from django_multisession.core.secret import MacKey
 from django_multisession.drivers.base import Ask, Driver, Purging
 from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
@@ -126,7 +125,7 @@ class DriverSessionStore(SessionBase):
         if self._presented and len(self._presented[0]) >= SHORTEST_KEY:
             return self._presented[0]
         key = self._recognized.key
-        return None if key is None else key.session_key
+        return None if key is None else self._inner.site.session_key(key)
 
     def _set_session_key(self, value: str | None) -> None:
         self._presented = [] if value is None else [value]
@@ -149,12 +148,12 @@ class DriverSessionStore(SessionBase):
     def _recognize(self) -> None:
         session = self._inner
         # A subclass may be asked for it, and a wrong setting is an error.
-        signature = session.site.key_signature()
+        verify = session.site.key_verifier()
         is_old: bool | None = None
         # Another thread must find the keys or the state that they lead to, and nothing in between.
         with _recognizing.lock:
             if self._presented:
-                found, is_old = self._verify(self._presented, signature)
+                found, is_old = self._verify(self._presented, verify)
                 found = found[: MOST_OTHER_KEYS + 1]
                 session.came_with += found
                 session.state = Unread(found) if found else New()
@@ -164,23 +163,23 @@ class DriverSessionStore(SessionBase):
             session.note(signals.invalid_session_key, is_of_another_engine=is_old)
 
     def _verify(
-        self, presented: Sequence[object], signature: tuple[Sequence[MacKey], bytes]
+        self, presented: Sequence[object], verify: Callable[[object], Verified | None]
     ) -> tuple[tuple[Verified, ...], bool | None]:
         """Return those of *presented* that this site signed, and what the others are.
 
         That is None without others, and else whether all of them look like another engine's.
         """
         if len(presented) == 1:
-            key = keys.verify(presented[0], *signature)
+            key = verify(presented[0])
             return ((key,), None) if key else ((), keys.is_of_another_engine(presented[0]))
-        verified = {text: keys.verify(text, *signature) for text in _distinct(presented)}
+        verified = {text: verify(text) for text in _distinct(presented)}
         found = tuple(key for key in verified.values() if key is not None)
         others = [keys.is_of_another_engine(text) for text, key in verified.items() if key is None]
         return found, all(others) if others else None
 
     def _verify_one(self, session_key: object) -> tuple[Verified, ...]:
         session = self._recognized
-        found, is_old = self._verify([session_key], session.site.key_signature())
+        found, is_old = self._verify([session_key], session.site.key_verifier())
         if is_old is not None:
             session.note(signals.invalid_session_key, is_of_another_engine=is_old)
         return found

@@ -103,7 +103,14 @@ def config() -> Config:
     given("SESSION_ENGINE")  # Django sets settings up at the first use of one.
     # Looked at before anything is read: the next current() sees what is assigned meanwhile. Nothing
     # is a name's value before all is read: reporters of a wrong setting walk through those.
-    values, read = _values(), _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    values, read = (
+        _values(),
+        _read(
+            _derived(keys.derive),
+            signing.by_id(_derived(signing.derive)),
+            encryption.ring_of(_derived(encryption.derive)),
+        ),
+    )
     return dataclasses.replace(read, read_from=values)
 
 
@@ -198,10 +205,12 @@ def _values() -> _Values:
 
 
 def _read(
-    signing_keys: tuple[MacKey, ...] = (), record_keys: signing.RecordKeys = EMPTY_KEYS
+    signing_keys: tuple[MacKey, ...] = (),
+    record_keys: signing.RecordKeys = EMPTY_KEYS,
+    cookie_keys: Ring = NO_KEYS,
 ) -> Config:
     reader = SettingReader(settings)
-    read = _config(reader, signing_keys, record_keys)
+    read = _config(reader, signing_keys, record_keys, cookie_keys)
     if reader.problems:
         raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
     return read
@@ -211,6 +220,7 @@ def _config(
     reader: SettingReader,
     signing_keys: tuple[MacKey, ...] = (),
     record_keys: signing.RecordKeys = EMPTY_KEYS,
+    cookie_keys: Ring = NO_KEYS,
 ) -> Config:
     return Config(
         policy=_policy(reader),
@@ -252,6 +262,7 @@ def _config(
         signing_keys=signing_keys,
         record_keys=record_keys,
         encryption=_encryption(reader),
+        cookie_keys=cookie_keys,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from django_multisession.core.encryption import NO_KEYS, Ring
+from django_multisession.core.encryption import Ring
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import Resolver
 from django_multisession.core.secret import MacKey
@@ -43,6 +43,7 @@ class Config:
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.
         encryption: ``MULTISESSION_ENCRYPTION_KEYS``, and which of them encrypts.
+        cookie_keys: Encrypt sessions that no server holds; derived as *record_keys*.
         read_from: The values that were read.
     """
 
@@ -58,7 +59,8 @@ class Config:
     namespace: str
     signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     record_keys: RecordKeys = dataclasses.field(repr=False)
-    encryption: Ring = NO_KEYS
+    encryption: Ring
+    cookie_keys: Ring
     read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 

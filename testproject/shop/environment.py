@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-ENGINES = {"redis": "Redis", "mongodb": "MongoDB", "memory": "memory"}
+ENGINES = {"redis": "Redis", "mongodb": "MongoDB", "memory": "memory", "cookie": "cookies"}
 
 # Short, to be watched: the defaults are Django's two weeks, and thirty days.
 IDLE_TIMEOUT = timedelta(minutes=10)
@@ -23,7 +23,7 @@ class Environment:
     """One variable per field: ``MULTISESSION_DEMO_ENGINE`` and so on.
 
     Attributes:
-        engine: ``redis``, ``mongodb``, ``memory``, or the module of any other session engine.
+        engine: ``redis``, ``mongodb``, ``memory``, ``cookie``, or the module of any other session engine.
         redis_url: Where Redis listens.
         mongodb_uri: Where MongoDB listens.
         database: The file that holds the users.

@@ -17,6 +17,7 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 SESSION_ENGINE = ENVIRONMENT.engine_module
 MULTISESSION_REDIS = {"URL": ENVIRONMENT.redis_url}
 MULTISESSION_MONGODB = {"URI": ENVIRONMENT.mongodb_uri, "DATABASE": "multisession_demo"}
+MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}
 MULTISESSION_IDLE_TIMEOUT = IDLE_TIMEOUT
 MULTISESSION_ABSOLUTE_TIMEOUT = ABSOLUTE_TIMEOUT
 # So that a reload is seen to begin the idle time anew; the default saves more writes.

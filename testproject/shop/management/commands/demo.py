@@ -34,7 +34,7 @@ class Command(BaseCommand):
     """Runs the shop on real servers that it starts and stops, or walks through it by itself."""
 
     help = (
-        "Start Redis and MongoDB, and serve the shop once on each and once on memory. "
+        "Start Redis and MongoDB, and serve the shop once on each, on memory and in cookies. "
         "With --check, click through it instead and say what does not hold."
     )
     requires_system_checks = ()
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--engine",
             default="all",
-            help="redis, mongodb, memory, or all of them side by side (the default). "
+            help="redis, mongodb, memory, cookie, or all of them side by side (the default). "
             "Also the module of any other session engine, to see what --check thinks of it.",
         )
         parser.add_argument(
@@ -111,7 +111,8 @@ class Command(BaseCommand):
         environment = dataclasses.replace(
             Environment.read(), database=str(directory / "users.sqlite3")
         )
-        if "redis" in engines and not is_given("redis_url"):
+        # Redis keeps which sessions in cookies were ended.
+        if not {"redis", "cookie"}.isdisjoint(engines) and not is_given("redis_url"):
             redis = RedisServer(redis_binary(directory), directory / "redis")
             self._say("Starting redis-server")
             stack.enter_context(redis)
