@@ -27,11 +27,12 @@ ENGINES = (
     "redis-8.2",
     "mongodb-standalone",
     "mongodb-replica-set",
+    "memcached",
 )
 
 
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
-ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone")
+ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone", "memcached")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Engine:
 
     @property
     def kind(self) -> str:
-        """``"memory"``, ``"redis"`` or ``"mongodb"``."""
+        """``"memory"``, ``"redis"``, ``"mongodb"`` or ``"memcached"``."""
         return self.name.partition("-")[0]
 
     @property
@@ -70,6 +71,7 @@ class Engine:
 PATIENCE: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": 60, "socket_connect_timeout": 60},
     "mongodb": {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000},
+    "memcached": {"timeout": 60, "connect_timeout": 60},
 }
 
 
@@ -87,7 +89,7 @@ def use_engine(
     close_drivers()
     engine = Engine(name)
     mine = uuid.uuid4().hex[:12]
-    options = {"redis": {}, "mongodb": {}} if url else PATIENCE
+    options: dict[str, dict[str, Any]] = {kind: {} for kind in PATIENCE} if url else PATIENCE
     if engine.kind == "redis":
         engine = Engine(name, running_servers.redis(name))
         settings.MULTISESSION_REDIS = {
@@ -103,6 +105,13 @@ def use_engine(
             "DATABASE": "multisession_tests",
             "COLLECTION": f"sessions_{mine}",
             "OPTIONS": options["mongodb"],
+        }
+    elif engine.kind == "memcached":
+        engine = Engine(name, running_servers.memcached())
+        settings.MULTISESSION_MEMCACHED = {
+            "SERVERS": [url or engine.server.url],
+            "KEY_PREFIX": f"{mine}:",
+            "OPTIONS": options["memcached"],
         }
     settings.SESSION_ENGINE = engine.path
     return engine
@@ -129,7 +138,7 @@ def engine_of_each_kind(
     return use_engine(request.param, settings, running_servers)
 
 
-@pytest.fixture(params=["redis-8.2", "mongodb-standalone"])
+@pytest.fixture(params=["redis-8.2", "mongodb-standalone", "memcached"])
 def network_engine(
     request: pytest.FixtureRequest, settings: Settings, running_servers: Running
 ) -> Engine:
