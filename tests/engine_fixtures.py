@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import uuid
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 from servers import MongoReplicaSet, MongoServer
@@ -115,6 +117,19 @@ def use_engine(
         }
     settings.SESSION_ENGINE = engine.path
     return engine
+
+
+def memcached_items(engine: Engine, settings: Settings) -> dict[str, bytes]:
+    """Return what this test's driver has in memcached, tombstones included."""
+    from pymemcache.client.base import Client
+
+    prefix = settings.MULTISESSION_MEMCACHED["KEY_PREFIX"]
+    with contextlib.closing(Client((engine.server.host, engine.server.port))) as client:
+        listed = client.raw_command(b"lru_crawler metadump all", b"END\r\n").decode()
+        # Its first word is "key=", with the key as in a URL.
+        places = [unquote(line.split()[0][len("key=") :]) for line in listed.splitlines()]
+        found = {place: client.get(place) for place in places if place.startswith(prefix)}
+    return {place: raw for place, raw in found.items() if raw is not None}
 
 
 def add_options(kind: str, settings: Settings, options: Mapping[str, Any]) -> None:

@@ -114,14 +114,14 @@ def _prefix(prefix: object) -> str:
 def _item_size(size: object) -> int:
     if isinstance(size, bool) or not isinstance(size, int) or size < LEAST_ITEM_SIZE:
         expected = f"a number of bytes of at least {LEAST_ITEM_SIZE}"
-        raise _wrong('"MAX_ITEM_SIZE"', expected, repr(size))
+        raise _wrong('"MAX_ITEM_SIZE"', expected, _told_number(size))
     return size
 
 
 def _seconds(options: Mapping[str, Any], name: str) -> float:
     value = options.get(name, _SECONDS)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:  # noqa: PLR2004  (eleven days)
-        raise _wrong('"OPTIONS"', f"with seconds above 0 as {name}", repr(value))
+        raise _wrong('"OPTIONS"', f"with seconds above 0 as {name}", _told_number(value))
     return float(value)
 
 
@@ -133,6 +133,10 @@ def _login(options: Mapping[str, Any]) -> SecretBytes:
     if not (user and password) or " " in user:
         raise _wrong('"USERNAME"', "there with PASSWORD, without a space", "something else")
     return SecretBytes(f"{user} {password}".encode())
+
+
+def _told_number(value: object) -> str:
+    return repr(value) if isinstance(value, int | float) else type(value).__name__
 
 
 def _told_name(name: str) -> str:
