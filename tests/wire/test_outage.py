@@ -377,7 +377,8 @@ NAMES = {
 
 
 def documented_failures() -> dict[str, tuple[str, str, str]]:
-    rows = rows_of(section_of("explanation/outages.md", "## What is reported"))
+    section = section_of("explanation/outages.md", "## What is reported")
+    rows = [row for table in (0, 1) for row in rows_of(section, table)]
     return {row[0]: (row[1].strip("`"), row[2].strip("`"), row[3].strip("`")) for row in rows}
 
 
