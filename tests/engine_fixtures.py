@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
 import uuid
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
-from servers import MongoReplicaSet, MongoServer
+from servers import MemcachedServer, MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import Driver
 from django_multisession.engine import close_drivers
@@ -27,6 +30,7 @@ ENGINES = (
     "redis-8.2",
     "mongodb-standalone",
     "mongodb-replica-set",
+    "memcached",
 )
 
 
@@ -35,7 +39,7 @@ COOKIE_ENGINES = ("cookie", "cookie-revocable")
 COOKIE, REVOCABLE = COOKIE_ENGINES
 
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
-ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone")
+ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone", "memcached")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Engine:
 
     @property
     def kind(self) -> str:
-        """``"memory"``, ``"redis"`` or ``"mongodb"``."""
+        """``"memory"``, ``"redis"``, ``"mongodb"`` or ``"memcached"``."""
         return self.name.partition("-")[0]
 
     @property
@@ -74,6 +78,7 @@ class Engine:
 PATIENCE: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": 60, "socket_connect_timeout": 60},
     "mongodb": {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000},
+    "memcached": {"timeout": 60, "connect_timeout": 60},
 }
 
 
@@ -91,7 +96,7 @@ def use_engine(
     close_drivers()
     engine = Engine(name)
     mine = uuid.uuid4().hex[:12]
-    options = {"redis": {}, "mongodb": {}} if url else PATIENCE
+    options: dict[str, dict[str, Any]] = {kind: {} for kind in PATIENCE} if url else PATIENCE
     if engine.kind == "redis":
         engine = Engine(name, running_servers.redis(name))
         settings.MULTISESSION_REDIS = {
@@ -108,8 +113,38 @@ def use_engine(
             "COLLECTION": f"sessions_{mine}",
             "OPTIONS": options["mongodb"],
         }
+    elif engine.kind == "memcached":
+        engine = Engine(name, running_servers.memcached())
+        settings.MULTISESSION_MEMCACHED = {
+            "SERVERS": [url or engine.server.url],
+            "KEY_PREFIX": f"{mine}:",
+            "OPTIONS": options["memcached"],
+        }
     settings.SESSION_ENGINE = engine.path
     return engine
+
+
+def memcached_items(engine: Engine, settings: Settings) -> dict[str, bytes]:
+    """Return what this test's driver has in memcached, tombstones included."""
+    from pymemcache.client.base import Client
+
+    prefix, address = settings.MULTISESSION_MEMCACHED["KEY_PREFIX"], engine.server.url
+    with contextlib.closing(Client(address)) as client:
+        places = [each for each in places_of(engine.server) if each.startswith(prefix)]
+        found = {place: client.get(place) for place in places}
+    return {place: raw for place, raw in found.items() if raw}
+
+
+def places_of(server: MemcachedServer) -> list[str]:
+    """Return the keys that *server* holds."""
+    with (
+        socket.create_connection((server.host, server.port), 60) as connection,
+        connection.makefile("rb") as lines,
+    ):
+        connection.sendall(b"lru_crawler metadump all\r\n")
+        listed = iter(lines.readline, b"END\r\n")
+        # The first word of a line is "key=", with the key as in a URL.
+        return [unquote(line.split()[0].decode()).removeprefix("key=") for line in listed]
 
 
 def add_options(kind: str, settings: Settings, options: Mapping[str, Any]) -> None:
@@ -133,7 +168,7 @@ def engine_of_each_kind(
     return use_engine(request.param, settings, running_servers)
 
 
-@pytest.fixture(params=["redis-8.2", "mongodb-standalone"])
+@pytest.fixture(params=["redis-8.2", "mongodb-standalone", "memcached"])
 def network_engine(
     request: pytest.FixtureRequest, settings: Settings, running_servers: Running
 ) -> Engine:

@@ -97,16 +97,24 @@ def require_size(
     Raises:
         SessionTooLarge: They do; names the biggest, and the *reason* for the limit.
     """
-    if len(serialized) <= max_size:
+    size = len(serialized)
+    if size <= max_size:
         return
+    refusal = too_large(size, f"{max_size} bytes, {reason}", entries, serializer)
+    # An error page shows what frames hold.
+    del serialized, entries
+    raise refusal
+
+
+def too_large(
+    size: int, limit: str, entries: Mapping[str, Any], serializer: Serializer
+) -> SessionTooLarge:
+    """Return the refusal of *entries*, whose *size* is above *limit*; it names the biggest."""
     sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
     biggest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:BIGGEST_NAMED]
     named = ", ".join(f"{name!r} with {sizes[name]} bytes" for name in biggest)
-    size = len(serialized)
-    # An error page shows what frames hold.
-    del serialized, entries
-    raise SessionTooLarge(
-        f"A session must be at most {max_size} bytes, {reason} (got {size}). "
+    return SessionTooLarge(
+        f"A session must be at most {limit} (got {size}). "
         f"Its biggest {'entry is' if len(biggest) == 1 else 'entries are'} {named}."
     )
 

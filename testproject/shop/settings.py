@@ -18,6 +18,7 @@ SESSION_ENGINE = ENVIRONMENT.engine_module
 MULTISESSION_REDIS = {"URL": ENVIRONMENT.redis_url}
 MULTISESSION_MONGODB = {"URI": ENVIRONMENT.mongodb_uri, "DATABASE": "multisession_demo"}
 MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}
+MULTISESSION_MEMCACHED = {"SERVERS": [ENVIRONMENT.memcached_server]}
 MULTISESSION_IDLE_TIMEOUT = IDLE_TIMEOUT
 MULTISESSION_ABSOLUTE_TIMEOUT = ABSOLUTE_TIMEOUT
 # So that a reload is seen to begin the idle time anew; the default saves more writes.
@@ -75,7 +76,7 @@ LOGGING = {
     "formatters": {"line": {"format": f"[{_SITE}] %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {
-        # Three sites share a terminal: warnings are told, not every request.
+        # Several sites share a terminal: warnings are told, not every request.
         "django": {"handlers": ["console"], "level": "WARNING"},
         "django.server": {"handlers": ["console"], "level": "ERROR", "propagate": False},
     },
