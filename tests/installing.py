@@ -79,8 +79,9 @@ def _download_requirements(directory: Path) -> None:
     wanted = [
         *pyproject()["build-system"]["requires"],
         *project["dependencies"],
-        *extras["redis"],
+        *extras["memcached"],
         *extras["mongodb"],
+        *extras["redis"],
         "mypy",
     ]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]

@@ -143,6 +143,22 @@ def test_what_is_no_answer_is_an_outage_and_not_quoted(answer: bytes, kind: Outa
     assert "HTTP" not in str(caught.value)
 
 
+def test_a_server_that_is_too_old_is_reported() -> None:
+    answers = [b"VERSION 1.5.22", b"END", b"END", b"STORED", b"END", b"NOT_FOUND"]
+
+    def answer(connection: socket.socket) -> None:
+        for each in answers:
+            connection.sendall(each + b"\r\n")
+            connection.recv(4096)
+
+    with answering(answer) as (host, port):
+        driver = MemcachedDriver({"SERVERS": [f"{host}:{port}"], "timeout": 60}, time.time)
+        (problem,) = driver.check()
+        driver.close()
+    assert problem.id == "multisession.E142"
+    assert "must be 1.6 or newer (got '1.5.22')" in problem.message
+
+
 # Lost connections
 
 

@@ -62,6 +62,12 @@ WRONG_OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1:port"},
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "DATABASE": "a b"},
     ],
+    "memcached": [
+        {"SERVERS": [f"memcached://user:{PASSWORD}@127.0.0.1"]},
+        {"SERVERS": ["127.0.0.1"], "PASSWORD": PASSWORD},
+        {"SERVERS": ["127.0.0.1"], "USERNAME": "a b", "PASSWORD": PASSWORD},
+        {"SERVERS": ["127.0.0.1"], "KEY_PREFIX": "a b", "OPTIONS": {"password": PASSWORD}},
+    ],
 }
 
 
