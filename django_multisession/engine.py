@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,10 +21,19 @@ from django_multisession.drivers.base import Driver
 from django_multisession.settings import conf
 from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of
 
-__all__ = ["Engine", "Keys", "close_drivers"]
+__all__ = ["Engine", "Keys", "close_drivers", "machine_clock"]
 
 _lock = ForkSafeLock()
 _drivers: dict[Engine, Driver] = {}
+
+
+_imported_at = time.time()
+
+
+def machine_clock() -> float:
+    """Return the seconds since 1970: for servers that are told a moment at which a record goes."""
+    # A test may freeze the clock years ago. A server would remove what it stores.
+    return max(time.time(), _imported_at)
 
 
 def _accepts(_options: Mapping[str, Any]) -> list[Problem]:

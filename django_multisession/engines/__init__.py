@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 #: The modules in this package.
-NAMES = ("memory", "mongodb", "redis")
+NAMES = ("memcached", "memory", "mongodb", "redis")

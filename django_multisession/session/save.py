@@ -15,6 +15,7 @@ from django_multisession.core.keys import Verified
 from django_multisession.core.lifetime import Life
 from django_multisession.core.merging import Merge
 from django_multisession.core.records import (
+    FITS_EVERYWHERE,
     NEVER,
     Answer,
     Facts,
@@ -510,7 +511,7 @@ def compose(
     """Make the record to store under *key*, over *base* or as a new one.
 
     Raises:
-        SessionTooLarge: It grew beyond ``MULTISESSION_MAX_SIZE``.
+        SessionTooLarge: It grew beyond ``MULTISESSION_MAX_SIZE``, or beyond what the server takes.
     """
     site = session.site
     before = base.record if base else None
@@ -543,6 +544,8 @@ def compose(
         series,
     )
     record = site.sign(facts, body, key, before)
+    if len(record.raw) > FITS_EVERYWHERE:
+        site.require_record_size(record, session.own_entries())
     return Snapshot(key, record, body, site.touch_due_ms(record))
 
 

@@ -217,6 +217,20 @@ class Site:
         finally:
             del entries
 
+    def require_record_size(self, record: Record, entries: Mapping[str, Any]) -> None:
+        """Refuse *entries* whose *record* is larger than the server takes.
+
+        Raises:
+            SessionTooLarge: It is; the message names the biggest of them.
+        """
+        size, most = len(record.raw), self.driver.capabilities.largest_record
+        if most is None or size <= most:
+            return
+        limit = f"{most} bytes as a record, which is what the engine's server takes"
+        refusal = payloads.too_large(size, limit, entries, self._make_serializer())
+        del entries
+        raise refusal
+
     # Timeouts
 
     def policy(self) -> lifetime.Policy:

@@ -17,7 +17,7 @@ import pytest
 from django.conf import settings
 
 from tests.django_suites.sdist import SdistUnavailable, fetch_djangos_tests
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import ONE_OF_EACH_KIND, Engine
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = "--settings=tests.django_suites.settings"
@@ -67,7 +67,12 @@ class Suites:
     def __init__(self, directory: Path, log: Path) -> None:
         self._directory = directory
         self._log = log
-        names = ("SESSION_ENGINE", "MULTISESSION_REDIS", "MULTISESSION_MONGODB")
+        names = (
+            "SESSION_ENGINE",
+            "MULTISESSION_MEMCACHED",
+            "MULTISESSION_MONGODB",
+            "MULTISESSION_REDIS",
+        )
         given = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
         self._environment = {
             **os.environ,
@@ -124,7 +129,7 @@ def test_every_test_of_djangos_session_mixin_passes(suites: Suites) -> None:
     assert passed(output) >= MIXIN_TESTS
 
 
-@pytest.mark.parametrize("engine", ["memory", "redis-8.2", "mongodb-standalone"], indirect=True)
+@pytest.mark.parametrize("engine", ONE_OF_EACH_KIND, indirect=True)
 def test_djangos_tests_of_its_middleware_pass_on_ours_but_for_the_named(suites: Suites) -> None:
     output = suites.run(
         "-W", "error", "-m", "django", "test", SETTINGS, OUR_MIDDLEWARE, seconds=MIXIN_SECONDS
@@ -141,6 +146,7 @@ def test_djangos_tests_of_its_middleware_pass_on_ours_but_for_the_named(suites: 
         # Where Django changed, all engines change alike.
         pytest.param("redis-8.2", marks=pytest.mark.once),
         pytest.param("mongodb-standalone", marks=pytest.mark.once),
+        pytest.param("memcached", marks=pytest.mark.once),
     ],
     indirect=True,
 )

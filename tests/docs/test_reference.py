@@ -25,7 +25,7 @@ from django_multisession import exceptions, middleware, resolvers, signals
 from django_multisession import testing as contracts
 from django_multisession.core import keys, records
 from django_multisession.core.problems import Problem, Severity
-from django_multisession.drivers.base import Driver, Indexed, Purging
+from django_multisession.drivers.base import Capabilities, Driver, Indexed, Purging
 from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines.memory import SessionStore
@@ -96,7 +96,9 @@ def test_every_verb_of_a_driver_has_its_heading(section: str, protocols: list[ty
     assert headings == [verb.partition("(")[0] for verb in verbs]
 
 
-@pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer, Problem])
+@pytest.mark.parametrize(
+    "value", [records.Record, records.Tombstone, records.Answer, Problem, Capabilities]
+)
 def test_the_fields_of_a_value_are_those_of_its_class(value: Any) -> None:
     section = section_of(CONTRACT, "## Values", f"### `{value.__name__}`")
     # A table has twelve rows at most.
@@ -201,7 +203,7 @@ def test_every_state_of_a_session_is_in_the_architecture() -> None:
 def test_every_check_of_the_settings_is_documented() -> None:
     page = text_of("reference/checks.md")
     documented = set(re.findall(r"^### `(multisession\.\w+)`", page, re.MULTILINE))
-    of_servers = {each for each in documented if re.search(r"\.[EW]1[01]\d$", each)}
+    of_servers = {each for each in documented if re.search(r"\.[EW]1[014]\d$", each)}
     assert documented - of_servers == {check.id for check in Check}
 
 

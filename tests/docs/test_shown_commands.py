@@ -22,6 +22,7 @@ from tests.docs.project import TESTING, environment_of, run_in
 from tests.docs.reader import POLL_SECONDS
 from tests.docs.test_production_settings import settings_shown
 from tests.docs.test_tutorial import PAGE as TUTORIAL
+from tests.engine_fixtures import ONE_OF_EACH_KIND
 
 #: Beginnings of commands that no test runs → why.
 NOT_RUN = {
@@ -114,7 +115,10 @@ def test_the_long_command_shown_finds_what_it_is_to_run(command: str) -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     # Eleven actions; three engines, sync and async.
-    assert run.stdout.count("::test_two_requests_leave_what_the_table_says") == 11 * 3 * 2
+    assert (
+        run.stdout.count("::test_two_requests_leave_what_the_table_says")
+        == 11 * len(ONE_OF_EACH_KIND) * 2
+    )
 
 
 @pytest.mark.parametrize(

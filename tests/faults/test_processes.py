@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engine_fixtures import Engine, add_options
+from tests.engine_fixtures import Engine
 from tests.faults.processes_worker import CONFLICT, SAVED, Orders, started
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ PROCESSES, SAVES = 8, 50
 def site(network_engine: Engine, settings: Settings) -> dict[str, Any]:
     """Return the settings with which another process is of the same site."""
     name = f"MULTISESSION_{network_engine.kind.upper()}"
-    # A busy machine is no outage.
-    patience = {"socket_timeout": 60} if network_engine.kind == "redis" else {"timeoutMS": 60000}
-    add_options(network_engine.kind, settings, patience)
     return {"SESSION_ENGINE": network_engine.path, name: getattr(settings, name)}
 
 

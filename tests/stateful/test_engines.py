@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_django import Settings
 
 #: Put through in each of two modes (1,100 in all), unless the environment says otherwise.
-SEQUENCES = {"memory": 300, "redis": 150, "mongodb": 100}
+SEQUENCES = {"memory": 300, "redis": 150, "mongodb": 100, "memcached": 100}
 STEPS = 30
 
 names = st.sampled_from("ab")

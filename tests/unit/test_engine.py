@@ -33,7 +33,12 @@ __all__ = ["right_site"]
 PASSWORD = "-".join(["hunter"] * 3)
 REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "CACHE_ALIAS" or "URL"'
 MONGODB_EXPECTED = 'MULTISESSION_MONGODB must be a dict with "URI"'
-EXPECTED = {"redis": REDIS_EXPECTED, "mongodb": MONGODB_EXPECTED}
+MEMCACHED_EXPECTED = 'MULTISESSION_MEMCACHED must be a dict with "SERVERS"'
+EXPECTED = {
+    "redis": REDIS_EXPECTED,
+    "mongodb": MONGODB_EXPECTED,
+    "memcached": MEMCACHED_EXPECTED,
+}
 
 
 def engine_of(name: str) -> Engine:
@@ -75,6 +80,9 @@ def only_problem(name: str, settings: Settings, value: Any) -> Problem:
         ("mongodb", {1: PASSWORD}, "dict"),
         ("mongodb", f"mongodb://me:{PASSWORD}@localhost", "str"),
         ("mongodb", None, "None"),
+        ("memcached", {}, "a dict with nothing in it"),
+        ("memcached", {"LOCATION": PASSWORD}, "a dict with LOCATION"),
+        ("memcached", [PASSWORD], "list"),
     ],
 )
 def test_wrong_options_are_told_by_type_and_names(

@@ -26,7 +26,7 @@ from django_multisession.core.records import (
     times_of,
     touched,
 )
-from django_multisession.drivers.base import Ask, Steps, read, run
+from django_multisession.drivers.base import Ask, Capabilities, Steps, read, run
 from django_multisession.drivers.options import flat
 from django_multisession.drivers.redis import scripts
 from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, trial, unanswered
@@ -48,6 +48,8 @@ class RedisDriver:
     Raises:
         ImproperlyConfigured: The options name no Redis, or one is unknown or wrong.
     """
+
+    capabilities = Capabilities(survives_restart=True, moves_atomically=True, is_native_async=True)
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         rest = dict(flat(options))
