@@ -105,7 +105,9 @@ class Engine:
         return SecretOptions(self._given())
 
     def _given(self) -> Any:
-        return conf.given(self.setting) if self.setting else {}
+        given = conf.given(self.setting) if self.setting else {}
+        is_optional = self.keys is not None and not self.keys.one_of
+        return {} if given is NOT_GIVEN and is_optional else given
 
     def _opened(self) -> Driver:
         try:

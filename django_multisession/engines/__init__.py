@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 #: The modules in this package.
-NAMES = ("memcached", "memory", "mongodb", "redis")
+NAMES = ("database", "memcached", "memory", "mongodb", "redis")

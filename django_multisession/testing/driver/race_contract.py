@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
+from django.db import connections
 
 from django_multisession.core.records import SAVED, Answer, Outcome, Record
 from django_multisession.drivers.base import Driver, arun, run
@@ -34,7 +35,11 @@ def race(*starts: Callable[[], Result]) -> list[Result]:
 
     def start_together(start: Callable[[], Result]) -> Result:
         barrier.wait(timeout=30)
-        return start()
+        try:
+            return start()
+        finally:
+            # Django's are a thread's own, and this one ends.
+            connections.close_all()
 
     with ThreadPoolExecutor(len(starts)) as pool:
         return list(pool.map(start_together, starts))
