@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
-from django.db import connections
 
 from django_multisession.core.records import SAVED, Answer, Outcome, Record
 from django_multisession.drivers.base import Driver, arun, run
@@ -22,6 +21,7 @@ from django_multisession.testing.driver.fixtures import (
     make_record,
 )
 from django_multisession.testing.stored_records import next_write
+from django_multisession.testing.threads import closing_databases
 
 RACERS = 8
 ROUNDS = 5
@@ -35,11 +35,7 @@ def race(*starts: Callable[[], Result]) -> list[Result]:
 
     def start_together(start: Callable[[], Result]) -> Result:
         barrier.wait(timeout=30)
-        try:
-            return start()
-        finally:
-            # Django's are a thread's own, and this one ends.
-            connections.close_all()
+        return closing_databases(start)
 
     with ThreadPoolExecutor(len(starts)) as pool:
         return list(pool.map(start_together, starts))

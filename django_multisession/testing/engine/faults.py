@@ -20,6 +20,7 @@ from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.fixtures import USER_ID, EngineFixtures, Open
+from django_multisession.testing.threads import closing_databases
 from django_multisession.testing.verbs import Clock, Run, SessionVerbs
 
 #: The verbs of a driver that carry a command.
@@ -229,7 +230,7 @@ def run_in_threads(*works: Callable[[], None]) -> None:
 
     def perform(work: Callable[[], None]) -> None:
         try:
-            work()
+            closing_databases(work)
         except BaseException as error:  # noqa: BLE001  (raised in the law's own thread)
             errors.append(error)
 
