@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import socket
 import uuid
 from collections.abc import Mapping
 from importlib import import_module
@@ -14,7 +15,7 @@ import pymysql
 import pytest
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
-from servers import MongoReplicaSet, MongoServer
+from servers import MemcachedServer, MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import Driver
 from django_multisession.engine import close_drivers
@@ -171,13 +172,23 @@ def memcached_items(engine: Engine, settings: Settings) -> dict[str, bytes]:
     """Return what this test's driver has in memcached, tombstones included."""
     from pymemcache.client.base import Client
 
-    prefix = settings.MULTISESSION_MEMCACHED["KEY_PREFIX"]
-    with contextlib.closing(Client((engine.server.host, engine.server.port))) as client:
-        listed = client.raw_command(b"lru_crawler metadump all", b"END\r\n").decode()
-        # Its first word is "key=", with the key as in a URL.
-        places = [unquote(line.split()[0][len("key=") :]) for line in listed.splitlines()]
-        found = {place: client.get(place) for place in places if place.startswith(prefix)}
-    return {place: raw for place, raw in found.items() if raw is not None}
+    prefix, address = settings.MULTISESSION_MEMCACHED["KEY_PREFIX"], engine.server.url
+    with contextlib.closing(Client(address)) as client:
+        places = [each for each in places_of(engine.server) if each.startswith(prefix)]
+        found = {place: client.get(place) for place in places}
+    return {place: raw for place, raw in found.items() if raw}
+
+
+def places_of(server: MemcachedServer) -> list[str]:
+    """Return the keys that *server* holds."""
+    with (
+        socket.create_connection((server.host, server.port), 60) as connection,
+        connection.makefile("rb") as lines,
+    ):
+        connection.sendall(b"lru_crawler metadump all\r\n")
+        listed = iter(lines.readline, b"END\r\n")
+        # The first word of a line is "key=", with the key as in a URL.
+        return [unquote(line.split()[0].decode()).removeprefix("key=") for line in listed]
 
 
 def add_options(kind: str, settings: Settings, options: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 SESSION_ENGINE = ENVIRONMENT.engine_module
 MULTISESSION_REDIS = {"URL": ENVIRONMENT.redis_url}
 MULTISESSION_MONGODB = {"URI": ENVIRONMENT.mongodb_uri, "DATABASE": "multisession_demo"}
+MULTISESSION_MEMCACHED = {"SERVERS": [ENVIRONMENT.memcached_server]}
 MULTISESSION_IDLE_TIMEOUT = IDLE_TIMEOUT
 MULTISESSION_ABSOLUTE_TIMEOUT = ABSOLUTE_TIMEOUT
 # So that a reload is seen to begin the idle time anew; the default saves more writes.
@@ -74,7 +75,7 @@ LOGGING = {
     "formatters": {"line": {"format": f"[{_SITE}] %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {
-        # Three sites share a terminal: warnings are told, not every request.
+        # Several sites share a terminal: warnings are told, not every request.
         "django": {"handlers": ["console"], "level": "WARNING"},
         "django.server": {"handlers": ["console"], "level": "ERROR", "propagate": False},
     },

@@ -69,6 +69,13 @@ def test_eight_processes_that_save_one_session_at_once_lose_no_entry_of_any(
     assert _stored(network_engine, session_key) == {"begun": True} | theirs
 
 
+#: What a killed worker leaves is the affair of the server. On memcached a save is one command.
+on_servers_that_persist = pytest.mark.parametrize(
+    "network_engine", ["redis-8.2", "mongodb-standalone"], indirect=True
+)
+
+
+@on_servers_that_persist
 @pytest.mark.long
 def test_of_workers_that_are_killed_amid_saves_what_was_acknowledged_is_there(
     network_engine: Engine, site: dict[str, Any], session_key: str
@@ -111,6 +118,7 @@ def test_of_workers_that_are_killed_amid_saves_what_was_acknowledged_is_there(
             assert (code, len(numbers)) == (0, acknowledged)
 
 
+@on_servers_that_persist
 def test_a_worker_that_exits_before_its_save_is_answered_has_saved_it_whole_or_not_at_all(
     network_engine: Engine, site: dict[str, Any], session_key: str
 ) -> None:

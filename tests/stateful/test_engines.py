@@ -44,7 +44,8 @@ class Overlaps(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.model = Model(
-            purges=self.engine.kind != "redis", follows_clock=self.engine.kind == "memory"
+            purges=self.engine.kind in ("memory", "mongodb"),
+            follows_clock=self.engine.kind == "memory",
         )
         self.keys: list[str] = []
         self.requests: list[tuple[SessionVerbs, Request]] = []

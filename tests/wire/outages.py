@@ -11,7 +11,7 @@ from typing import Any
 
 import pymongo
 import redis
-from servers import MongoReplicaSet, MongoServer, RedisServer, Server, free_port
+from servers import MemcachedServer, MongoReplicaSet, MongoServer, RedisServer, Server, free_port
 
 from tests.conftest import Running
 from tests.proxy import TCPProxy
@@ -36,7 +36,7 @@ class Outage:
     """One way to fail.
 
     Attributes:
-        kind: Of server: ``"redis"``, ``"mongodb"`` or ``"replica_set"``.
+        kind: Of server: ``"redis"``, ``"mongodb"``, ``"replica_set"`` or ``"memcached"``.
         begin: Lasts as long as the block it opens.
         can_read: Does the server still read?
         can_end: Does it still end sessions?
@@ -72,6 +72,7 @@ class OwnServers:
                 "redis": self._start_redis,
                 "mongodb": self._start_mongodb,
                 "replica_set": self._start_replica_set,
+                "memcached": self._start_memcached,
             }[kind]
             self._started[kind] = start(self._directory / kind)
         return self._started[kind]
@@ -95,6 +96,9 @@ class OwnServers:
         binary = self._running.mongodb("mongodb-standalone", MongoServer).binary
         return self._stack.enter_context(MongoReplicaSet(binary, place, size=1)).members[0]
 
+    def _start_memcached(self, place: Path) -> Server:
+        return self._stack.enter_context(MemcachedServer(self._running.memcached().binary, place))
+
 
 _ROLES = [{"role": "readWrite", "db": DATABASE}]
 
@@ -103,6 +107,8 @@ def url(kind: str, proxy: TCPProxy) -> str:
     """Return where a site finds the server of *kind* behind *proxy*."""
     if kind == "redis":
         return f"redis://:{PASSWORD.replace(' ', '%20')}@{proxy.host}:{proxy.port}/0"
+    if kind == "memcached":
+        return f"{proxy.host}:{proxy.port}"
     user = f"site:{PASSWORD.replace(' ', '%20')}@" if kind == "mongodb" else ""
     return f"mongodb://{user}{proxy.host}:{proxy.port}/?directConnection=true"
 
@@ -116,6 +122,16 @@ def stopped(place: Place) -> Iterator[None]:
         yield
     finally:
         place.server.start()
+        place.proxy.accept()
+
+
+@contextmanager
+def cut_off(place: Place) -> Iterator[None]:
+    # What a memcached that stops has held is gone.
+    place.proxy.refuse()
+    try:
+        yield
+    finally:
         place.proxy.accept()
 
 
@@ -238,4 +254,6 @@ OUTAGES = [
     Outage(kind="mongodb", begin=mongodb_password_changed, is_waited_for=True),
     Outage(kind="mongodb", begin=rights_withdrawn),
     Outage(kind="replica_set", begin=not_primary, can_read=True),
+    Outage(kind="memcached", begin=cut_off),
+    Outage(kind="memcached", begin=hanging, is_waited_for=True),
 ]

@@ -18,7 +18,7 @@ from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
 from tests.faults.cancelling import cancelled_at
 from tests.proxy import TCPProxy
-from tests.wire.conftest import under_none
+from tests.wire.conftest import on_each_kind, under_none
 from tests.wire.unheard import (
     GETTING,
     Open,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Clock
 
-pytestmark = under_none
+pytestmark = [under_none, on_each_kind]
 
 
 def test_the_next_save_adds_nothing_twice(open_session: Open, save_unheard: Unheard) -> None:

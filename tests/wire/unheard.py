@@ -11,6 +11,7 @@ import redis
 
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
+from tests.drivers.memcached_driving import looking
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
 from tests.wire.conftest import shorten_waits
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from pytest_django import Settings
 
 #: What the proxy calls a write over a record, a read, and a move.
-REPLACING = {"redis": "evalsha", "mongodb": "update"}
-GETTING = {"redis": "get", "mongodb": "find"}
-MOVING = {"redis": "evalsha", "mongodb": "update"}
+REPLACING = {"redis": "evalsha", "mongodb": "update", "memcached": "cas"}
+GETTING = {"redis": "get", "mongodb": "find", "memcached": "gets"}
+MOVING = {"redis": "evalsha", "mongodb": "update", "memcached": "cas"}
 
 Open = Callable[..., SessionVerbs]
 Unheard = Callable[..., None]
@@ -81,6 +82,10 @@ def collect(engine: Engine, settings: Settings, key: str) -> None:
     if engine.kind == "redis":
         with redis.Redis.from_url(engine.server.url) as server:
             assert server.delete(settings.MULTISESSION_REDIS["KEY_PREFIX"] + key) == 1
+    elif engine.kind == "memcached":
+        with looking(engine.server) as client:
+            place = settings.MULTISESSION_MEMCACHED["KEY_PREFIX"] + key
+            assert client.delete(place, noreply=False)
     else:
         options = settings.MULTISESSION_MONGODB
         with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
