@@ -19,9 +19,20 @@ from typing import Any, TypeVar
 
 import pytest
 import server_binaries
+from django.db import connections
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 from server_binaries import MissingServer
-from servers import MemcachedServer, MongoReplicaSet, MongoServer, RedisServer, Startable
+from servers import (
+    DatabaseServer,
+    MariaDBServer,
+    MemcachedServer,
+    MongoReplicaSet,
+    MongoServer,
+    PostgreSQLServer,
+    RedisServer,
+    Startable,
+)
 
 from django_multisession.drivers import log_lines
 from django_multisession.session.events import OutageWatch
@@ -120,6 +131,9 @@ class Running:
         self._directory = directory
         self._stack = stack
         self._started: dict[str, Any] = {}
+        self.directory = directory
+        #: Of this test.
+        self.allow_queries: Callable[[], object] = lambda: None
 
     def redis(self, name: str) -> RedisServer:
         version = name.removeprefix("redis-")
@@ -135,6 +149,15 @@ class Running:
 
     def mongodb(self, name: str, kind: type[Kind]) -> Kind:
         return self._start(name, kind, lambda: server_binaries.mongod_binary(self._directory))
+
+    def database(self, name: str) -> DatabaseServer:
+        if name == "database-mariadb":
+            return self._start(
+                name, MariaDBServer, lambda: server_binaries.mariadb_binary(self._directory)
+            )
+        return self._start(
+            name, PostgreSQLServer, lambda: server_binaries.postgres_binary(self._directory)
+        )
 
     def memcached(self) -> MemcachedServer:
         return self._start(
@@ -215,6 +238,18 @@ def no_outage() -> None:
     """Forget the outage that another test left this process in."""
     for each in _subclasses(DriverSessionStore):
         each.outage_watch = OutageWatch()
+
+
+@pytest.fixture(autouse=True)
+def closed_databases(
+    running_servers: Running, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """Let no test query a database but those of its engine."""
+    with contextlib.ExitStack() as stack:
+        running_servers.allow_queries = lambda: stack.enter_context(django_db_blocker.unblock())
+        yield
+        for name in ENGINES:
+            connections.settings.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

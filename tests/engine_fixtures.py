@@ -9,9 +9,12 @@ import uuid
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
+import pymysql
 import pytest
+from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS, connections
 from servers import MemcachedServer, MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import Driver
@@ -31,15 +34,19 @@ ENGINES = (
     "mongodb-standalone",
     "mongodb-replica-set",
     "memcached",
+    "database-sqlite",
+    "database-postgresql",
+    "database-mariadb",
 )
 
 
 #: The engine whose sessions clients hold, alone and with revocations in Redis: see tests/cookie.
 COOKIE_ENGINES = ("cookie", "cookie-revocable")
 COOKIE, REVOCABLE = COOKIE_ENGINES
+SQLITE = "database-sqlite"
 
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
-ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone", "memcached")
+ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone", "memcached", "database-postgresql")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class Engine:
 
     @property
     def kind(self) -> str:
-        """``"memory"``, ``"redis"``, ``"mongodb"`` or ``"memcached"``."""
+        """``"memory"``, ``"redis"``, ``"mongodb"``, ``"memcached"`` or ``"database"``."""
         return self.name.partition("-")[0]
 
     @property
@@ -79,6 +86,13 @@ PATIENCE: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": 60, "socket_connect_timeout": 60},
     "mongodb": {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000},
     "memcached": {"timeout": 60, "connect_timeout": 60},
+}
+PATIENCE_OF_DATABASES: dict[str, dict[str, Any]] = {
+    SQLITE: {
+        "timeout": 60,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
+    },
 }
 
 
@@ -120,8 +134,41 @@ def use_engine(
             "KEY_PREFIX": f"{mine}:",
             "OPTIONS": options["memcached"],
         }
+    elif engine.kind == "database":
+        engine = Engine(name, None if name == SQLITE else running_servers.database(name))
+        options_of = {} if url else PATIENCE_OF_DATABASES
+        running_servers.allow_queries()
+        open_database(name, _database_of(engine, running_servers, url), options_of.get(name, {}))
+        settings.MULTISESSION_DATABASE = {"ALIAS": name}
     settings.SESSION_ENGINE = engine.path
     return engine
+
+
+def _database_of(engine: Engine, running_servers: Running, url: str | None) -> dict[str, Any]:
+    if engine.server is None:
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(running_servers.directory / f"{engine.name}.sqlite3"),
+        }
+    database: dict[str, Any] = engine.server.settings
+    if url:
+        database |= {"HOST": urlsplit(url).hostname, "PORT": urlsplit(url).port}
+    return database
+
+
+def open_database(alias: str, database: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Add *alias* to the databases of this process, with the table of sessions and no row in it."""
+    from django_multisession.database.models import Session
+
+    if database["ENGINE"].endswith("mysql"):
+        # Django asks for MySQLdb, which there is no wheel of.
+        pymysql.install_as_MySQLdb()
+    given = {DEFAULT_DB_ALIAS: {}, alias: {**database, "OPTIONS": dict(options)}}
+    connections.settings[alias] = connections.configure_settings(given)[alias]
+    # Migrations are for the first test of a worker, rows for each.
+    if Session._meta.db_table not in connections[alias].introspection.table_names():
+        call_command("migrate", Session._meta.app_label, database=alias, verbosity=0)
+    Session.objects.using(alias).all().delete()
 
 
 def memcached_items(engine: Engine, settings: Settings) -> dict[str, bytes]:

@@ -34,7 +34,7 @@ FACTORS: dict[str, Sequence[str]] = {
     "end": ("sync", "async"),
 }
 
-MEMORY, REDIS, MONGODB, MEMCACHED = ONE_OF_EACH_KIND
+MEMORY, REDIS, MONGODB, MEMCACHED, DATABASE = ONE_OF_EACH_KIND
 
 #: The modules of those engine laws in which a request finds what another one stored.
 LAWS_ACROSS_THE_DRIVER = ("claim_laws", "end_laws", "loss_laws", "overlap_laws", "revival_laws")
@@ -78,7 +78,7 @@ def of_driver_contract(case: Case) -> bool:
 
 
 def of_engine_contract(case: Case) -> bool:
-    if case.place.engine in (MONGODB, MEMCACHED) and not case.module.endswith(
+    if case.place.engine in (MONGODB, MEMCACHED, DATABASE) and not case.module.endswith(
         LAWS_ACROSS_THE_DRIVER
     ):
         return False

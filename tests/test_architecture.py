@@ -40,6 +40,7 @@ DRIVERS = (
     "redis.driver.RedisDriver",
     "mongodb.driver.MongoDBDriver",
     "memcached.driver.MemcachedDriver",
+    "database.driver.DatabaseDriver",
 )
 
 #: They do no I/O, so they block no event loop.

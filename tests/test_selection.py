@@ -68,6 +68,7 @@ def test_a_law_of_engines_runs_on_memory_and_redis_and_crosses_the_other_drivers
         "redis-8.2",
         "mongodb-standalone",
         "memcached",
+        "database-postgresql",
     }
 
 

@@ -56,7 +56,7 @@ class SessionStore(CarriedSessionStore):
         name="cookie",
         open=_open,
         setting=_SETTING,
-        keys=Keys(one_of=(), others=("REVOCATION",)),
+        keys=Keys(others=("REVOCATION",), has_client=False),
         judge=_judge,
         install="django-multisession[cookie]",
         example=_EXAMPLE,

@@ -62,7 +62,7 @@ def test_what_can_keep_no_ends_is_reported(settings: Settings, path: object) -> 
     ("options", "told"),
     [
         ({"REVOCATIONS": 1}, "Rename it to REVOCATION."),
-        ({"PASSWORD": "x"}, "Remove it."),
+        ({"PASSWORD": "x"}, "Remove it from MULTISESSION_COOKIE."),
     ],
 )
 def test_an_unknown_key_is_reported(settings: Settings, options: Any, told: str) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from django.test import SimpleTestCase
+from django.test import TestCase
 
 # Beside Django's runtests.py.
 from sessions_tests.tests import SessionTestsMixin  # type: ignore[import-not-found]
 
 
-# A SimpleTestCase may not query a database: our engines need none.
-class EngineTests(SessionTestsMixin, SimpleTestCase):  # type: ignore[misc]  # it has no types
+# One of the engines keeps sessions in the database.
+class EngineTests(SessionTestsMixin, TestCase):  # type: ignore[misc]  # it has no types
     backend = import_module(settings.SESSION_ENGINE).SessionStore
 
 

@@ -38,6 +38,7 @@ EXPECTED = {
     "redis": REDIS_EXPECTED,
     "mongodb": MONGODB_EXPECTED,
     "memcached": MEMCACHED_EXPECTED,
+    "database": 'MULTISESSION_DATABASE must be a dict with "ALIAS"',
 }
 
 
@@ -49,7 +50,7 @@ def engine_of(name: str) -> Engine:
 ENGINES = {name: engine_of(name) for name in NAMES}
 WITH_SETTING = [name for name, engine in ENGINES.items() if engine.setting]
 #: Engines that need to be told where a server is.
-WITH_SERVER = [name for name in WITH_SETTING if name in EXPECTED]
+WITH_SERVER = [name for name in WITH_SETTING if (keys := ENGINES[name].keys) and keys.one_of]
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +86,8 @@ def only_problem(name: str, settings: Settings, value: Any) -> Problem:
         ("memcached", {}, "a dict with nothing in it"),
         ("memcached", {"LOCATION": PASSWORD}, "a dict with LOCATION"),
         ("memcached", [PASSWORD], "list"),
+        ("database", PASSWORD, "str"),
+        ("database", None, "None"),
     ],
 )
 def test_wrong_options_are_told_by_type_and_names(
@@ -139,12 +142,14 @@ def test_the_example_in_a_hint_is_right(settings: Settings, name: str) -> None:
             "maxPoolSize",
             'Move it into OPTIONS: MULTISESSION_MONGODB = {..., "OPTIONS": {"maxPoolSize": ...}}.',
         ),
+        ("database", "ALAIS", "Rename it to ALIAS."),
+        ("database", "PASSWORD", "Remove it from MULTISESSION_DATABASE."),
     ],
 )
 def test_an_unknown_key_is_told_with_its_place(
     settings: Settings, name: str, key: str, hint: str
 ) -> None:
-    required = {"redis": {"URL": "redis://x"}, "mongodb": {"URI": "mongodb://x"}}[name]
+    required = {"redis": {"URL": "redis://x"}, "mongodb": {"URI": "mongodb://x"}}.get(name, {})
     problem = only_problem(name, settings, {**required, key: PASSWORD})
     assert problem.id == "multisession.E036"
     assert problem.message.startswith(f"The keys of {ENGINES[name].setting} must be among ")
