@@ -9,7 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-ENGINES = {"redis": "Redis", "mongodb": "MongoDB", "memcached": "memcached", "memory": "memory"}
+ENGINES = {
+    "redis": "Redis",
+    "mongodb": "MongoDB",
+    "memcached": "memcached",
+    "database": "database",
+    "memory": "memory",
+}
 
 # Short, to be watched: the defaults are Django's two weeks, and thirty days.
 IDLE_TIMEOUT = timedelta(minutes=10)
@@ -27,7 +33,7 @@ class Environment:
         redis_url: Where Redis listens.
         mongodb_uri: Where MongoDB listens.
         memcached_server: Where memcached listens.
-        database: The file that holds the users.
+        database: The file that holds the users, and the sessions of the engine for databases.
         sites: Every site that was started together, as ``engine=URL``, separated by spaces.
     """
 
