@@ -44,6 +44,7 @@ ENGINES = (
 COOKIE_ENGINES = ("cookie", "cookie-revocable")
 COOKIE, REVOCABLE = COOKIE_ENGINES
 SQLITE = "database-sqlite"
+DATABASES = (SQLITE, "database-postgresql", "database-mariadb")
 
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
 ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone", "memcached", "database-postgresql")

@@ -61,7 +61,7 @@ def demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(params=["redis", "mongodb", "memcached", "memory", "cookie"])
+@pytest.fixture(params=["redis", "mongodb", "memcached", "database", "memory", "cookie"])
 def demo_engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Every engine of ours that the demo can run here, in turn."""
     try:
@@ -162,7 +162,7 @@ def test_demo_serves_every_engine_and_leaves_nothing_behind(
     with open_shop("--asgi", TMPDIR=str(temporary), **{MARK: mark}) as (process, printed):
         ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)/", printed)]
         states = [Browser(port).get("/async/state.json").state for port in ports]
-        names = ["redis", "mongodb", "memcached", "memory", "cookie"]
+        names = ["redis", "mongodb", "memcached", "database", "memory", "cookie"]
         assert [state["engine"] for state in states] == names
         assert {state["interface"] for state in states} == {"ASGI"}
         page = Browser(ports[0]).get("/").body

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from django.db import connections
@@ -16,3 +18,15 @@ def closing_databases(work: Callable[[], Result]) -> Result:
         return work()
     finally:
         connections.close_all()
+
+
+def close_databases(pool: ThreadPoolExecutor, threads: int) -> None:
+    """Close the connections of all *threads* of *pool*."""
+    barrier = threading.Barrier(threads)
+
+    def close(_number: int) -> None:
+        # Each thread gets one of these: it waits for the others.
+        barrier.wait(timeout=30)
+        connections.close_all()
+
+    list(pool.map(close, range(threads)))

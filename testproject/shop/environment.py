@@ -13,6 +13,7 @@ ENGINES = {
     "redis": "Redis",
     "mongodb": "MongoDB",
     "memcached": "memcached",
+    "database": "database",
     "memory": "memory",
     "cookie": "cookies",
 }
@@ -33,7 +34,7 @@ class Environment:
         redis_url: Where Redis listens.
         mongodb_uri: Where MongoDB listens.
         memcached_server: Where memcached listens.
-        database: The file that holds the users.
+        database: The file that holds the users, and the sessions of the engine for databases.
         sites: Every site that was started together, as ``engine=URL``, separated by spaces.
     """
 

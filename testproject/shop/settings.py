@@ -38,8 +38,9 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    # Not django.contrib.sessions: there is no table.
     "django_multisession",
+    # Not django.contrib.sessions: its table is for engines.database alone.
+    "django_multisession.database",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -66,7 +67,16 @@ TEMPLATES = [
 ROOT_URLCONF = "shop.urls"
 WSGI_APPLICATION = "shop.wsgi.application"
 STATIC_URL = "static/"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ENVIRONMENT.database}}
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ENVIRONMENT.database,
+        "OPTIONS": {
+            "init_command": "PRAGMA journal_mode=WAL",
+            "transaction_mode": "IMMEDIATE",
+        },
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 

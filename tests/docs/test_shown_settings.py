@@ -14,7 +14,7 @@ from django.db import connections
 from django.test import override_settings
 
 from django_multisession.settings import conf
-from tests.docs.pages import PAGES, Block, blocks, changed
+from tests.docs.pages import PAGES, ROOT, Block, blocks, changed
 from tests.started_project import TEMPLATES
 
 #: What `django-admin startproject` writes before them.

@@ -32,9 +32,8 @@ from django_multisession.testing.driver.fixtures import (
 )
 from django_multisession.testing.stored_records import next_write
 from tests.conftest import Running
-from tests.engine_fixtures import Engine, open_database, use_engine
+from tests.engine_fixtures import DATABASES, Engine, open_database, use_engine
 
-DATABASES = ("database-sqlite", "database-postgresql", "database-mariadb")
 SERVERS = DATABASES[1:]
 CLOCK_MS = NOW
 
@@ -323,7 +322,7 @@ def test_a_transaction_that_is_a_test_keeps_no_ends(
         with CaptureQueriesContext(connection) as queries:
             driver.server._finish_request()
         assert len(queries) == 0
-    assert not driver.server._open_ends
+    assert not driver.server._uncommitted
 
 
 def test_what_a_rolled_back_save_wrote_is_gone(driver: DatabaseDriver, alias: str) -> None:

@@ -51,7 +51,7 @@ class DatabaseDriver:
     capabilities = Capabilities(survives_restart=True, moves_atomically=True, is_native_async=False)
 
     def __init__(self, options: Mapping[str, Any], clock: Callable[[], float]) -> None:
-        self.server = DatabaseServer(options.get("ALIAS"), self._ending)
+        self.server = DatabaseServer(options.get("ALIAS"))
         self._clock = clock
 
     def add(self, key: str, record: Record) -> Steps[bool]:
@@ -108,7 +108,7 @@ class DatabaseDriver:
                 transaction.set_rollback(True, using=connection.alias)
             return MISSING
 
-        return self._ask("move", Command(run))
+        return self._ask("move", Command(run, after_rollback=run))
 
     def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
         """See Driver.touch()."""
@@ -138,7 +138,8 @@ class DatabaseDriver:
             stored = self._find(connection, key)
             return answer_to_retire(stored, base, left, now, latest_use) or MISSING
 
-        return self._ask("retire", Command(run, end=(key, left)))
+        ending = self._ending(key, left).run
+        return self._ask("retire", Command(run, after_rollback=ending))
 
     def withdraw(self, key: str, record: Record) -> Steps[None]:
         """See Driver.withdraw()."""
@@ -184,7 +185,7 @@ class DatabaseDriver:
                 return True
             return answer_to_delete(self._find(connection, key), left)
 
-        return Command(run, end=(key, left))
+        return Command(run, after_rollback=run)
 
     def _put(
         self,

@@ -1,7 +1,8 @@
 """How a database is reached: Django's connection of an alias, the one retry, rollbacks.
 
 A command runs on the connection of the thread, and so in the transaction that is open there. An end
-that a rollback undoes is sent again once the thread is out of the transaction: a logout holds.
+or a move that a rollback undoes is sent again once the thread is out of the transaction: a logout
+holds, and a client finds its session under the key that the response gave it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from django.core.signals import request_finished
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_multisession.core.records import Tombstone
 from django_multisession.drivers.database.errors import ERRORS, is_to_be_sent_again, outage_of
 from django_multisession.exceptions import StoreUnavailable
 
@@ -31,12 +31,12 @@ class Command(NamedTuple):
     Attributes:
         run: Does it.
         is_write: Is it to leave the transaction usable where it fails?
-        end: What it ends: the storage key, and the tombstone that it leaves there.
+        after_rollback: What is sent where a rollback has undone it; None if nothing.
     """
 
     run: Callable[[BaseDatabaseWrapper], Any]
     is_write: bool = True
-    end: tuple[str, Tombstone] | None = None
+    after_rollback: Callable[[BaseDatabaseWrapper], Any] | None = None
 
 
 class DatabaseServer:
@@ -44,19 +44,18 @@ class DatabaseServer:
 
     Args:
         alias: Of ``DATABASES``; None for the one that the routers choose for writes.
-        end: Makes the command that ends what is stored under a key.
     """
 
-    def __init__(self, alias: str | None, end: Callable[[str, Tombstone], Command]) -> None:
+    def __init__(self, alias: str | None) -> None:
         if alias is not None and alias not in connections:
             raise ImproperlyConfigured(
                 'MULTISESSION_DATABASE["ALIAS"] must be the name of a database in DATABASES.'
             )
-        self._alias, self._end = alias, end
-        #: Of each connection, by storage key: ends in a transaction that isn't committed.
-        self._open_ends: weakref.WeakKeyDictionary[
-            BaseDatabaseWrapper, dict[str, tuple[str, Tombstone]]
-        ] = weakref.WeakKeyDictionary()
+        self._alias = alias
+        #: Of each connection: what has to be sent unless its transaction is committed.
+        self._uncommitted: weakref.WeakKeyDictionary[BaseDatabaseWrapper, list[Command]] = (
+            weakref.WeakKeyDictionary()
+        )
         request_finished.connect(self._finish_request)
 
     @property
@@ -69,11 +68,11 @@ class DatabaseServer:
     def send(self, command: Command, /) -> Any:
         """See Server.send()."""
         connection = connections[self.alias]
-        if self._open_ends and not connection.in_atomic_block:
-            self._send_open_ends(connection)
+        if self._uncommitted and not connection.in_atomic_block:
+            self._send_undone(connection)
         reply = self._send(connection, command)
-        if command.end is not None and connection.in_atomic_block:
-            self._note(connection, command.end)
+        if command.after_rollback is not None and connection.in_atomic_block:
+            self._note(connection, Command(command.after_rollback))
         return reply
 
     async def asend(self, command: Command, /) -> Any:
@@ -105,34 +104,39 @@ class DatabaseServer:
                 raise failure
         raise AssertionError
 
-    # Ends and rollbacks
+    # Rollbacks
 
-    def _note(self, connection: BaseDatabaseWrapper, end: tuple[str, Tombstone]) -> None:
-        ends = self._open_ends.setdefault(connection, {})
-        ends[end[0]] = end
+    def _note(self, connection: BaseDatabaseWrapper, command: Command) -> None:
+        uncommitted = self._uncommitted.setdefault(connection, [])
+        uncommitted.append(command)
 
         def forget() -> None:
-            if ends.get(end[0]) is end:
-                del ends[end[0]]
+            with contextlib.suppress(ValueError):
+                uncommitted.remove(command)
 
         connection.on_commit(forget)
 
-    def _send_open_ends(self, connection: BaseDatabaseWrapper) -> None:
+    def _send_undone(self, connection: BaseDatabaseWrapper) -> None:
         """Send what a rollback undid: after a commit there is nothing left."""
-        for end in list(self._open_ends.pop(connection, {}).values()):
-            self._send(connection, self._end(*end))
+        undone = self._uncommitted.get(connection, [])
+        while undone:
+            self._send(connection, undone[0])
+            # Only now: what did not arrive is sent again by the next verb.
+            del undone[0]
+        self._uncommitted.pop(connection, None)
 
     def _finish_request(self, **_kwargs: Any) -> None:
         for connection in connections.all(initialized_only=True):
-            if self._open_ends.get(connection):
-                if connection.in_atomic_block:
-                    # A test that is one transaction.
-                    del self._open_ends[connection]
-                    continue
-                try:
-                    self._send_open_ends(connection)
-                except StoreUnavailable as failure:
-                    logger.warning("A rollback undid the end of a session: %s", failure)
+            if connection.in_atomic_block:
+                # A test that is one transaction.
+                self._uncommitted.pop(connection, None)
+                continue
+            try:
+                self._send_undone(connection)
+            except StoreUnavailable as failure:
+                logger.warning(
+                    "What a rollback undid of a session could not be sent again: %s", failure
+                )
 
 
 def _is_lost(connection: BaseDatabaseWrapper) -> bool:

@@ -27,6 +27,7 @@ from django_multisession.testing.interleaving.play import (
 from django_multisession.testing.interleaving.requests import Request
 from django_multisession.testing.interleaving.stage import SETTINGS, Stage, watched
 from django_multisession.testing.interleaving.table import Action
+from django_multisession.testing.threads import close_databases
 from django_multisession.testing.verbs import Clock, Run
 
 
@@ -81,6 +82,7 @@ class InterleavingContract(EngineFixtures):
                             raise
                         found = stage.outcome(*(request.answer for request in requests))
                         wrong.update(self.faults_of(pair, order, found))
+            close_databases(threads, len(NAMES))
         assert not wrong, "\n\n".join(f"{times} x {fault}" for fault, times in wrong.items())
 
 
