@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import dataclasses
+import functools
 from os import urandom
 
 from django_multisession.core import encryption
@@ -44,6 +45,7 @@ class CookieKey:
     is_current: bool
 
 
+@functools.lru_cache(maxsize=1024)
 def context(cookie_name: str, namespace: bytes) -> bytes:
     """Return what a key is encrypted for: a cookie of that name, on the site of *namespace*."""
     return encryption.context(_PURPOSE, cookie_name.encode("utf-8", "surrogatepass"), namespace)

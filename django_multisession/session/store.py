@@ -177,6 +177,8 @@ class DriverSessionStore(SessionBase):
         others = [keys.is_of_another_engine(text) for text, key in verified.items() if key is None]
         return found, all(others) if others else None
 
+    # The steps of a verb get what this returns: Django's filter looks into no frame of a generator.
+    @sensitive_variables("session_key")
     def _verify_one(self, session_key: object) -> tuple[Verified, ...]:
         session = self._recognized
         found, is_old = self._verify([session_key], session.site.key_verifier())
@@ -336,20 +338,21 @@ class DriverSessionStore(SessionBase):
     @sensitive_variables("session_key")
     def delete(self, session_key: str | None = None) -> None:
         """End the session *session_key*, by default this one; unknown keys are no error."""
-        self._run(self._delete(session_key))
+        named = None if session_key is None else self._verify_one(session_key)
+        self._run(self._delete(named))
 
     @sensitive_variables("session_key")
     async def adelete(self, session_key: str | None = None) -> None:
         """See delete()."""
-        await self._arun(self._delete(session_key))
+        named = None if session_key is None else self._verify_one(session_key)
+        await self._arun(self._delete(named))
 
-    @sensitive_variables("session_key")
-    def _delete(self, session_key: str | None) -> Steps[None]:
+    def _delete(self, named: tuple[Verified, ...] | None) -> Steps[None]:
         session = self._recognized
-        if session_key is None:
+        if named is None:
             yield from end.delete_own(session)
             return
-        for key in self._verify_one(session_key):
+        for key in named:
             if session.key is not None and key.storage_key == session.key.storage_key:
                 yield from end.delete_own(session)
             else:
@@ -358,17 +361,16 @@ class DriverSessionStore(SessionBase):
     @sensitive_variables("session_key")
     def exists(self, session_key: str | None) -> bool:
         """Is there a live, readable session *session_key*?"""
-        return self._run(self._exists(session_key))
+        return self._run(self._exists(self._verify_one(session_key) if session_key else ()))
 
     @sensitive_variables("session_key")
     async def aexists(self, session_key: str | None) -> bool:
         """See exists()."""
-        return await self._arun(self._exists(session_key))
+        return await self._arun(self._exists(self._verify_one(session_key) if session_key else ()))
 
-    @sensitive_variables("session_key")
-    def _exists(self, session_key: str | None) -> Steps[bool]:
+    def _exists(self, named: tuple[Verified, ...]) -> Steps[bool]:
         session = self._recognized
-        for key in self._verify_one(session_key) if session_key else ():
+        for key in named:
             state = session.state
             # A key that waits for its save answers as if it were saved.
             if session.is_moving and session.key is not None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core import signing as djangos_signing
+from django.core.management import call_command
 from django.http import HttpRequest
-from django.test import override_settings
+from django.test import Client, override_settings
 
 from django_multisession.core import cookie_keys
 from django_multisession.engines.cookie import SessionStore
@@ -131,6 +132,39 @@ def test_a_copy_of_a_session_object_holds_what_it_came_with(alone: None) -> None
         pickle.loads(pickle.dumps(SessionStore(cookie))),
     ):
         assert duplicate.load() == {"a": 1}
+
+
+def test_of_two_cookies_of_one_session_the_later_used_is_taken(alone: None, clock: Clock) -> None:
+    browser = begin(a=1)
+    older = browser.cookie or ""
+    clock.advance(seconds=61)
+    browser.visit(change("b"))
+    newer = browser.cookie or ""
+    for sent in ([older, newer], [newer, older]):
+        session = SessionStore(sent[0])
+        session.offer_keys(sent[1:])
+        assert dict(session.items()) == {"a": 1, "b": 1}
+
+
+def test_djangos_test_client_logs_in_and_out(
+    revocable: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MIDDLEWARE = ["django_multisession.middleware.SessionMiddleware"]
+    client = Client()
+    session = client.session
+    session["cart"] = 1
+    session.save()
+    # The key that the client took before the save holds no entries yet.
+    client.cookies[NAME] = session.session_key or ""
+    assert client.session["cart"] == 1
+    cookie = client.cookies[NAME].value
+    client.session.flush()
+    assert SessionStore(cookie).load() == {}
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_clearsessions_has_nothing_to_remove(cookie_engine: str, options: tuple[str, ...]) -> None:
+    call_command("clearsessions", *options, verbosity=0)
 
 
 # Its size

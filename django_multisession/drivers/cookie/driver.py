@@ -13,7 +13,7 @@ from collections.abc import Callable
 from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.core import encryption
-from django_multisession.core.problems import Problem, Severity
+from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
     MISSING,
     NEVER,
@@ -28,7 +28,7 @@ from django_multisession.core.records import (
 )
 from django_multisession.drivers.base import Steps
 from django_multisession.drivers.cookie.jar import Jar, Move
-from django_multisession.drivers.cookie.revocations import Revocations
+from django_multisession.drivers.cookie.revocations import NO_REVOCATION, Revocations
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.exceptions import StoreUnavailable
 
@@ -65,22 +65,21 @@ class CookieDriver(MemoryDriver):
 
     def get(self, key: str) -> Steps[Stored]:
         """See Driver.get()."""
-        entry, left = yield from self._ended(key)
-        if entry is not None:
-            return left
-        if (move := self.server.moves.get(key)) is not None:
-            _, left = yield from self._ended(move.old_key)
-            if left is not None and left.revision == move.left.revision:
-                self.server.make(move, key)
-            self.server.moves.pop(key, None)
+        if (revocations := self._revocations) is not None:
+            entry, left = yield from revocations.find(key)
+            if entry is not None:
+                return left
+            if (move := self.server.moves.get(key)) is not None:
+                _, left = yield from revocations.find(move.old_key)
+                if left is not None and left.revision == move.left.revision:
+                    self.server.make(move, key)
+                self.server.moves.pop(key, None)
         return (yield from super().get(key))
 
     def replace(self, key: str, record: Record, base: Record, now: int) -> Steps[Answer]:
         """See Driver.replace()."""
-        entry, left = yield from self._ended(key)
-        if entry is not None:
-            return Answer(Outcome.MISSING, left)
-        return (yield from super().replace(key, record, base, now))
+        ended = yield from self._ended(key)
+        return ended or (yield from super().replace(key, record, base, now))
 
     def move(
         self,
@@ -108,10 +107,8 @@ class CookieDriver(MemoryDriver):
 
     def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
         """See Driver.touch()."""
-        entry, left = yield from self._ended(key)
-        if entry is not None:
-            return Answer(Outcome.MISSING, left)
-        return (yield from super().touch(key, base, touched_ms, now))
+        ended = yield from self._ended(key)
+        return ended or (yield from super().touch(key, base, touched_ms, now))
 
     def retire(
         self,
@@ -160,13 +157,14 @@ class CookieDriver(MemoryDriver):
     def check(self) -> list[Problem]:
         """See Driver.check()."""
         if self._revocations is None:
-            return [_NO_REVOCATION]
+            return [NO_REVOCATION]
         return self._revocations.open_driver().check()
 
-    def _ended(self, key: str) -> Steps[tuple[Stored, Tombstone | None]]:
+    def _ended(self, key: str) -> Steps[Answer | None]:
         if self._revocations is None:
-            return None, None
-        return (yield from self._revocations.find(key))
+            return None
+        entry, left = yield from self._revocations.find(key)
+        return None if entry is None else Answer(Outcome.MISSING, left)
 
     def _leave(
         self,
@@ -202,12 +200,3 @@ class CookieDriver(MemoryDriver):
         except StoreUnavailable:
             held = None  # it is of a newer release
         return revocations.until(held) if isinstance(held, Record) else NEVER
-
-
-_NO_REVOCATION = Problem(
-    "multisession.W119",
-    "MULTISESSION_COOKIE names no engine that keeps the ends of sessions. A copy of a session's "
-    "cookie stays valid after a logout.",
-    'MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}',
-    Severity.WARNING,
-)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django_multisession.core.problems import Problem, Severity
 from django_multisession.core.records import (
     MISSING,
     NEVER,
@@ -31,6 +32,15 @@ from django_multisession.drivers.base import Driver, Purging, Steps
 #: Nothing in it is secret, and a writer in the store could as well remove it.
 _NOT_SIGNED = bytes(32)
 _NO_KEY = bytes(4)
+
+#: What `check --deploy` finds where there are none.
+NO_REVOCATION = Problem(
+    "multisession.W119",
+    "MULTISESSION_COOKIE names no engine that keeps the ends of sessions. A copy of a session's "
+    "cookie stays valid after a logout.",
+    'MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}',
+    Severity.WARNING,
+)
 
 
 class Revocations:
