@@ -36,6 +36,7 @@ PACKAGE = Path(django_multisession.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 ENGINES = sorted(path.stem for path in PACKAGE.glob("engines/[!_]*.py"))
 DRIVERS = (
+    "cookie.driver.CookieDriver",
     "memory.MemoryDriver",
     "redis.driver.RedisDriver",
     "mongodb.driver.MongoDBDriver",

@@ -41,7 +41,7 @@ WEAKENINGS: dict[str, tuple[set[str], list[str]]] = {
         ["SESSION_COOKIE_SECURE = False", PLAIN_NAME],
     ),
     "Secure, under Django's middleware": (
-        {"security.W011"},
+        {"security.W011", "multisession.I130"},
         ["SESSION_COOKIE_SECURE = False", PLAIN_NAME, WITH_DJANGOS_MIDDLEWARE],
     ),
     "HttpOnly": ({"multisession.W121"}, ["SESSION_COOKIE_HTTPONLY = False"]),
@@ -102,7 +102,7 @@ WEAKENINGS: dict[str, tuple[set[str], list[str]]] = {
         ['MIDDLEWARE = [path for path in MIDDLEWARE if "Session" not in path]'],
     ),
     "the middleware that ignores an interrupted request": (
-        {"multisession.W029"},
+        {"multisession.W029", "multisession.I130"},
         ['MULTISESSION_ON_INTERRUPTED = "ignore"', WITH_DJANGOS_MIDDLEWARE],
     ),
     "a resolver's sense": (
@@ -172,7 +172,7 @@ def check(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def ids_in(output: str) -> set[str]:
     """Return the ids in *output*, but for those of releases, which are the test machine's affair."""
-    return set(re.findall(r"\(([a-z]+\.[EW]\d+)\)", output)) - OF_RELEASES
+    return set(re.findall(r"\(([a-z]+\.[EWI]\d+)\)", output)) - OF_RELEASES
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ class Check(enum.Enum):
     UNSHARED_ENGINE = ("W126", Severity.WARNING)
     FOREIGN_ENGINE = ("W127", Severity.WARNING)
     PASSWORD_IN_ADDRESS = ("W128", Severity.WARNING)
+    DJANGOS_MIDDLEWARE = ("I130", Severity.INFO)
 
     def __init__(self, number: str, severity: Severity) -> None:
         self.id = f"multisession.{number}"

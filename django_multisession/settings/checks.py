@@ -30,7 +30,11 @@ from django_multisession.store import DriverSessionStore
 #: What only a serializer that unpickles makes a dict of.
 PICKLED = {"multisession": "does it unpickle?"}
 
-KINDS = {Severity.ERROR: checks.Error, Severity.WARNING: checks.Warning}
+KINDS = {
+    Severity.ERROR: checks.Error,
+    Severity.WARNING: checks.Warning,
+    Severity.INFO: checks.Info,
+}
 
 #: A timeout that one of them reports has its default meanwhile.
 TIMEOUTS = {
@@ -102,6 +106,10 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
             problems += options.password_in_address(engine.setting, engine.options())
         if _unpickles(site.serializer):
             problems.append(rules.unpickling(site.serializer))
+        problems += middleware.djangos_middleware(
+            _made_from(middleware.DJANGOS_MIDDLEWARE, site.middleware),
+            _made_from(middleware.OUR_MIDDLEWARE, site.middleware),
+        )
         return _messages(problems)
     if _wrong_engine(site.engine):
         return []

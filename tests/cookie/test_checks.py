@@ -125,3 +125,14 @@ except ImproperlyConfigured as error:
         "[('multisession.E011', \"pip install 'django-multisession[cookie]'\")]",
         "Install django-multisession[cookie] to use this engine.",
     ]
+
+
+def test_a_server_that_forgets_ends_is_reported(
+    settings: Settings, running_servers: Running
+) -> None:
+    settings.MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.memcached"}
+    server = running_servers.memcached()
+    settings.MULTISESSION_MEMCACHED = {"SERVERS": [f"{server.host}:{server.port}"]}
+    (message,) = found(deploy=True)
+    assert message.id == "multisession.W119"
+    assert "restarts" in message.msg

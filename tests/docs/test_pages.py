@@ -128,7 +128,7 @@ def test_every_check_is_in_the_reference_and_no_page_names_another() -> None:
     known = {
         number
         for source in (ROOT / "django_multisession").rglob("*.py")
-        for number in re.findall(r'"(?:multisession\.)?([EW]\d{3})"', source.read_text())
+        for number in re.findall(r'"(?:multisession\.)?([EWI]\d{3})"', source.read_text())
     }
     documented = [
         name.removeprefix("multisession.")
@@ -136,7 +136,7 @@ def test_every_check_is_in_the_reference_and_no_page_names_another() -> None:
     ]
     assert sorted(known) == sorted(documented)
     for page, path in PAGES.items():
-        named = set(re.findall(r"`multisession\.([EW]\d{3})`", path.read_text()))
+        named = set(re.findall(r"`multisession\.([EWI]\d{3})`", path.read_text()))
         assert named <= known, page
 
 

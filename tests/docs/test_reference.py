@@ -211,7 +211,7 @@ def test_every_check_of_the_settings_is_documented() -> None:
 
 @for_each("check", Check)
 def test_the_letter_of_a_check_is_its_severity(check: Check) -> None:
-    letter = {Severity.ERROR: "E", Severity.WARNING: "W"}[check.severity]
+    letter = {Severity.ERROR: "E", Severity.WARNING: "W", Severity.INFO: "I"}[check.severity]
     assert check.id.startswith(f"multisession.{letter}")
 
 

@@ -26,9 +26,9 @@ from django_multisession.core.records import (
     answer_to_delete,
     answer_to_retire,
 )
-from django_multisession.drivers.base import Steps
+from django_multisession.drivers.base import Capabilities, Steps
 from django_multisession.drivers.cookie.jar import Jar, Move
-from django_multisession.drivers.cookie.revocations import NO_REVOCATION, Revocations
+from django_multisession.drivers.cookie.revocations import LOSES_ENDS, NO_REVOCATION, Revocations
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.exceptions import StoreUnavailable
 
@@ -47,6 +47,13 @@ class CookieDriver(MemoryDriver):
         jar: What is stored in; an empty one by default.
     """
 
+    #: Of what a client holds, and not of the jar: two requests' saves don't meet.
+    capabilities = Capabilities(
+        survives_restart=True,
+        saves_conditionally=False,
+        moves_atomically=False,
+        is_native_async=True,
+    )
     server: Jar
 
     def __init__(
@@ -158,7 +165,9 @@ class CookieDriver(MemoryDriver):
         """See Driver.check()."""
         if self._revocations is None:
             return [NO_REVOCATION]
-        return self._revocations.open_driver().check()
+        keeping = self._revocations.open_driver()
+        lost = [] if keeping.capabilities.survives_restart else [LOSES_ENDS]
+        return [*lost, *keeping.check()]
 
     def _ended(self, key: str) -> Steps[Answer | None]:
         if self._revocations is None:

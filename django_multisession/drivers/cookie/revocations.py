@@ -34,6 +34,13 @@ _NOT_SIGNED = bytes(32)
 _NO_KEY = bytes(4)
 
 #: What `check --deploy` finds where there are none.
+LOSES_ENDS = Problem(
+    "multisession.W119",
+    "The engine that MULTISESSION_COOKIE names loses the ends of sessions when its server restarts. A copy "
+    "of a session's cookie is valid again then.",
+    'MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}',
+    Severity.WARNING,
+)
 NO_REVOCATION = Problem(
     "multisession.W119",
     "MULTISESSION_COOKIE names no engine that keeps the ends of sessions. A copy of a session's "
