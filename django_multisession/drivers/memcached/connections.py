@@ -24,6 +24,7 @@ except ImportError as error:
         "Install django-multisession[memcached] to use this engine."
     ) from error
 
+from django_multisession.drivers.memcached.errors import is_lost
 from django_multisession.drivers.memcached.options import Address, Reach, name_of
 
 Reply = TypeVar("Reply")
@@ -105,7 +106,7 @@ class Node:
         _nodes.add(self)
 
     def exchange(self, call: Callable[[Connection], Reply], until: float) -> Reply:
-        """Return what *call* makes of a connection; whatever it raises closes that and idle ones."""
+        """Return what *call* makes of a connection, which whatever it raises closes."""
         idle = self._idle
         try:
             # One operation for all threads: no lock.
@@ -115,11 +116,12 @@ class Node:
         connection.limit(until)
         try:
             reply = call(connection)
-        except BaseException:
-            # An interrupt may have left a reply unread. Where a server ended one connection, it
-            # ended those before.
+        except BaseException as error:
+            # An interrupt may have left a reply unread.
             connection.close()
-            self.close()
+            if is_lost(error):
+                # Where a server ended one connection, it ended those before.
+                self.close()
             raise
         idle.append(connection)
         if idle is not self._idle:
