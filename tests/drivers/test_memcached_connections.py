@@ -218,6 +218,21 @@ def test_idle_connections_that_a_restart_ended_cost_no_request_anything(driving:
         assert driving.ask(driver, "get", make_key()) is None
 
 
+def test_a_refusal_costs_no_other_connection(driving: Driving, proxy: TCPProxy) -> None:
+    driver, until = driving.open(proxy), time.monotonic() + 60
+    node, key = driver.server.nodes[0], make_key()
+
+    def refuse_while_another_is_in_use(connection: Connection) -> None:
+        connection.version()
+        with pytest.raises(StoreUnavailable):
+            driving.ask(driver, "add", key, make_record(payload=bytes(1 << 20)))
+
+    node.exchange(refuse_while_another_is_in_use, until)
+    proxy.reset()
+    assert driving.ask(driver, "get", key) is None
+    assert proxy.total_connections == 0
+
+
 def test_an_interrupt_leaves_no_answer_to_the_next_command(memcached: MemcachedServer) -> None:
     driver = MemcachedDriver({"SERVERS": [memcached.url], "KEY_PREFIX": "i:"}, time.time)
     key, record = make_key(), make_record()

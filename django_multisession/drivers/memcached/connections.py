@@ -7,6 +7,7 @@ where a session reads as none and its user is logged out.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import weakref
@@ -23,40 +24,46 @@ except ImportError as error:
         "Install django-multisession[memcached] to use this engine."
     ) from error
 
-from django_multisession.core.locks import ForkSafeLock
+from django_multisession.drivers.memcached.errors import is_lost
 from django_multisession.drivers.memcached.options import Address, Reach, name_of
 
 Reply = TypeVar("Reply")
 
 
 class _TimedSocket:
-    """A socket each of whose calls ends by the moment `until`."""
+    """A socket each of whose calls ends by the moment `until`, or a tenth of the time later."""
 
-    __slots__ = ("_socket", "until")
+    __slots__ = ("_socket", "_timeout", "until")
 
     def __init__(self, socket: Any, until: float) -> None:
         self._socket = socket
+        self._timeout = 0.0
         self.until = until
 
     def recv(self, size: int) -> bytes:
         """See socket.recv()."""
-        self._limit()
+        left = self.until - monotonic()
+        if not 0.9 * self._timeout < left < 1.1 * self._timeout:
+            self._limit(left)
         received: bytes = self._socket.recv(size)
         return received
 
     def sendall(self, data: bytes) -> None:
         """See socket.sendall()."""
-        self._limit()
+        left = self.until - monotonic()
+        if not 0.9 * self._timeout < left < 1.1 * self._timeout:
+            self._limit(left)
         self._socket.sendall(data)
 
     def close(self) -> None:
         """See socket.close()."""
         self._socket.close()
 
-    def _limit(self) -> None:
-        left = self.until - monotonic()
+    def _limit(self, left: float) -> None:
+        # A system call, which the usual command is spared.
         if left <= 0:
             raise TimeoutError
+        self._timeout = left
         self._socket.settimeout(left)
 
 
@@ -95,39 +102,43 @@ class Node:
         #: Of the hash that says which keys are this memcached's.
         self.salt = hashlib.blake2b(self.name.encode(), digest_size=16).digest()
         self._address, self._reach = address, reach
-        self._lock = ForkSafeLock()
         self._idle: list[Connection] = []
         _nodes.add(self)
 
     def exchange(self, call: Callable[[Connection], Reply], until: float) -> Reply:
-        """Return what *call* makes of a connection; whatever it raises closes that and idle ones."""
-        with self._lock:
-            idle = self._idle
-            connection = idle.pop() if idle else None
-        if connection is None:
+        """Return what *call* makes of a connection, which whatever it raises closes."""
+        idle = self._idle
+        try:
+            # One operation for all threads: no lock.
+            connection = idle.pop()
+        except IndexError:
             connection = Connection(self._address, self._reach)
         connection.limit(until)
         try:
             reply = call(connection)
-        except BaseException:
-            # An interrupt may have left a reply unread. Where a server ended one connection, it
-            # ended those before.
+        except BaseException as error:
+            # An interrupt may have left a reply unread.
             connection.close()
-            self.close()
+            if is_lost(error):
+                # Where a server ended one connection, it ended those before.
+                self.close()
             raise
-        with self._lock:
-            if idle is self._idle:
-                idle.append(connection)
-                return reply
-        connection.close()
+        idle.append(connection)
+        if idle is not self._idle:
+            _close_all(idle)
         return reply
 
     def close(self) -> None:
         """Close the connections; those in use when they come back. It stays usable."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        idle, self._idle = self._idle, []
+        _close_all(idle)
+
+
+def _close_all(idle: list[Connection]) -> None:
+    # Two threads may be at it.
+    with contextlib.suppress(IndexError):
+        while True:
+            idle.pop().close()
 
 
 _nodes: weakref.WeakSet[Node] = weakref.WeakSet()

@@ -19,7 +19,7 @@ _ADVICE = {
 }
 
 
-def is_lost(error: Exception) -> bool:
+def is_lost(error: BaseException) -> bool:
     """Did the connection end before the answer came? After a timeout the time is spent."""
     is_closed = isinstance(error, OSError | MemcacheUnexpectedCloseError)
     return is_closed and not isinstance(error, TimeoutError)
