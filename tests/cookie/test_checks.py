@@ -134,5 +134,5 @@ def test_a_server_that_forgets_ends_is_reported(
     server = running_servers.memcached()
     settings.MULTISESSION_MEMCACHED = {"SERVERS": [f"{server.host}:{server.port}"]}
     (message,) = found(deploy=True)
-    assert message.id == "multisession.W119"
+    assert message.id == "multisession.W118"
     assert "restarts" in message.msg

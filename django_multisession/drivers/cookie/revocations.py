@@ -35,7 +35,7 @@ _NO_KEY = bytes(4)
 
 #: What `check --deploy` finds where there are none.
 LOSES_ENDS = Problem(
-    "multisession.W119",
+    "multisession.W118",
     "The engine that MULTISESSION_COOKIE names loses the ends of sessions when its server restarts. A copy "
     "of a session's cookie is valid again then.",
     'MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}',
