@@ -74,6 +74,9 @@ class Telling:
 
 TELLINGS: Mapping[Signal, Telling] = {
     signals.session_created: Telling(logger, logging.DEBUG, "Session %(storage_key)s was created."),
+    signals.session_adopted: Telling(
+        logger, logging.DEBUG, "Session %(storage_key)s was adopted from %(engine)s."
+    ),
     signals.session_key_changed: Telling(
         logger,
         logging.DEBUG,
@@ -149,6 +152,26 @@ def log_unnoted_use() -> None:
         logger.warning("The use of a session could not be noted: the server did not answer.")
 
 
+def log_source_failure(engine: str, error: str) -> None:
+    """Log that the engine whose sessions are adopted gave no answer."""
+    if _is_due("source", ONCE_A_MINUTE):
+        logger.error(
+            "Sessions of %s can't be adopted: %s. Their clients are anonymous until it answers.",
+            engine,
+            error,
+        )
+
+
+def log_dropped(storage_key: str, names: tuple[str, ...]) -> None:
+    """Log that an adopted session lost entries."""
+    if _is_due("dropped", SIXTY_A_MINUTE):
+        logger.warning(
+            "Session %s was adopted without its entries %s: SESSION_SERIALIZER can't take them.",
+            storage_key,
+            ", ".join(map(repr, names)),
+        )
+
+
 def log_cut_short(asked_ms: int, longest_ms: int) -> None:
     """Log once that ``set_expiry()`` asks for more than sessions may live."""
     if _is_due("expiry", ONCE):
@@ -167,6 +190,8 @@ _KINDS = {
     **dict.fromkeys(("get", "count_expired"), "read"),
     **dict.fromkeys(("delete", "retire", "withdraw", "purge_expired"), "end"),
     **dict.fromkeys(("add", "replace", "move", "touch"), "store"),
+    # The answers of another engine say nothing of this one's server.
+    **dict.fromkeys(("load_foreign", "end_foreign"), "foreign"),
 }
 
 

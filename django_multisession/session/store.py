@@ -23,7 +23,7 @@ from django_multisession.core.secret import MacKey
 from django_multisession.drivers.base import Ask, Driver, Purging
 from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.session import end, events, line, read, respond, save
+from django_multisession.session import adopt, end, events, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.session.events import Event, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
@@ -171,12 +171,20 @@ class DriverSessionStore(SessionBase):
         That is None without others, and else whether all of them look like another engine's.
         """
         if len(presented) == 1:
-            key = keys.verify(presented[0], *signature)
+            key = keys.verify(presented[0], *signature) or self._recognize_foreign(presented[0])
             return ((key,), None) if key else ((), keys.is_of_another_engine(presented[0]))
         verified = {text: keys.verify(text, *signature) for text in _distinct(presented)}
         found = tuple(key for key in verified.values() if key is not None)
+        for text in [text for text, key in verified.items() if key is None]:
+            if (foreign := self._recognize_foreign(text)) is not None:
+                verified[text] = foreign
+                # Behind those that were signed: it may be long forgotten, or planted.
+                found += (foreign,)
         others = [keys.is_of_another_engine(text) for text, key in verified.items() if key is None]
         return found, all(others) if others else None
+
+    def _recognize_foreign(self, session_key: object) -> Verified | None:
+        return adopt.recognized(self._inner.site, session_key)
 
     def _verify_one(self, session_key: object) -> tuple[Verified, ...]:
         session = self._recognized
@@ -377,7 +385,9 @@ class DriverSessionStore(SessionBase):
                     return True
                 if isinstance(state, Stored) and state.snapshot.key.storage_key == key.storage_key:
                     return False
-            return isinstance((yield from line.find(session, key)), line.Opened)
+            if isinstance((yield from line.find(session, key)), line.Opened):
+                return True
+            return (yield from adopt.exists(session, key))
         return False
 
     def is_empty(self) -> bool:
