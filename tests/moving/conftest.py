@@ -106,22 +106,19 @@ def old_db(settings: Settings, engine: Engine) -> Old:
 @pytest.fixture
 def forget_tombstones(engine: Engine, settings: Settings) -> Callable[[], None]:
     """Remove what the server would keep for a minute more, by its own clock."""
+    return lambda: forgetting(engine.kind, engine.server.url, settings)
 
-    def forget_in_redis() -> None:
+
+def forgetting(kind: str, url: str, settings: Settings) -> None:
+    """Remove the tombstones of the engine of that *kind*."""
+    if kind == "redis":
         pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
-        with redis.Redis.from_url(engine.server.url) as server:
+        with redis.Redis.from_url(url) as server:
             for name in server.scan_iter(pattern):
                 if is_tombstone(server.get(name) or b""):
                     server.delete(name)
-
-    def forget_in_mongodb() -> None:
-        options = settings.MULTISESSION_MONGODB
-        with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
-            collection = client[options["DATABASE"]][options["COLLECTION"]]
-            for document in collection.find():
-                if any(
-                    isinstance(each, bytes) and is_tombstone(each) for each in document.values()
-                ):
-                    collection.delete_one({"_id": document["_id"]})
-
-    return forget_in_redis if engine.kind == "redis" else forget_in_mongodb
+        return
+    options = settings.MULTISESSION_MONGODB
+    with pymongo.MongoClient[dict[str, Any]](url) as client:
+        collection = client[options["DATABASE"]][options["COLLECTION"]]
+        collection.delete_many({"is_tombstone": True})
