@@ -92,6 +92,11 @@ class Source:
         except Exception as error:  # noqa: BLE001  (as above)
             return _failed(error)
 
+    @property
+    def model(self) -> Any:
+        """The model whose rows are the sessions; None where nothing lists them."""
+        return self.store.get_model_class() if hasattr(self.store, "get_model_class") else None
+
     def close(self) -> None:
         """See `drivers.base.Server`. The engine's own clients stay."""
 
@@ -118,8 +123,7 @@ class Source:
     def _savepoint(self) -> Iterator[None]:
         """Keep a fault of the source's table from ending the transaction that a view is in."""
         with contextlib.ExitStack() as stack:
-            if hasattr(self.store, "get_model_class"):
-                model = self.store.get_model_class()
+            if (model := self.model) is not None:
                 for alias in {router.db_for_read(model), router.db_for_write(model)}:
                     if connections[alias].in_atomic_block:
                         stack.enter_context(transaction.atomic(using=alias))

@@ -124,8 +124,17 @@ def _named(source: Source, origin: SecretText) -> bytes:
     return (b"ours:" if source.is_ours else b"theirs:") + origin.encode()
 
 
-def look(session: Session, key: Verified) -> Steps[Opened | Tombstone | Unknown | None]:
-    """Return the session that *key* has in the source, adopted now unless it was; None: no session."""
+def look(
+    session: Session, key: Verified, expires_ms: int | None = None
+) -> Steps[Opened | Tombstone | Unknown | None]:
+    """Return the session that *key* has in the source, adopted now unless it was; None: no session.
+
+    Args:
+        session: Whose steps these are.
+        key: What the client came with.
+        expires_ms: When the session expires in the source. No client came with it, so this is no
+            use; and what is stored is read again before the copy there is removed.
+    """
     adoption = adoption_of(session.site, key)
     if adoption is None:
         return None
@@ -139,7 +148,8 @@ def look(session: Session, key: Verified) -> Steps[Opened | Tombstone | Unknown 
         return found
     if isinstance(copy, _Found):
         if mark is None:
-            return (yield from _adopt(session, adoption, copy, began))
+            return (yield from _adopt(session, adoption, copy, began, expires_ms))
+        yield from _remove(adoption)
     elif copy is not None:
         return copy
     if not adoption.source.is_ours:
@@ -230,10 +240,10 @@ def _go_on(
 
 
 def _adopt(
-    session: Session, adoption: Adoption, copy: _Found, began: int
-) -> Steps[Opened | Tombstone | None]:
+    session: Session, adoption: Adoption, copy: _Found, began: int, expires_ms: int | None
+) -> Steps[Opened | Tombstone | Unknown | None]:
     site, driver, key = session.site, session.site.driver, adoption.keys[0]
-    composed, entries, dropped = compose(session, key, copy.entries, copy.record)
+    composed, entries, dropped = compose(session, key, copy.entries, copy.record, expires_ms)
     record = composed.record
     if not (yield from driver.add(key.storage_key, record)):
         found = yield from _find_here(session, adoption)
@@ -248,6 +258,8 @@ def _adopt(
         if mark == _ENDED or site.now() - began >= TOMBSTONE_MS:
             yield from driver.withdraw(key.storage_key, record)
             return None
+    if expires_ms is not None and not (yield from _is_there(session, composed)):
+        return Unknown()
     yield from _remove(adoption)
     if dropped:
         events.log_dropped(key.storage_key, dropped)
@@ -259,6 +271,17 @@ def _adopt(
         dropped_entries=dropped,
     )
     return Opened(composed, entries, is_adopted=True)
+
+
+def _is_there(session: Session, composed: Snapshot) -> Steps[bool]:
+    """Is what was stored read back, or what a request has made of it since?"""
+    stored = yield from session.site.driver.get(composed.key.storage_key)
+    if not isinstance(stored, Record):
+        return isinstance(stored, Tombstone)
+    if stored.revision != composed.record.revision:
+        return stored.holds(composed.record)
+    opened = open_record(session, composed.key, stored)
+    return opened is not None and opened.snapshot.body == composed.body
 
 
 def _remove(adoption: Adoption) -> Steps[None]:
@@ -312,7 +335,7 @@ def compose(
     key: Verified,
     entries: Mapping[str, Any],
     before: Record | None = None,
-    touched_ms: int | None = None,
+    expires_ms: int | None = None,
 ) -> tuple[Snapshot, SecretEntries, tuple[str, ...]]:
     """Return the record of *entries* under *key*, what a reader gets of it, and what was dropped.
 
@@ -321,18 +344,20 @@ def compose(
         key: Of the new record.
         entries: Those of the source.
         before: The record in the source, if that is an engine of this package.
-        touched_ms: When the session was last used; now, by default.
+        expires_ms: When the session expires in the source; None: this is a use of it.
     """
     site = session.site
     now = site.now()
     body, dropped = _serialized(site, entries)
     entries = site.loads(body)
     user_id = merging.user_id(entries)
-    if touched_ms is None:
-        is_use = session.counts_as_use or before is None
-        touched_ms = now if is_use or before is None else before.touched_ms
     began = now if before is None else before.began_ms
     life = site.life(entries, began)
+    touched_ms = now
+    if expires_ms is not None and life.idle_ms < NEVER:
+        touched_ms = min(now, expires_ms - life.idle_ms)
+    elif before is not None and not session.counts_as_use:
+        touched_ms = before.touched_ms
     authenticated = now if before is None else before.authenticated_ms
     facts = Facts(
         now if before is None else before.created_ms,

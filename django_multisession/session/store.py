@@ -452,6 +452,22 @@ class DriverSessionStore(SessionBase):
         store = cls()
         await store._arun(store._purge())
 
+    @classmethod
+    def _adopt(cls, session_key: str, expires_ms: int) -> bool | None:
+        """Adopt a session of the engine that the site left, as ``manage.py migratesessions`` does.
+
+        Returns:
+            True if it is here now, False if it holds nothing, None if that isn't known.
+        """
+        store = cls()
+        site = store._inner.site
+        site.key_signature()  # the settings as they are now
+        key = adopt.recognized(site, session_key)
+        if key is None:
+            return False
+        found = store._run(adopt.look(store._inner, key, expires_ms))
+        return None if isinstance(found, adopt.Unknown) else found is not None
+
     def _purge(self) -> Steps[None]:
         site = self._inner.site
         driver, now = site.driver, site.now()

@@ -207,7 +207,7 @@ def _migration_problems(site: Site) -> list[Problem]:
     source, reason = source_of(found.engine), ""
     try:
         # Its model, if it has one, is imported at its first use.
-        getattr(source.store, "get_model_class", object)()
+        _ = source.model
     except Exception as error:  # noqa: BLE001  (whatever a model's module raises)
         reason = f"{type(error).__name__} at its model's import"
     if isinstance(source, BrokenSource):
