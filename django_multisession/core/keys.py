@@ -32,6 +32,7 @@ _ADOPTING_PURPOSE = b"django_multisession.adopted_key.1"
 _OF_ANOTHER_ENGINE = re.compile(r"[a-z0-9]{32}|[\w.-]+:[A-Za-z0-9]{6}:[\w-]{43}", re.ASCII)
 #: What may be another engine's key: a column, a cache and a cookie hold it.
 _FOREIGN = re.compile(r"[\x21-\x7e]{8,4096}")
+_DJANGOS_ALPHABET, _DJANGOS_LENGTH = "abcdefghijklmnopqrstuvwxyz0123456789", 32
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -81,6 +82,18 @@ def adopted(origin: bytes, adopting_key: MacKey, signing_key: MacKey, namespace:
     digest = adopting_key.digest(_framed(namespace, origin))
     encoded = binascii.b2a_base64(digest, newline=False).translate(_URL_SAFE)
     return _signed(encoded[:_RANDOM_LENGTH], signing_key, namespace)
+
+
+def returned(storage_key: str, adopting_key: MacKey, namespace: bytes) -> str:
+    """Return the key of Django's form under which a session goes back to another package's engine."""
+    number = int.from_bytes(
+        adopting_key.digest(_framed(namespace, b"back:" + storage_key.encode()))
+    )
+    characters = []
+    for _ in range(_DJANGOS_LENGTH):
+        number, digit = divmod(number, len(_DJANGOS_ALPHABET))
+        characters.append(_DJANGOS_ALPHABET[digit])
+    return "".join(characters)
 
 
 def adoption_mark(origin: bytes, namespace: bytes) -> str:

@@ -1,0 +1,160 @@
+"""Going back: a session of this package's engine goes on in another package's, at its first visit.
+
+`SessionMiddleware` does this where ``SESSION_ENGINE`` is another package's and
+``MULTISESSION_MIGRATE_FROM`` one of this package's. The session gets a key of Django's form, an HMAC of
+the old one, so two requests that come with the old key find one session. It is used only after the
+record here was ended: from then on the old key leads nowhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeVar
+
+from django.contrib.sessions.backends.base import CreateError, SessionBase
+from django.core.exceptions import SynchronousOnlyOperation
+from django.utils import timezone
+
+from django_multisession.core import keys
+from django_multisession.core.records import Reason, Tombstone, new_revision, to_milliseconds
+from django_multisession.drivers.base import Ask, arun, run
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.settings.conf import config, current
+from django_multisession.sources import OwnSource, source_of
+from django_multisession.store import DriverSessionStore
+
+logger = logging.getLogger("django_multisession")
+
+Result = TypeVar("Result")
+Steps = Generator[Ask, Any, Result]
+
+
+class _Call(NamedTuple):
+    """A verb of a store object, whose counterpart an async run awaits."""
+
+    of: Any
+    verb: str
+    arguments: tuple[Any, ...] = ()
+
+
+class _Verbs:
+    """What carries calls out."""
+
+    def send(self, call: _Call, /) -> Any:
+        return getattr(call.of, call.verb)(*call.arguments)
+
+    async def asend(self, call: _Call, /) -> Any:
+        return await getattr(call.of, f"a{call.verb}")(*call.arguments)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    async def aclose(self) -> None:
+        """See close()."""
+
+
+_verbs = _Verbs()
+
+
+def is_due() -> bool:
+    """Do sessions of an engine of this package go back?"""
+    migration = config().migration
+    if migration is None or to_milliseconds(timezone.now()) >= migration.until_ms:
+        return False
+    return isinstance(source_of(migration.engine), OwnSource)
+
+
+def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
+    """Return the session of a client that came with *session_key*.
+
+    Returns:
+        None if that isn't a key of this package's, or leads to no session. Of a client whose session
+        couldn't be asked for, an empty one whose response keeps the cookie.
+    """
+    try:
+        return run(_bring(store, session_key))
+    except SynchronousOnlyOperation:
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever an engine raises)
+        return _anonymous(store, error)
+
+
+async def abring(store: type[SessionBase], session_key: str) -> SessionBase | None:
+    """See bring()."""
+    try:
+        return await arun(_bring(store, session_key))
+    except Exception as error:  # noqa: BLE001  (as above)
+        return _anonymous(store, error)
+
+
+def keeps_cookie(session: SessionBase) -> bool:
+    """Is *session* that of a client whose own one couldn't be asked for?"""
+    return getattr(session, "_keeps_cookie", False)
+
+
+def _anonymous(store: type[SessionBase], error: Exception) -> SessionBase:
+    # No text of the error: it may hold the address of a server, with a password.
+    logger.error(
+        "Sessions can't go back to %s: %s. Their clients are anonymous until it answers.",
+        store.__module__,
+        type(error).__name__,
+    )
+    session = store()
+    session._keeps_cookie = True  # type: ignore[attr-defined]  # noqa: SLF001  (ours, on Django's)
+    return session
+
+
+def _bring(store: type[SessionBase], session_key: str) -> Steps[SessionBase | None]:
+    migration = current().migration
+    if migration is None:
+        return None
+    old: DriverSessionStore = source_of(migration.engine).store(session_key)
+    signing_keys, namespace = old._inner.site.key_signature()  # noqa: SLF001  (of this package)
+    key = keys.verify(session_key, signing_keys, namespace)
+    if key is None:
+        return None
+    # One for each secret: it may have been rotated since another request brought the session.
+    there = [keys.returned(key.storage_key, each, namespace) for each in config().adopting_keys]
+    found = yield from _first(store, there)
+    entries = {} if found else (yield Ask(_verbs, "load", _Call(old, "load")))
+    if old.is_unreachable:
+        raise StoreUnavailable("The session could not be read.")
+    # Another request may have brought it in between.
+    found = found or (yield from _first(store, there))
+    is_mine = False
+    if found is None and entries:
+        found = there[0]
+        is_mine = yield from _store(store, found, entries)
+    if found is None:
+        return None
+    left = Tombstone(new_revision(), Reason.MOVED)
+    was_there = yield from old.get_driver().delete(key.storage_key, left)
+    if is_mine and was_there is not True:
+        # It was brought, and ended, while this request was on its way.
+        yield Ask(_verbs, "delete", _Call(store(), "delete", (found,)))
+        return None
+    session = store(found)
+    # Has the response set the cookie.
+    session.modified = True
+    return session
+
+
+def _first(store: type[SessionBase], there: list[str]) -> Steps[str | None]:
+    """Return the first of the keys *there* that leads to a session."""
+    for key in there:
+        if (yield Ask(_verbs, "exists", _Call(store(), "exists", (key,)))):
+            return key
+    return None
+
+
+def _store(store: type[SessionBase], key: str, entries: dict[str, Any]) -> Steps[bool]:
+    """Store *entries* under *key*; False if another request did."""
+    session: Any = store()
+    session._session_key = key  # noqa: SLF001  (no public name takes a key)
+    session._session_cache = dict(entries)  # noqa: SLF001  (as above)
+    try:
+        yield Ask(_verbs, "save", _Call(session, "save", (True,)))
+    except CreateError:
+        return False
+    return True
