@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.handlers.wsgi import WSGIRequest, get_str_from_wsgi
 from django.db import connections
@@ -106,7 +107,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         """
         session = getattr(request, "session", None)
         if not isinstance(session, DriverSessionStore):
-            return _kept(session, super().process_response(request, response))  # type: ignore[arg-type]  # as above
+            return self._respond_foreign(request, response)
         was_accessed = session.accessed
         may_save = response.status_code < SERVER_ERROR
         try:
@@ -129,8 +130,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         """See process_response()."""
         session = getattr(request, "session", None)
         if not isinstance(session, DriverSessionStore):
-            respond = sync_to_async(super().process_response)
-            return _kept(session, await respond(request, response))  # type: ignore[arg-type]  # as above
+            return await sync_to_async(self._respond_foreign)(request, response)
         was_accessed = session.accessed
         try:
             answer = await session.arespond(may_save=response.status_code < SERVER_ERROR)
@@ -147,6 +147,24 @@ class SessionMiddleware(DjangoSessionMiddleware):
         """Return the key with which a session of this package's engine may go back to another's."""
         return request.COOKIES.get(conf.live.SESSION_COOKIE_NAME) if way_back.is_due() else None
 
+    def _respond_foreign(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Respond by Django's code, and with the cookie of a session that came back."""
+        response = super().process_response(request, response)  # type: ignore[arg-type]  # as above
+        session, name = getattr(request, "session", None), conf.live.SESSION_COOKIE_NAME
+        if way_back.keeps_cookie(session) and _is_removed(response, name):
+            del response.cookies[name]
+        is_due = response.status_code < SERVER_ERROR and name not in response.cookies
+        if is_due and isinstance(session, SessionBase) and way_back.needs_cookie(session):
+            # Not by a save: that of a page which only reads would take back what another one wrote.
+            is_short = session.get_expire_at_browser_close()
+            age = None if is_short else max(0, session.get_expiry_age())
+            set_cookie(response, session.session_key or "", age)
+            patch_vary_headers(response, ("Cookie",))
+            patch_cache_control(response, private=True, no_store=True)
+        return response
+
     def process_exception(
         self,
         request: HttpRequest,  # noqa: ARG002  (Django's signature)
@@ -156,16 +174,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
         return unavailable() if isinstance(exception, StoreUnavailable) else None
 
 
-def _kept(session: Any, response: HttpResponseBase) -> HttpResponseBase:
-    """Return *response* without the deletion of a cookie whose session couldn't be asked for."""
-    name = conf.live.SESSION_COOKIE_NAME
-    if (
-        way_back.keeps_cookie(session)
-        and name in response.cookies
-        and not response.cookies[name].value
-    ):
-        del response.cookies[name]
-    return response
+def _is_removed(response: HttpResponseBase, name: str) -> bool:
+    return name in response.cookies and not response.cookies[name].value
 
 
 def _off_the_loop(session: DriverSessionStore, *, may_save: bool) -> CookieAnswer:

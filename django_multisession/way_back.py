@@ -88,9 +88,16 @@ async def abring(store: type[SessionBase], session_key: str) -> SessionBase | No
         return _anonymous(store, error)
 
 
-def keeps_cookie(session: SessionBase) -> bool:
+def keeps_cookie(session: object) -> bool:
     """Is *session* that of a client whose own one couldn't be asked for?"""
     return getattr(session, "_keeps_cookie", False)
+
+
+def needs_cookie(session: SessionBase) -> bool:
+    """Did *session* come back in this request, and does it still have the key that it got?"""
+    return session.session_key is not None and session.session_key == getattr(
+        session, "_brought_under", None
+    )
 
 
 def _anonymous(store: type[SessionBase], error: Exception) -> SessionBase:
@@ -135,8 +142,7 @@ def _bring(store: type[SessionBase], session_key: str) -> Steps[SessionBase | No
         yield Ask(_verbs, "delete", _Call(store(), "delete", (found,)))
         return None
     session = store(found)
-    # Has the response set the cookie.
-    session.modified = True
+    session._brought_under = found  # type: ignore[attr-defined]  # noqa: SLF001  (as above)
     return session
 
 
