@@ -1,9 +1,10 @@
 """Going back: a session of this package's engine goes on in another package's, at its first visit.
 
 `SessionMiddleware` does this where ``SESSION_ENGINE`` is another package's and
-``MULTISESSION_MIGRATE_FROM`` one of this package's. The session gets a key of Django's form, an HMAC of
-the old one, so two requests that come with the old key find one session. It is used only after the
-record here was ended: from then on the old key leads nowhere.
+``MULTISESSION_MIGRATE_FROM`` one of this package's. The session is stored there under a key of Django's
+form, an HMAC of the old key and a token. A mark in the old engine holds the token of the request whose
+mark was first, so all requests that come with the old key find one session, and a late one revives none
+that was ended there. The session is used only after its record here was ended.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import logging
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
-from django.contrib.sessions.backends.base import CreateError, SessionBase
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils import timezone
 
 from django_multisession.core import keys
+from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Tombstone, new_revision, to_milliseconds
+from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import Ask, arun, run
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.session import adopt
 from django_multisession.settings.conf import config, current
-from django_multisession.sources import OwnSource, source_of
+from django_multisession.sources import OwnSource, Source, source_of
 from django_multisession.store import DriverSessionStore
 
 logger = logging.getLogger("django_multisession")
@@ -116,34 +120,60 @@ def _bring(store: type[SessionBase], session_key: str) -> Steps[SessionBase | No
     migration = current().migration
     if migration is None:
         return None
-    old: DriverSessionStore = source_of(migration.engine).store(session_key)
-    signing_keys, namespace = old._inner.site.key_signature()  # noqa: SLF001  (of this package)
-    key = keys.verify(session_key, signing_keys, namespace)
-    if key is None:
+    source = source_of(migration.engine)
+    signing_keys, namespace = source.store()._inner.site.key_signature()  # noqa: SLF001  (of this package)
+    if (key := keys.verify(session_key, signing_keys, namespace)) is not None:
+        return (yield from _bring_under(store, source, key, namespace))
+    if not keys.is_foreign(session_key) or (yield from _first(store, [session_key])):
         return None
-    # One for each secret: it may have been rotated since another request brought the session.
-    there = [keys.returned(key.storage_key, each, namespace) for each in config().adopting_keys]
-    found = yield from _first(store, there)
-    entries = {} if found else (yield Ask(_verbs, "load", _Call(old, "load")))
-    if old.is_unreachable:
-        raise StoreUnavailable("The session could not be read.")
-    # Another request may have brought it in between.
-    found = found or (yield from _first(store, there))
-    is_mine = False
-    if found is None and entries:
-        found = there[0]
-        is_mine = yield from _store(store, found, entries)
+    # It was adopted from there, and its client hasn't come since: it has the key from before.
+    origin = keys.origin_of(session_key, is_ours=False)
+    for each in config().adopting_keys:
+        key = keys.adopted(origin, each, signing_keys[0], namespace)
+        found = yield from _bring_under(store, source, key, namespace)
+        if found is not None:
+            return found
+    return None
+
+
+def _bring_under(
+    store: type[SessionBase], source: Source, key: Verified, namespace: bytes
+) -> Steps[SessionBase | None]:
+    """Return the session that lies, or lay, under *key* in the old engine; None if there is none."""
+    old: DriverSessionStore = source.store(key.session_key)
+    site = old._inner.site  # noqa: SLF001  (of this package)
+    place = keys.adoption_mark(b"back:" + key.storage_key.encode(), namespace)
+    mark = yield from adopt.read_mark(site, place)
+    if mark is None:
+        entries = yield Ask(_verbs, "load", _Call(old, "load"))
+        if old.is_unreachable:
+            raise StoreUnavailable("The session could not be read.")
+        if entries:
+            mark = SecretBytes(new_revision().hex().encode())
+            mine = _keys_there(key, mark, namespace)[0]
+            yield from _store(store, mine, entries)
+            # Of several requests, one says where the session is. No one has the others' keys.
+            ends = site.now() + int(site.cookie_age() * 1000)
+            if not (yield from adopt.add_mark(site, place, mark, ends)):
+                yield Ask(_verbs, "delete", _Call(store(), "delete", (mine,)))
+                mark = None
+        # Another request may have brought it in between.
+        mark = mark or (yield from adopt.read_mark(site, place))
+    if mark is None:
+        return None
+    yield from site.driver.delete(key.storage_key, Tombstone(new_revision(), Reason.MOVED))
+    found = yield from _first(store, _keys_there(key, mark, namespace))
     if found is None:
-        return None
-    left = Tombstone(new_revision(), Reason.MOVED)
-    was_there = yield from old.get_driver().delete(key.storage_key, left)
-    if is_mine and was_there is not True:
-        # It was brought, and ended, while this request was on its way.
-        yield Ask(_verbs, "delete", _Call(store(), "delete", (found,)))
         return None
     session = store(found)
     session._brought_under = found  # type: ignore[attr-defined]  # noqa: SLF001  (as above)
     return session
+
+
+def _keys_there(key: Verified, mark: bytes, namespace: bytes) -> list[str]:
+    """Return the keys that the session of *key* may have, one for each secret; it may be rotated."""
+    origin = key.storage_key.encode() + b":" + mark
+    return [keys.returned(origin, each, namespace) for each in config().adopting_keys]
 
 
 def _first(store: type[SessionBase], there: list[str]) -> Steps[str | None]:
@@ -154,13 +184,9 @@ def _first(store: type[SessionBase], there: list[str]) -> Steps[str | None]:
     return None
 
 
-def _store(store: type[SessionBase], key: str, entries: dict[str, Any]) -> Steps[bool]:
-    """Store *entries* under *key*; False if another request did."""
+def _store(store: type[SessionBase], key: str, entries: dict[str, Any]) -> Steps[None]:
+    """Store *entries* under *key*."""
     session: Any = store()
     session._session_key = key  # noqa: SLF001  (no public name takes a key)
     session._session_cache = dict(entries)  # noqa: SLF001  (as above)
-    try:
-        yield Ask(_verbs, "save", _Call(session, "save", (True,)))
-    except CreateError:
-        return False
-    return True
+    yield Ask(_verbs, "save", _Call(session, "save", (True,)))

@@ -68,6 +68,16 @@ def derive_adopting(secret: bytes) -> MacKey:
     return MacKey(hmac.digest(secret, _ADOPTING_PURPOSE, "sha256"))
 
 
+def origin_of(session_key: str, *, is_ours: bool) -> bytes:
+    """Return the name of a session in the engine that it comes from.
+
+    Args:
+        session_key: Its key there, a storage key in an engine of ours.
+        is_ours: Is it one of ours?
+    """
+    return (b"ours:" if is_ours else b"theirs:") + session_key.encode()
+
+
 def adopted(origin: bytes, adopting_key: MacKey, signing_key: MacKey, namespace: bytes) -> Verified:
     """Return the key under which the session of *origin* is adopted: always the same.
 
@@ -84,11 +94,9 @@ def adopted(origin: bytes, adopting_key: MacKey, signing_key: MacKey, namespace:
     return _signed(encoded[:_RANDOM_LENGTH], signing_key, namespace)
 
 
-def returned(storage_key: str, adopting_key: MacKey, namespace: bytes) -> str:
+def returned(origin: bytes, adopting_key: MacKey, namespace: bytes) -> str:
     """Return the key of Django's form under which a session goes back to another package's engine."""
-    number = int.from_bytes(
-        adopting_key.digest(_framed(namespace, b"back:" + storage_key.encode()))
-    )
+    number = int.from_bytes(adopting_key.digest(_framed(namespace, b"back:" + origin)))
     characters = []
     for _ in range(_DJANGOS_LENGTH):
         number, digit = divmod(number, len(_DJANGOS_ALPHABET))

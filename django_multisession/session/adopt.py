@@ -33,6 +33,7 @@ from django_multisession.core.records import (
     to_milliseconds,
 )
 from django_multisession.core.secret import SecretBytes, SecretEntries, SecretText
+from django_multisession.drivers import base
 from django_multisession.drivers.base import Ask
 from django_multisession.exceptions import BadPayload, EntryNotSerializable, StoreUnavailable
 from django_multisession.session import events, line
@@ -99,7 +100,7 @@ def adoption_of(site: Site, key: Verified) -> Adoption | None:
     origin = source.origin(key)
     if origin is None:
         return None
-    mark = keys.adoption_mark(_named(source, origin), site.bound[0])
+    mark = keys.adoption_mark(keys.origin_of(origin, is_ours=source.is_ours), site.bound[0])
     return Adoption(migration, source, origin, _adopted_keys(site, source, origin), mark)
 
 
@@ -113,15 +114,15 @@ def _migration(site: Site) -> tuple[Migration, Source] | None:
 
 
 def _adopted_keys(site: Site, source: Source, origin: SecretText) -> tuple[Verified, ...]:
-    named, signing_keys, namespace = _named(source, origin), config().signing_keys, site.bound[0]
+    named, signing_keys, namespace = (
+        keys.origin_of(origin, is_ours=source.is_ours),
+        config().signing_keys,
+        site.bound[0],
+    )
     return tuple(
         keys.adopted(named, adopting_key, signing_keys[0], namespace)
         for adopting_key in config().adopting_keys
     )
-
-
-def _named(source: Source, origin: SecretText) -> bytes:
-    return (b"ours:" if source.is_ours else b"theirs:") + origin.encode()
 
 
 def look(
@@ -296,25 +297,37 @@ def _remove(adoption: Adoption) -> Steps[None]:
 
 def _mark(session: Session, adoption: Adoption) -> Steps[bytes | None]:
     """Return what the mark says; None if there is none."""
-    stored = yield from session.site.driver.get(adoption.mark)
-    if not isinstance(stored, Record):
-        return None if stored is None else _ADOPTED
-    try:
-        return session.site.open(stored, Verified("", adoption.mark))
-    except (BadPayload, StoreUnavailable):
-        # By a secret that is gone. That there is one is enough.
-        return _ADOPTED
+    return read_mark(session.site, adoption.mark)
 
 
 def _add_mark(
     session: Session, adoption: Adoption, why: SecretBytes, now: int, ends: int
 ) -> Steps[bool]:
     """Store the mark until the old key leads nowhere; False if there is one."""
-    site = session.site
-    deadline = min(adoption.migration.until_ms, max(ends, now + int(site.cookie_age() * 1000)))
-    facts = Facts(now, now, now, NEVER, deadline)
-    record = site.sign(facts, why, Verified("", adoption.mark), None)
-    return (yield from site.driver.add(adoption.mark, record))
+    ends = max(ends, now + int(session.site.cookie_age() * 1000))
+    return add_mark(session.site, adoption.mark, why, ends)
+
+
+def read_mark(site: Site, place: str) -> base.Steps[bytes | None]:
+    """Return what the mark at *place* says; None if there is none."""
+    stored = yield from site.driver.get(place)
+    if not isinstance(stored, Record):
+        return None if stored is None else _ADOPTED
+    try:
+        return site.open(stored, Verified("", place))
+    except (BadPayload, StoreUnavailable):
+        # By a secret that is gone. That there is one is enough.
+        return _ADOPTED
+
+
+def add_mark(site: Site, place: str, why: SecretBytes, ends: int) -> base.Steps[bool]:
+    """Store a mark at *place*, until the migration or *ends* is over; False if there is one."""
+    migration, now = config().migration, site.now()
+    facts = Facts(
+        now, now, now, NEVER, min(ends, NEVER if migration is None else migration.until_ms)
+    )
+    record = site.sign(facts, why, Verified("", place), None)
+    return (yield from site.driver.add(place, record))
 
 
 def _ends_there(copy: _Found, now: int) -> int:
