@@ -78,7 +78,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         # A subclass may answer by itself.
         response: Any = self.process_request(request)  # type: ignore[func-returns-value]  # as above
         if not self._is_ours and (key := self._key_to_bring(request)):
-            request.session = way_back.bring(self.SessionStore, key) or request.session
+            self._give(request, way_back.bring(self.SessionStore, key))
         try:
             response = response or self.get_response(request)
         except StoreUnavailable:
@@ -90,7 +90,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         """See __call__(); without the threads of `MiddlewareMixin`."""
         response: Any = self.process_request(request)  # type: ignore[func-returns-value]  # as above
         if not self._is_ours and (key := self._key_to_bring(request)):
-            request.session = await way_back.abring(self.SessionStore, key) or request.session
+            self._give(request, await way_back.abring(self.SessionStore, key))
         try:
             response = response or await self.get_response(request)  # type: ignore[misc]  # async here
         except StoreUnavailable:
@@ -146,6 +146,11 @@ class SessionMiddleware(DjangoSessionMiddleware):
     def _key_to_bring(self, request: HttpRequest) -> str | None:
         """Return the key with which a session of this package's engine may go back to another's."""
         return request.COOKIES.get(conf.live.SESSION_COOKIE_NAME) if way_back.is_due() else None
+
+    def _give(self, request: HttpRequest, brought: SessionBase | None) -> None:
+        # Since Django 6.1 an empty session is false.
+        if brought is not None:
+            request.session = brought
 
     def _respond_foreign(
         self, request: HttpRequest, response: HttpResponseBase

@@ -171,20 +171,20 @@ class DriverSessionStore(SessionBase):
         That is None without others, and else whether all of them look like another engine's.
         """
         if len(presented) == 1:
-            key = keys.verify(presented[0], *signature) or self._recognize_foreign(presented[0])
+            key = keys.verify(presented[0], *signature)
+            if key is None and config().migration is not None:
+                key = adopt.recognized(self._inner.site, presented[0])
             return ((key,), None) if key else ((), keys.is_of_another_engine(presented[0]))
         verified = {text: keys.verify(text, *signature) for text in _distinct(presented)}
         found = tuple(key for key in verified.values() if key is not None)
-        for text in [text for text, key in verified.items() if key is None]:
-            if (foreign := self._recognize_foreign(text)) is not None:
+        unsigned = [text for text, key in verified.items() if key is None]
+        for text in unsigned if config().migration is not None else ():
+            if (foreign := adopt.recognized(self._inner.site, text)) is not None:
                 verified[text] = foreign
                 # Behind those that were signed: it may be long forgotten, or planted.
                 found += (foreign,)
         others = [keys.is_of_another_engine(text) for text, key in verified.items() if key is None]
         return found, all(others) if others else None
-
-    def _recognize_foreign(self, session_key: object) -> Verified | None:
-        return adopt.recognized(self._inner.site, session_key)
 
     def _verify_one(self, session_key: object) -> tuple[Verified, ...]:
         session = self._recognized

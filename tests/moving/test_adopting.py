@@ -14,6 +14,7 @@ from django_multisession import signals
 from django_multisession.core import keys
 from django_multisession.settings.conf import config
 from tests.engine_fixtures import Engine
+from tests.moving import third_party
 from tests.moving.conftest import Old, leave, login
 from tests.web.browser import Browser
 from tests.web.pages import failing, log_in, log_out, put, read, untouched, user
@@ -239,3 +240,50 @@ def test_after_its_end_the_migration_adopts_nothing(
     old_db.begin(late, cart=["milk"])
     clock.advance(MINUTE)
     assert late.visit(read).answer == {}
+
+
+# Engines of other packages, and costs
+
+
+def test_a_session_of_another_packages_engine_goes_on(
+    browser: Browser, engine: Engine, settings: Settings
+) -> None:
+    settings.MULTISESSION_MIGRATE_FROM = third_party.__name__
+    key = third_party.begin({"cart": ["tea"], **login("ada")})
+    browser.key = key
+    again = browser.copy()
+    assert browser.visit(user).answer == "ada"
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+    assert again.visit(read).answer == {"cart": ["tea"]}
+    assert key not in third_party.kept
+
+
+@pytest.mark.parametrize(("is_known", "commands"), [(True, 4), (False, 1)])
+def test_an_adoption_takes_four_commands_and_a_forged_key_one(
+    browser: Browser,
+    old_db: Old,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    is_known: bool,
+    commands: int,
+) -> None:
+    old_db.begin(browser, cart=["tea"])
+    if not is_known:
+        browser.key = "a" * 32
+    server, sent = engine.driver.server, 0
+    send, asend = server.send, server.asend
+
+    def count(command: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        return send(command)
+
+    async def acount(command: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        return await asend(command)
+
+    monkeypatch.setattr(server, "send", count, raising=False)
+    monkeypatch.setattr(server, "asend", acount, raising=False)
+    browser.visit(read)
+    assert sent == commands

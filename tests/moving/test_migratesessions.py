@@ -19,7 +19,9 @@ from django_multisession.management.commands import migratesessions
 from tests.engine_fixtures import Engine
 from tests.moving.conftest import Old, leave, login
 from tests.web.browser import Browser
+from tests.web.conftest import OURS
 from tests.web.pages import log_out, read, user
+from tests.web.visits import run_at_once
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -27,6 +29,17 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def session_middleware() -> str:
+    """The command has none; its clients are those of the other tests."""
+    return OURS
+
+
+@pytest.fixture
+def browser(site: None) -> Browser:
+    return Browser(is_async=False, run=run_at_once)
 
 
 def migrate(*options: str) -> str:
