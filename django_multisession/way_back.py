@@ -121,7 +121,8 @@ def _bring(store: type[SessionBase], session_key: str) -> Steps[SessionBase | No
     if migration is None:
         return None
     source = source_of(migration.engine)
-    signing_keys, namespace = source.store()._inner.site.key_signature()  # noqa: SLF001  (of this package)
+    signing_keys = current().signing_keys
+    namespace = source.store()._inner.site.bound[0]  # noqa: SLF001  (of this package)
     if (key := keys.verify(session_key, signing_keys, namespace)) is not None:
         return (yield from _bring_under(store, source, key, namespace))
     if not keys.is_foreign(session_key) or (yield from _first(store, [session_key])):

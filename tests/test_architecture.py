@@ -35,7 +35,13 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = Path(django_multisession.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 ENGINES = sorted(path.stem for path in PACKAGE.glob("engines/[!_]*.py"))
-DRIVERS = ("memory.MemoryDriver", "redis.driver.RedisDriver", "mongodb.driver.MongoDBDriver")
+DRIVERS = (
+    "memory.MemoryDriver",
+    "redis.driver.RedisDriver",
+    "mongodb.driver.MongoDBDriver",
+    "memcached.driver.MemcachedDriver",
+    "database.driver.DatabaseDriver",
+)
 
 #: They do no I/O, so they block no event loop.
 VERBS_WITHOUT_IO = {
@@ -246,6 +252,8 @@ class OneWayServer:
 
 class OneWayDriver:
     """A driver in memory whose server is a `OneWayServer`; notes what it is asked."""
+
+    capabilities = MemoryDriver.capabilities
 
     def __init__(self, driver: MemoryDriver, *, is_async: bool) -> None:
         self._driver = driver

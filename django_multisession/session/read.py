@@ -128,7 +128,7 @@ def _go_on_with(session: Session, found: Opened, others: tuple[Verified, ...]) -
     if session.entries is None:
         session.entries = Entries(found.entries)
     # A browser-length cookie has nothing to renew at the response, so the use is noted here.
-    if session.site.is_browser_length(found.entries) and session.is_touch_due(snapshot):
+    if not session.site.renews_cookie(found.entries) and session.is_touch_due(snapshot):
         now = session.site.now()
         yield from touch(session, stored, now, now)
 
@@ -144,7 +144,7 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
             answer = yield from driver.touch(key, answer.stored, used_at, now)
     except StoreUnavailable:
         # What was read is good; a use that can't be noted isn't worth an error page.
-        events.log_unnoted_use()
+        events.UNNOTED_USE.write()
         if session.state is stored:
             is_fresh = _is_fresh(stored, now)
             session.state = stored if is_fresh else stored._replace(confirmed_at=None)

@@ -51,6 +51,8 @@ class Check(enum.Enum):
     MIGRATE_SINCE = ("E041", Severity.ERROR)
     MIGRATE_TO = ("E042", Severity.ERROR)
     MIGRATION_WITHOUT_EFFECT = ("W043", Severity.WARNING)
+    ENCRYPTION_KEYS = ("E050", Severity.ERROR)
+    ENCRYPTION_WRITES = ("E051", Severity.ERROR)
     NOT_SECURE = ("W120", Severity.WARNING)
     NOT_HTTP_ONLY = ("W121", Severity.WARNING)
     CROSS_SITE = ("W122", Severity.WARNING)

@@ -22,7 +22,8 @@ from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.core import keys, payloads, signing
+from django_multisession.core import encryption, keys, payloads, signing
+from django_multisession.core.encryption import NO_KEYS, Ring
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import NEVER, to_milliseconds
@@ -38,6 +39,8 @@ READ_ONCE = (
     "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
     "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
     "MULTISESSION_CONFLICT_RESOLVERS",
+    "MULTISESSION_ENCRYPTION_KEYS",
+    "MULTISESSION_ENCRYPTION_WRITES",
     "MULTISESSION_IDLE_TIMEOUT",
     "MULTISESSION_MAX_SIZE",
     "MULTISESSION_MIGRATE_FROM",
@@ -103,9 +106,16 @@ def config() -> Config:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
     given("SESSION_ENGINE")  # Django sets settings up at the first use of one.
-    # Looked at before anything is read: the next current() sees what is assigned meanwhile.
-    values = _values()
-    read = _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    # Looked at before anything is read: the next current() sees what is assigned meanwhile. Nothing
+    # is a name's value before all is read: reporters of a wrong setting walk through those.
+    values, read = (
+        _values(),
+        _read(
+            _derived(keys.derive),
+            signing.by_id(_derived(signing.derive)),
+            encryption.ring_of(_derived(encryption.derive)),
+        ),
+    )
     if read.migration is not None:
         read = dataclasses.replace(read, adopting_keys=_derived(keys.derive_adopting))
     return dataclasses.replace(read, read_from=values)
@@ -202,10 +212,12 @@ def _values() -> _Values:
 
 
 def _read(
-    signing_keys: tuple[MacKey, ...] = (), record_keys: signing.RecordKeys = EMPTY_KEYS
+    signing_keys: tuple[MacKey, ...] = (),
+    record_keys: signing.RecordKeys = EMPTY_KEYS,
+    cookie_keys: Ring = NO_KEYS,
 ) -> Config:
     reader = SettingReader(settings)
-    read = _config(reader, signing_keys, record_keys)
+    read = _config(reader, signing_keys, record_keys, cookie_keys)
     if reader.problems:
         raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
     return read
@@ -215,6 +227,7 @@ def _config(
     reader: SettingReader,
     signing_keys: tuple[MacKey, ...] = (),
     record_keys: signing.RecordKeys = EMPTY_KEYS,
+    cookie_keys: Ring = NO_KEYS,
 ) -> Config:
     return Config(
         policy=_policy(reader),
@@ -257,6 +270,8 @@ def _config(
         signing_keys=signing_keys,
         record_keys=record_keys,
         adopting_keys=(),
+        encryption=_encryption(reader),
+        cookie_keys=cookie_keys,
     )
 
 
@@ -286,6 +301,23 @@ def _aware(moment: datetime) -> datetime:
     if timezone.is_aware(moment):
         return moment
     return timezone.make_aware(moment, timezone.get_default_timezone())
+
+
+def _encryption(reader: SettingReader) -> Ring:
+    name = "MULTISESSION_ENCRYPTION_KEYS"
+    secrets = reader.secrets(name, Check.ENCRYPTION_KEYS)
+    writes = reader.name_in(secrets, "MULTISESSION_ENCRYPTION_WRITES", Check.ENCRYPTION_WRITES)
+    if not secrets:
+        return NO_KEYS
+    try:
+        encryption.require_library()
+    except ImportError:
+        reader.problem(
+            Check.ENCRYPTION_KEYS,
+            f"{name} needs the library cryptography (it isn't installed).",
+            "Install django-multisession[encryption].",
+        )
+    return encryption.ring_of_names(secrets, writes)
 
 
 def _policy(reader: SettingReader) -> Policy:

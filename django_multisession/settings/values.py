@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from django_multisession.core.encryption import Ring
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import Resolver
 from django_multisession.core.secret import MacKey
@@ -58,6 +59,8 @@ class Config:
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.
         adopting_keys: Make new session keys of another engine's; derived likewise.
+        encryption: ``MULTISESSION_ENCRYPTION_KEYS``, and which of them encrypts.
+        cookie_keys: Encrypt sessions that no server holds; derived as *record_keys*.
         read_from: The values that were read.
     """
 
@@ -75,6 +78,8 @@ class Config:
     signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     record_keys: RecordKeys = dataclasses.field(repr=False)
     adopting_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
+    encryption: Ring
+    cookie_keys: Ring
     read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 

@@ -93,7 +93,7 @@ def test_an_end_by_the_old_key_reaches_an_adoption_in_whatever_order(
         play(
             schedule,
             taking(read.read(reading._recognized)),
-            taking(ending._delete(key)),
+            taking(ending._delete(ending._verify_one(key))),
         )
         assert SessionStore(key).load() == {}, schedule
         # A save of the request that read it before finds the end.

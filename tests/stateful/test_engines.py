@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_django import Settings
 
 #: Put through in each of two modes (1,100 in all), unless the environment says otherwise.
-SEQUENCES = {"memory": 300, "redis": 150, "mongodb": 100}
+SEQUENCES = {"memory": 300, "redis": 150, "mongodb": 100, "memcached": 100, "database": 50}
 STEPS = 30
 
 names = st.sampled_from("ab")
@@ -44,7 +44,9 @@ class Overlaps(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.model = Model(
-            purges=self.engine.kind != "redis", follows_clock=self.engine.kind == "memory"
+            purges=self.engine.kind in ("memory", "mongodb", "database"),
+            follows_clock=self.engine.kind == "memory",
+            tombstone_seconds=120 if self.engine.kind == "database" else float("inf"),
         )
         self.keys: list[str] = []
         self.requests: list[tuple[SessionVerbs, Request]] = []
