@@ -114,6 +114,7 @@ PARTS: dict[str, Callable[[Case], bool]] = {
     "django_suites": of_djangos_suites,
     "drivers": all_of(*ONE_OF_EACH_KIND),
     "interleavings": half_of(MEMORY, REDIS),
+    "moving": half_of(REDIS, MONGODB),
     "test_driver_contract.py": of_driver_contract,
     "test_engine_contract.py": of_engine_contract,
     # A move in steps is made of verbs whose laws run on every server.

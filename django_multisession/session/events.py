@@ -30,6 +30,9 @@ logger = logging.getLogger("django_multisession")
 #: The line of each kind of event, filled with the event's arguments.
 LINES: Mapping[Signal, Line] = {
     signals.session_created: Line(logger, logging.DEBUG, "Session %(storage_key)s was created."),
+    signals.session_adopted: Line(
+        logger, logging.DEBUG, "Session %(storage_key)s was adopted from %(engine)s."
+    ),
     signals.session_key_changed: Line(
         logger,
         logging.DEBUG,
@@ -78,6 +81,20 @@ OLD_COOKIE = Line(
     "Further ones are logged once a minute. See docs/howto/move-from-django.",
     ONCE_A_MINUTE,
 )
+#: The engine whose sessions are adopted gave no answer.
+SOURCE_FAILURE = Line(
+    logger,
+    logging.ERROR,
+    "Sessions of %s can't be adopted: %s. Their clients are anonymous until it answers.",
+    ONCE_A_MINUTE,
+)
+#: An adopted session lost entries.
+DROPPED = Line(
+    logger,
+    logging.WARNING,
+    "Session %s was adopted without its entries %s: SESSION_SERIALIZER can't take them.",
+    TEN_A_MINUTE,
+)
 #: At each read, where a server only reads.
 UNNOTED_USE = Line(
     logger,
@@ -119,6 +136,8 @@ _KINDS = {
     **dict.fromkeys(("get", "count_expired"), "read"),
     **dict.fromkeys(("delete", "retire", "withdraw", "purge_expired"), "end"),
     **dict.fromkeys(("add", "replace", "move", "touch"), "store"),
+    # The answers of another engine say nothing of this one's server.
+    **dict.fromkeys(("load_foreign", "end_foreign"), "foreign"),
 }
 
 

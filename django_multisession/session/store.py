@@ -22,7 +22,7 @@ from django_multisession.core.records import BEGINNING, END, to_milliseconds
 from django_multisession.drivers.base import Ask, Driver, Purging
 from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.session import end, events, line, read, respond, save
+from django_multisession.session import adopt, end, events, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.session.events import Event, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
@@ -171,9 +171,17 @@ class DriverSessionStore(SessionBase):
         """
         if len(presented) == 1:
             key = verify(presented[0])
+            if key is None and config().migration is not None:
+                key = adopt.recognized(self._inner.site, presented[0])
             return ((key,), None) if key else ((), keys.is_of_another_engine(presented[0]))
         verified = {text: verify(text) for text in _distinct(presented)}
         found = tuple(key for key in verified.values() if key is not None)
+        unsigned = [text for text, key in verified.items() if key is None]
+        for text in unsigned if config().migration is not None else ():
+            if (foreign := adopt.recognized(self._inner.site, text)) is not None:
+                verified[text] = foreign
+                # Behind those that were signed: it may be long forgotten, or planted.
+                found += (foreign,)
         others = [keys.is_of_another_engine(text) for text, key in verified.items() if key is None]
         return found, all(others) if others else None
 
@@ -378,7 +386,9 @@ class DriverSessionStore(SessionBase):
                     return True
                 if isinstance(state, Stored) and state.snapshot.key.storage_key == key.storage_key:
                     return False
-            return isinstance((yield from line.find(session, key)), line.Opened)
+            if isinstance((yield from line.find(session, key)), line.Opened):
+                return True
+            return (yield from adopt.exists(session, key))
         return False
 
     def is_empty(self) -> bool:
@@ -442,6 +452,22 @@ class DriverSessionStore(SessionBase):
         """See clear_expired()."""
         store = cls()
         await store._arun(store._purge())
+
+    @classmethod
+    def _adopt(cls, session_key: str, expires_ms: int) -> bool | None:
+        """Adopt a session of the engine that the site left, as ``manage.py migratesessions`` does.
+
+        Returns:
+            True if it is here now, False if it holds nothing, None if that isn't known.
+        """
+        store = cls()
+        site = store._inner.site
+        site.key_verifier()  # the settings as they are now
+        key = adopt.recognized(site, session_key)
+        if key is None:
+            return False
+        found = store._run(adopt.look(store._inner, key, expires_ms))
+        return None if isinstance(found, adopt.Unknown) else found is not None
 
     def _purge(self) -> Steps[None]:
         site = self._inner.site

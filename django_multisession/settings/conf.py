@@ -10,13 +10,14 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
 from django.conf import global_settings, settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
@@ -25,11 +26,12 @@ from django_multisession.core import encryption, keys, payloads, signing
 from django_multisession.core.encryption import NO_KEYS, Ring
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
 from django_multisession.core.problems import Problem
+from django_multisession.core.records import NEVER, to_milliseconds
 from django_multisession.core.secret import MacKey
 from django_multisession.settings.check_ids import Check
 from django_multisession.settings.reader import OURS, SettingReader, in_seconds
 from django_multisession.settings.rules.options import NOT_GIVEN
-from django_multisession.settings.values import Config, Cookie, Site
+from django_multisession.settings.values import Config, Cookie, Migration, Site
 
 #: What `config` reads, and `current` looks at.
 READ_ONCE = (
@@ -41,6 +43,9 @@ READ_ONCE = (
     "MULTISESSION_ENCRYPTION_WRITES",
     "MULTISESSION_IDLE_TIMEOUT",
     "MULTISESSION_MAX_SIZE",
+    "MULTISESSION_MIGRATE_FROM",
+    "MULTISESSION_MIGRATE_SINCE",
+    "MULTISESSION_MIGRATE_UNTIL",
     "MULTISESSION_NAMESPACE",
     "MULTISESSION_ON_INTERRUPTED",
     "MULTISESSION_ON_OUTAGE",
@@ -111,6 +116,8 @@ def config() -> Config:
             encryption.ring_of(_derived(encryption.derive)),
         ),
     )
+    if read.migration is not None:
+        read = dataclasses.replace(read, adopting_keys=_derived(keys.derive_adopting))
     return dataclasses.replace(read, read_from=values)
 
 
@@ -259,11 +266,41 @@ def _config(
             "a string",
             lambda value: isinstance(value, str),
         ),
+        migration=_migration(reader),
         signing_keys=signing_keys,
         record_keys=record_keys,
+        adopting_keys=(),
         encryption=_encryption(reader),
         cookie_keys=cookie_keys,
     )
+
+
+def _migration(reader: SettingReader) -> Migration | None:
+    engine = reader.value(
+        "MULTISESSION_MIGRATE_FROM",
+        Check.MIGRATE_FROM,
+        None,
+        "the dotted path of an engine, other than SESSION_ENGINE, or None",
+        lambda value: (
+            value is None or (isinstance(value, str) and value not in {"", settings.SESSION_ENGINE})
+        ),
+    )
+    since = reader.moment("MULTISESSION_MIGRATE_SINCE", Check.MIGRATE_SINCE)
+    until = reader.moment("MULTISESSION_MIGRATE_UNTIL", Check.MIGRATE_UNTIL)
+    if engine is None:
+        return None
+    return Migration(
+        engine=engine,
+        until_ms=NEVER if until is None else to_milliseconds(_aware(until)),
+        since_ms=NEVER if since is None else to_milliseconds(_aware(since)),
+    )
+
+
+def _aware(moment: datetime) -> datetime:
+    """Return *moment*, in the site's time zone if it names none."""
+    if timezone.is_aware(moment):
+        return moment
+    return timezone.make_aware(moment, timezone.get_default_timezone())
 
 
 def _encryption(reader: SettingReader) -> Ring:

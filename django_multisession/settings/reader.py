@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,17 @@ class SettingReader:
             f"Remove the setting for the default, {default!r}.",
         )
         return default
+
+    def moment(self, name: str, check: Check) -> datetime | None:
+        """Read a moment."""
+        moment: datetime | None = self.value(
+            name,
+            check,
+            None,
+            "a datetime or None",
+            lambda value: value is None or isinstance(value, datetime),
+        )
+        return moment
 
     def choice(self, name: str, check: Check, choices: Sequence[str]) -> str:
         """Read one of *choices*, the first of which is the default."""

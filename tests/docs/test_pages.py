@@ -8,7 +8,6 @@ from collections.abc import Callable
 from django_multisession.settings.rules.renames import RENAMED
 from django_multisession.testing.rows import for_each
 from tests.docs import (
-    test_move_from_django,
     test_overlapping_requests,
     test_production_settings,
     test_rotate_secret_key,
@@ -26,7 +25,6 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks
 #: Which module runs which blocks; the first that says so does.
 RUNNERS: list[Callable[[Block], bool]] = [
     test_tutorial.runs,
-    test_move_from_django.runs,
     test_production_settings.runs,
     test_overlapping_requests.runs,
     test_rotate_secret_key.runs,

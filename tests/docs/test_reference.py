@@ -255,7 +255,13 @@ def logged() -> Iterator[tuple[str, str, str]]:
                 ) if name.endswith("logger"):
                     logger = getattr(importlib.import_module(module), name).name
                     yield logger, level.replace("exception", "error"), message
-    for line in (base.UNREADABLE, events.UNNOTED_USE, events.CUT_SHORT):
+    for line in (
+        base.UNREADABLE,
+        events.SOURCE_FAILURE,
+        events.DROPPED,
+        events.UNNOTED_USE,
+        events.CUT_SHORT,
+    ):
         yield described(line)
         if line.limit is not None and line.limit.is_counted:
             yield described(dataclasses.replace(line, text=log_lines.LEFT_OUT))

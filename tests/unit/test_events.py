@@ -78,5 +78,5 @@ def test_an_outage_of_ends_ends_with_any_of_them(verb: str) -> None:
 def test_every_verb_of_a_driver_is_of_a_kind() -> None:
     named = {name for each in (Driver, Purging) for name in vars(each) if not name.startswith("_")}
     others = {"capabilities", "server", "check", "close", "aclose"}
-    assert set(events._KINDS) == named - others
-    assert set(events._KINDS.values()) == {"read", "end", "store"}
+    assert set(events._KINDS) == (named - others) | {"load_foreign", "end_foreign"}
+    assert set(events._KINDS.values()) == {"read", "end", "store", "foreign"}
