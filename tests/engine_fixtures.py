@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import pymysql
 import pytest
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -163,6 +162,8 @@ def open_database(alias: str, database: Mapping[str, Any], options: Mapping[str,
 
     if database["ENGINE"].endswith("mysql"):
         # Django asks for MySQLdb, which there is no wheel of.
+        import pymysql
+
         pymysql.install_as_MySQLdb()
     given = {DEFAULT_DB_ALIAS: {}, alias: {**database, "OPTIONS": dict(options)}}
     connections.settings[alias] = connections.configure_settings(given)[alias]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db import transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.base import BaseDatabaseWrapper as Connection
 
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
@@ -36,8 +36,6 @@ from django_multisession.drivers.database.server import Command, DatabaseServer
 
 #: Rows that a purge removes in one transaction: no request waits for a whole batch.
 PURGED_TOGETHER = 500
-
-Connection = BaseDatabaseWrapper
 
 
 class DatabaseDriver:
@@ -70,10 +68,8 @@ class DatabaseDriver:
 
     def get(self, key: str) -> Steps[Stored]:
         """See Driver.get()."""
-        return self._ask(
-            "get",
-            Command(lambda connection: table.find(connection, key, self._clock_ms), is_write=False),
-        )
+        command = Command(lambda at: table.find(at, key, self._clock_ms), is_write=False)
+        return self._ask("get", command)
 
     def replace(self, key: str, record: Record, base: Record, now: int) -> Steps[Answer]:
         """See Driver.replace()."""
@@ -96,13 +92,12 @@ class DatabaseDriver:
         now: int,
     ) -> Steps[Answer]:
         """See Driver.move(); one transaction."""
-        latest_use = record.touched_ms
 
         def run(connection: Connection) -> Answer:
             with transaction.atomic(using=connection.alias):
-                if not self._put(connection, old_key, left, base, now, latest_use):
+                if not self._put(connection, old_key, left, base, now, record.touched_ms):
                     stored = self._find(connection, old_key)
-                    return answer_to_retire(stored, base, left, now, latest_use) or MISSING
+                    return answer_to_retire(stored, base, left, now, record.touched_ms) or MISSING
                 if table.insert(connection, new_key, record, self._clock_ms):
                     return SAVED
                 transaction.set_rollback(True, using=connection.alias)
@@ -114,8 +109,7 @@ class DatabaseDriver:
         """See Driver.touch()."""
 
         def run(connection: Connection) -> Answer:
-            used = touched(base, touched_ms)
-            if self._put(connection, key, used, base, now, touched_ms - 1):
+            if self._put(connection, key, touched(base, touched_ms), base, now, touched_ms - 1):
                 return SAVED
             stored = self._find(connection, key)
             return answer_to_touch(stored, base, touched_ms, now) or MISSING
@@ -138,8 +132,7 @@ class DatabaseDriver:
             stored = self._find(connection, key)
             return answer_to_retire(stored, base, left, now, latest_use) or MISSING
 
-        ending = self._ending(key, left).run
-        return self._ask("retire", Command(run, after_rollback=ending))
+        return self._ask("retire", Command(run, after_rollback=self._ending(key, left).run))
 
     def withdraw(self, key: str, record: Record) -> Steps[None]:
         """See Driver.withdraw()."""
@@ -200,7 +193,6 @@ class DatabaseDriver:
         return table.put(connection, key, stored, compared, self._clock_ms)
 
     def _find(self, connection: Connection, key: str) -> Stored:
-        """Find out what a write has met."""
         return table.find(connection, key, self._clock_ms, locks=True)
 
     @property

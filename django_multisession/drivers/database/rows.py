@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_multisession.core.records import (
+    NEVER,
     RECORD_HEAD,
     REVISION_AT,
     REVISION_LENGTH,
@@ -41,16 +42,12 @@ CLEAR = (
     "DELETE FROM django_multisession_session"
     " WHERE storage_key = %s AND revision LIKE %s AND ends_ms < %s"
 )
-EXPIRED = (
-    " FROM django_multisession_session WHERE ends_ms < %s AND revision >= %s AND revision < %s"
-)
+COUNT_EXPIRED = "SELECT COUNT(*) FROM django_multisession_session WHERE ends_ms < %s"
 
 #: Tombstones of every version.
 ANY_TOMBSTONE = f"{TOMBSTONE_HEAD[:1].hex()}__{TOMBSTONE_HEAD[2:].hex()}%"
 #: Those that this release wrote, and that are whole.
 OUR_TOMBSTONES = TOMBSTONE_HEAD.hex() + "__" * REVISION_LENGTH
-#: What this release wrote, and not a newer one, whose rows it leaves alone.
-KNOWN = (RECORD_HEAD.hex(), (int.from_bytes(TOMBSTONE_HEAD) + 1).to_bytes(3).hex())
 
 Parameters = tuple[Any, ...]
 
@@ -71,7 +68,9 @@ def values_of(stored: Record | Tombstone, clock_ms: int) -> Parameters:
     raw = bytes(stored.raw)
     if isinstance(stored, Tombstone):
         return raw, mark(raw), 0, clock_ms + TOMBSTONE_MS, None
-    return raw, mark(raw), stored.touched_ms, stored.ends_ms, user_of(stored)
+    # A purge asks for the end alone. It must not remove what this release can't read.
+    ends_ms = stored.ends_ms if raw.startswith(RECORD_HEAD) else NEVER
+    return raw, mark(raw), stored.touched_ms, ends_ms, user_of(stored)
 
 
 def over(base: Record | Tombstone, now: int, latest_use: int) -> Parameters:
