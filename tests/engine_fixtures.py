@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
 import uuid
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
-from servers import MongoReplicaSet, MongoServer
+from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS, connections
+from servers import MemcachedServer, MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import Driver
 from django_multisession.engine import close_drivers
@@ -27,6 +32,10 @@ ENGINES = (
     "redis-8.2",
     "mongodb-standalone",
     "mongodb-replica-set",
+    "memcached",
+    "database-sqlite",
+    "database-postgresql",
+    "database-mariadb",
     "tiered-redis-mongodb",
     "tiered-memory-redis",
 )
@@ -36,8 +45,14 @@ TIERED = "tiered-redis-mongodb"
 #: A kind of store → its server, as a part of an engine of two.
 SERVERS_OF_PARTS = {"redis": "redis-8.2", "mongodb": "mongodb-standalone"}
 
+#: The engine whose sessions clients hold, alone and with revocations in Redis: see tests/cookie.
+COOKIE_ENGINES = ("cookie", "cookie-revocable")
+COOKIE, REVOCABLE = COOKIE_ENGINES
+SQLITE = "database-sqlite"
+DATABASES = (SQLITE, "database-postgresql", "database-mariadb")
+
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
-ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone")
+ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone", "memcached", "database-postgresql")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ class Engine:
 
     @property
     def kind(self) -> str:
-        """``"memory"``, ``"redis"``, ``"mongodb"`` or ``"tiered"``."""
+        """``"memory"``, ``"redis"``, ``"mongodb"``, ``"memcached"``, ``"database"`` or ``"tiered"``."""
         return self.name.partition("-")[0]
 
     @property
@@ -76,6 +91,14 @@ class Engine:
 PATIENCE: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": 60, "socket_connect_timeout": 60},
     "mongodb": {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000},
+    "memcached": {"timeout": 60, "connect_timeout": 60},
+}
+PATIENCE_OF_DATABASES: dict[str, dict[str, Any]] = {
+    SQLITE: {
+        "timeout": 60,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
+    },
 }
 
 
@@ -99,7 +122,7 @@ def use_engine(
         path = "django_multisession.engines."
         settings.MULTISESSION_TIERED = {"FRONT": f"{path}{front}", "BACK": f"{path}{back}"}
     mine = uuid.uuid4().hex[:12]
-    options = {"redis": {}, "mongodb": {}} if url else PATIENCE
+    options: dict[str, dict[str, Any]] = {kind: {} for kind in PATIENCE} if url else PATIENCE
     if engine.kind == "redis":
         engine = Engine(name, running_servers.redis(name))
         settings.MULTISESSION_REDIS = {
@@ -116,8 +139,73 @@ def use_engine(
             "COLLECTION": f"sessions_{mine}",
             "OPTIONS": options["mongodb"],
         }
+    elif engine.kind == "memcached":
+        engine = Engine(name, running_servers.memcached())
+        settings.MULTISESSION_MEMCACHED = {
+            "SERVERS": [url or engine.server.url],
+            "KEY_PREFIX": f"{mine}:",
+            "OPTIONS": options["memcached"],
+        }
+    elif engine.kind == "database":
+        engine = Engine(name, None if name == SQLITE else running_servers.database(name))
+        options_of = {} if url else PATIENCE_OF_DATABASES
+        running_servers.allow_queries()
+        open_database(name, _database_of(engine, running_servers, url), options_of.get(name, {}))
+        settings.MULTISESSION_DATABASE = {"ALIAS": name}
     settings.SESSION_ENGINE = engine.path
     return engine
+
+
+def _database_of(engine: Engine, running_servers: Running, url: str | None) -> dict[str, Any]:
+    if engine.server is None:
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(running_servers.directory / f"{engine.name}.sqlite3"),
+        }
+    database: dict[str, Any] = engine.server.settings
+    if url:
+        database |= {"HOST": urlsplit(url).hostname, "PORT": urlsplit(url).port}
+    return database
+
+
+def open_database(alias: str, database: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Add *alias* to the databases of this process, with the table of sessions and no row in it."""
+    from django_multisession.database.models import Session
+
+    if database["ENGINE"].endswith("mysql"):
+        # Django asks for MySQLdb, which there is no wheel of.
+        import pymysql
+
+        pymysql.install_as_MySQLdb()
+    given = {DEFAULT_DB_ALIAS: {}, alias: {**database, "OPTIONS": dict(options)}}
+    connections.settings[alias] = connections.configure_settings(given)[alias]
+    # Migrations are for the first test of a worker, rows for each.
+    if Session._meta.db_table not in connections[alias].introspection.table_names():
+        call_command("migrate", Session._meta.app_label, database=alias, verbosity=0)
+    Session.objects.using(alias).all().delete()
+
+
+def memcached_items(engine: Engine, settings: Settings) -> dict[str, bytes]:
+    """Return what this test's driver has in memcached, tombstones included."""
+    from pymemcache.client.base import Client
+
+    prefix, address = settings.MULTISESSION_MEMCACHED["KEY_PREFIX"], engine.server.url
+    with contextlib.closing(Client(address)) as client:
+        places = [each for each in places_of(engine.server) if each.startswith(prefix)]
+        found = {place: client.get(place) for place in places}
+    return {place: raw for place, raw in found.items() if raw}
+
+
+def places_of(server: MemcachedServer) -> list[str]:
+    """Return the keys that *server* holds."""
+    with (
+        socket.create_connection((server.host, server.port), 60) as connection,
+        connection.makefile("rb") as lines,
+    ):
+        connection.sendall(b"lru_crawler metadump all\r\n")
+        listed = iter(lines.readline, b"END\r\n")
+        # The first word of a line is "key=", with the key as in a URL.
+        return [unquote(line.split()[0].decode()).removeprefix("key=") for line in listed]
 
 
 def add_options(kind: str, settings: Settings, options: Mapping[str, Any]) -> None:
@@ -141,9 +229,32 @@ def engine_of_each_kind(
     return use_engine(request.param, settings, running_servers)
 
 
-@pytest.fixture(params=["redis-8.2", "mongodb-standalone"])
+@pytest.fixture(params=["redis-8.2", "mongodb-standalone", "memcached"])
 def network_engine(
     request: pytest.FixtureRequest, settings: Settings, running_servers: Running
 ) -> Engine:
     """One engine per kind of server that is reached over a network."""
     return use_engine(request.param, settings, running_servers)
+
+
+def use_cookies(name: str, settings: Settings, running_servers: Running) -> None:
+    """Set the engine *name*, one of `COOKIE_ENGINES`."""
+    close_drivers()
+    settings.SESSION_ENGINE = "django_multisession.engines.cookie"
+    settings.MULTISESSION_COOKIE = {}
+    if name == REVOCABLE:
+        settings.MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}
+        settings.MULTISESSION_REDIS = {
+            "URL": running_servers.redis("redis-8.2").url,
+            "KEY_PREFIX": f"{uuid.uuid4().hex[:12]}:",
+            "OPTIONS": PATIENCE["redis"],
+        }
+
+
+@pytest.fixture(params=COOKIE_ENGINES)
+def cookie_engine(
+    request: pytest.FixtureRequest, settings: Settings, running_servers: Running
+) -> str:
+    """The cookie engine as ``SESSION_ENGINE``, alone and with the ends of sessions in Redis."""
+    use_cookies(request.param, settings, running_servers)
+    return str(request.param)

@@ -1,6 +1,6 @@
 """A TCP proxy in front of a real server: counts what a client asks for, and breaks connections.
 
-It reads just enough of Redis's and MongoDB's protocols to tell one request from the next. It lives
+It reads just enough of Redis's, MongoDB's and memcached's protocols to tell one request from the next. It lives
 in an event loop in a thread of its own, where everything it knows changes; its methods may be
 called from any thread, and have taken effect when they return.
 """
@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from servers import free_port
 
@@ -91,6 +91,36 @@ def _end_of_value(data: bytes, start: int) -> int | None:
     return end
 
 
+class Memcached:
+    """The text protocol: a line, and a block of data where the line announces one."""
+
+    #: What tells the size of its block, and which word of the line has it.
+    _SIZES: ClassVar = {b"add": 4, b"cas": 4, b"set": 4, b"VALUE": 3}
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def end(self, data: bytes) -> int | None:
+        start = 0
+        while (line_end := data.find(b"\r\n", start)) >= 0:
+            words = data[start:line_end].split()
+            start = line_end + 2
+            if words and (at := self._SIZES.get(words[0])) is not None:
+                start += int(words[at]) + 2
+            # What was found, and the statistics, end with a line of their own.
+            if not words or words[0] not in {b"VALUE", b"STAT"}:
+                return start if start <= len(data) else None
+        return None
+
+    def request(self, raw: bytes) -> Request:
+        self._number += 1
+        name = raw.split(maxsplit=1)[0].decode()
+        return Request(number=self._number, name=name, size=len(raw), counted=True)
+
+    def answered(self, raw: bytes, waiting: dict[int, Request]) -> int | None:
+        return next(iter(waiting), None)
+
+
 class MongoDB:
     """OP_MSG, and the OP_QUERY in which a client says hello."""
 
@@ -130,6 +160,13 @@ def _command_name(raw: bytes) -> str:
     # Its kind, its length, the type of its first value.
     start += 1 + 4 + 1
     return raw[start : raw.index(b"\0", start)].decode()
+
+
+def _wire_of(start: bytes) -> Wire:
+    # A first MongoDB message that begins like one of the others would have 12 kB; a hello is small.
+    if start[:1] == b"*" and start[1:].isdigit():
+        return Redis()
+    return Memcached() if start.isalpha() else MongoDB()
 
 
 class _End(asyncio.Protocol):
@@ -216,9 +253,7 @@ class _Link:
             return
         self._sent += data
         if self._wire is None and len(self._sent) > 1:
-            # A first MongoDB message that begins like this would have 12 kB; a hello is small.
-            is_redis = self._sent[:1] == b"*" and self._sent[1:2].isdigit()
-            self._wire = Redis() if is_redis else MongoDB()
+            self._wire = _wire_of(bytes(self._sent[:2]))
         if self._wire is not None:
             for raw in _take(self._sent, self._wire):
                 self._ask(self._wire.request(raw))
@@ -242,8 +277,12 @@ class _Link:
         if self._proxy.hanging:
             self.swallowed = True
             return
+        if self._wire is None:
+            # Unasked, Redis only says that it has no connection left.
+            if self.client.transport is not None:
+                self.client.transport.write(data)
+            return
         self._received += data
-        assert self._wire is not None, "neither server speaks first"
         for raw in _take(self._received, self._wire):
             number = self._wire.answered(raw, self._waiting)
             request = self._waiting.pop(number, None) if number is not None else None

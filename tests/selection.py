@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.engine_fixtures import ENGINES, ONE_OF_EACH_KIND, TIERED
+from tests.engine_fixtures import (
+    COOKIE,
+    COOKIE_ENGINES,
+    ENGINES,
+    ONE_OF_EACH_KIND,
+    REVOCABLE,
+    TIERED,
+)
 
 HERE = Path(__file__).parent
 
@@ -23,12 +30,12 @@ OURS = "django_multisession.middleware.SessionMiddleware"
 
 #: The values of parameters that make a place.
 FACTORS: dict[str, Sequence[str]] = {
-    "engine": ENGINES,
+    "engine": (*ENGINES, *COOKIE_ENGINES),
     "middleware": (DJANGOS, OURS),
     "end": ("sync", "async"),
 }
 
-MEMORY, REDIS, MONGODB = ONE_OF_EACH_KIND
+MEMORY, REDIS, MONGODB, MEMCACHED, DATABASE = ONE_OF_EACH_KIND
 
 #: The modules of those engine laws in which a request finds what another one stored.
 LAWS_ACROSS_THE_DRIVER = ("claim_laws", "end_laws", "loss_laws", "overlap_laws", "revival_laws")
@@ -72,11 +79,23 @@ def of_driver_contract(case: Case) -> bool:
 
 
 def of_engine_contract(case: Case) -> bool:
-    if case.place.engine in (MONGODB, TIERED) and not case.module.endswith(LAWS_ACROSS_THE_DRIVER):
+    if case.place.engine in (MONGODB, MEMCACHED, DATABASE, TIERED) and not case.module.endswith(
+        LAWS_ACROSS_THE_DRIVER
+    ):
         return False
     return case.place.engine == MEMORY or (
         case.place.engine in (*ONE_OF_EACH_KIND, TIERED) and case.place.end != "sync"
     )
+
+
+def of_cookie_engine(case: Case) -> bool:
+    # Neither end waits for a server but at the revocations.
+    crossing = (".driver.", ".interleaving.")
+    is_across = any(each in case.module for each in crossing) or case.module.endswith(
+        LAWS_ACROSS_THE_DRIVER
+    )
+    engine = REVOCABLE if is_across else COOKIE
+    return case.place.end != "sync" and case.place.engine in (None, engine)
 
 
 def of_djangos_suites(case: Case) -> bool:
@@ -92,9 +111,11 @@ def of_djangos_suites(case: Case) -> bool:
 #: A directory or a file → which places it runs in. Every other one runs as a whole.
 PARTS: dict[str, Callable[[Case], bool]] = {
     "clients": half_of(MEMORY, REDIS),
+    "cookie": of_cookie_engine,
     "django_suites": of_djangos_suites,
     "drivers": all_of(*ONE_OF_EACH_KIND),
     "interleavings": half_of(MEMORY, REDIS),
+    "moving": half_of(REDIS, MONGODB),
     "test_driver_contract.py": of_driver_contract,
     "test_engine_contract.py": of_engine_contract,
     # A move in steps is made of verbs whose laws run on every server.

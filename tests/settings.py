@@ -9,6 +9,7 @@ ROOT_URLCONF = "tests.urls"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 INSTALLED_APPS = [
     "django_multisession",
+    "django_multisession.database",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -36,9 +36,12 @@ PACKAGE = Path(django_multisession.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 ENGINES = sorted(path.stem for path in PACKAGE.glob("engines/[!_]*.py"))
 DRIVERS = (
+    "cookie.driver.CookieDriver",
     "memory.MemoryDriver",
     "redis.driver.RedisDriver",
     "mongodb.driver.MongoDBDriver",
+    "memcached.driver.MemcachedDriver",
+    "database.driver.DatabaseDriver",
     "tiered.driver.TieredDriver",
 )
 
@@ -251,6 +254,8 @@ class OneWayServer:
 
 class OneWayDriver:
     """A driver in memory whose server is a `OneWayServer`; notes what it is asked."""
+
+    capabilities = MemoryDriver.capabilities
 
     def __init__(self, driver: MemoryDriver, *, is_async: bool) -> None:
         self._driver = driver

@@ -20,6 +20,7 @@ import pytest
 from servers import MongoServer, RedisServer
 
 import django_multisession
+from tests.conftest import Running
 from tests.installing import (
     ROOT,
     Distributions,
@@ -294,7 +295,7 @@ def with_extras(
 ) -> Environment:
     """The sdist, with the library of every server, and mypy."""
     environment = Environment(tmp_path_factory.mktemp("extras"), distributions.requirements)
-    environment.install(f"{distributions.sdist}[redis,mongodb]", "mypy")
+    environment.install(f"{distributions.sdist}[memcached,mongodb,redis]", "mypy")
     return environment
 
 
@@ -327,6 +328,8 @@ def test_the_installed_clearsessions_is_ours(bare: Environment) -> None:
     [
         ("redis", {"MULTISESSION_REDIS": {"URL": "redis://127.0.0.1:1/0"}}),
         ("mongodb", {"MULTISESSION_MONGODB": {"URI": "mongodb://127.0.0.1:1/"}}),
+        ("cookie", {}),
+        ("memcached", {"MULTISESSION_MEMCACHED": {"SERVERS": ["127.0.0.1:1"]}}),
     ],
 )
 def test_a_missing_extra_is_named(bare: Environment, engine: str, settings: dict[str, Any]) -> None:
@@ -371,6 +374,18 @@ def test_with_its_extra_sessions_live_in_mongodb(
     walked = with_extras.run("-W", "error", "walk.py", engine="mongodb", MULTISESSION_MONGODB=at)
     assert walked.returncode == 0, walked.stderr
     assert json.loads(walked.stdout)["drivers"] == ["pymongo"]
+
+
+@once
+def test_with_its_extra_sessions_live_in_memcached(
+    with_extras: Environment, running_servers: Running
+) -> None:
+    at = {"SERVERS": [running_servers.memcached().url], "KEY_PREFIX": f"{uuid.uuid4().hex}:"}
+    walked = with_extras.run(
+        "-W", "error", "walk.py", engine="memcached", MULTISESSION_MEMCACHED=at
+    )
+    assert walked.returncode == 0, walked.stderr
+    assert json.loads(walked.stdout)["drivers"] == ["pymemcache"]
 
 
 @once

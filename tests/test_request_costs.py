@@ -68,9 +68,9 @@ def logout(request: HttpRequest) -> HttpResponse:
 MOST_CALLS: dict[Callable[[HttpRequest], HttpResponse], int] = {
     untouched: 14,
     read: 82,
-    change: 172,
+    change: 173,
     new: 122,
-    login: 194,
+    login: 196,
     logout: 64,
 }
 

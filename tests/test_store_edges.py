@@ -50,6 +50,7 @@ PRECIOUS = "-".join(["4111"] * 4)
 CLOSED = {
     "redis": {"URL": "redis://127.0.0.1:1", "OPTIONS": {"max_connections": 2}},
     "mongodb": {"URI": "mongodb://127.0.0.1:1", "OPTIONS": {"serverSelectionTimeoutMS": 200}},
+    "memcached": {"SERVERS": ["127.0.0.1:1"]},
 }
 
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from os import urandom
 
-from django_multisession.core.secret import MacKey
+from django_multisession.core.secret import MacKey, SecretText
 
 #: Characters of six bits each, and the bytes that they are made of.
 _RANDOM_LENGTH, _RANDOM_BYTES = 22, 17
@@ -27,8 +27,12 @@ LENGTH = _RANDOM_LENGTH + _TAG_LENGTH
 STORAGE_KEY_LENGTH = 32
 
 _PURPOSE = b"django_multisession.session_key.1"
+_ADOPTING_PURPOSE = b"django_multisession.adopted_key.1"
 #: Keys of Django's engines and of those that leave keys to Django, and what `signed_cookies` sends.
 _OF_ANOTHER_ENGINE = re.compile(r"[a-z0-9]{32}|[\w.-]+:[A-Za-z0-9]{6}:[\w-]{43}", re.ASCII)
+#: What may be another engine's key: a column, a cache and a cookie hold it.
+_FOREIGN = re.compile(r"[\x21-\x7e]{8,4096}")
+_DJANGOS_ALPHABET, _DJANGOS_LENGTH = "abcdefghijklmnopqrstuvwxyz0123456789", 32
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -44,16 +48,74 @@ class Verified:
             a secret: a dump of the store holds no usable cookie, and an index look-up cannot be
             timed (CVE-2019-16782).
         by_fallback: Was the tag made with another secret than the current one?
+        foreign: The key of another engine that the client sent instead; its session is adopted
+            under this one.
     """
 
     session_key: str = dataclasses.field(repr=False)
     storage_key: str
     by_fallback: bool = False
+    foreign: SecretText | None = None
 
 
 def derive(secret: bytes) -> MacKey:
     """Derive from *secret* (``SECRET_KEY``) the key that signs session keys and nothing else."""
     return MacKey(hmac.digest(secret, _PURPOSE, "sha256"))
+
+
+def derive_adopting(secret: bytes) -> MacKey:
+    """Derive from *secret* the key that makes new session keys of another engine's."""
+    return MacKey(hmac.digest(secret, _ADOPTING_PURPOSE, "sha256"))
+
+
+def origin_of(session_key: str, *, is_ours: bool) -> bytes:
+    """Return the name of a session in the engine that it comes from.
+
+    Args:
+        session_key: Its key there, a storage key in an engine of ours.
+        is_ours: Is it one of ours?
+    """
+    return (b"ours:" if is_ours else b"theirs:") + session_key.encode()
+
+
+def adopted(origin: bytes, adopting_key: MacKey, signing_key: MacKey, namespace: bytes) -> Verified:
+    """Return the key under which the session of *origin* is adopted: always the same.
+
+    So two requests that come with one old key concurrently adopt one session.
+
+    Args:
+        origin: Names the session in the engine that it comes from.
+        adopting_key: From `derive_adopting`.
+        signing_key: From `derive`.
+        namespace: Of the site or tenant.
+    """
+    digest = adopting_key.digest(_framed(namespace, origin))
+    encoded = binascii.b2a_base64(digest, newline=False).translate(_URL_SAFE)
+    return _signed(encoded[:_RANDOM_LENGTH], signing_key, namespace)
+
+
+def returned(origin: bytes, adopting_key: MacKey, namespace: bytes) -> str:
+    """Return the key of Django's form under which a session goes back to another package's engine."""
+    number = int.from_bytes(adopting_key.digest(_framed(namespace, b"back:" + origin)))
+    characters = []
+    for _ in range(_DJANGOS_LENGTH):
+        number, digit = divmod(number, len(_DJANGOS_ALPHABET))
+        characters.append(_DJANGOS_ALPHABET[digit])
+    return "".join(characters)
+
+
+def adoption_mark(origin: bytes, namespace: bytes) -> str:
+    """Return the storage key of the note that the session of *origin* was adopted or ended.
+
+    No secret is in it: a rotation of ``SECRET_KEY`` must not make the site forget.
+    """
+    message = _ADOPTING_PURPOSE + b":" + _framed(namespace, origin)
+    return hashlib.sha256(message).hexdigest()[:STORAGE_KEY_LENGTH]
+
+
+def is_foreign(session_key: object) -> bool:
+    """May *session_key* be the key of another engine?"""
+    return isinstance(session_key, str) and bool(_FOREIGN.fullmatch(session_key))
 
 
 def make(signing_keys: Sequence[MacKey], namespace: bytes = b"") -> Verified:
@@ -90,6 +152,10 @@ def verify(
 def is_of_another_engine(session_key: object) -> bool:
     """Has *session_key* the form of one from before a switch to this package?"""
     return isinstance(session_key, str) and bool(_OF_ANOTHER_ENGINE.fullmatch(session_key))
+
+
+def _framed(namespace: bytes, origin: bytes) -> bytes:
+    return b"%d:%b%b" % (len(namespace), namespace, origin)
 
 
 def _signed(

@@ -143,6 +143,17 @@ def asked_beyond_cap_ms(policy: Policy, custom: Custom, began_ms: int) -> int | 
     return asked if asked > policy.remembered_cap_ms else None
 
 
+def longest_ms(policy: Policy) -> int:
+    """Return for how long after its start a session may live by the timeouts of *policy*.
+
+    ``set_expiry()`` may ask for more where the site configured no absolute timeout.
+    """
+    if policy.remembered_cap_ms < NEVER:
+        return policy.remembered_cap_ms
+    chosen = (policy.absolute_ms, policy.idle_ms, policy.anonymous_ms)
+    return max((each for each in chosen if each < NEVER), default=0)
+
+
 def planned_end(
     planned: Life, custom: Custom, *, used_at: datetime, began_at: datetime
 ) -> datetime | None:

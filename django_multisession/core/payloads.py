@@ -7,13 +7,27 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from django_multisession.core.errors import BadPayload, EntryNotSerializable, SessionTooLarge
+from django_multisession.core import encryption
+from django_multisession.core.encryption import Ring
+from django_multisession.core.errors import (
+    BadPayload,
+    EntryNotSerializable,
+    OutageKind,
+    SessionTooLarge,
+    StoreUnavailable,
+)
+from django_multisession.core.secret import SecretBytes
 
 _PLAIN = b"\x00"
 _DEFLATED = b"\x01"
+#: What an encrypted body begins with. It isn't deflated: its length would tell what it holds (CRIME).
+ENCRYPTED = b"\x02"
 
 #: Bodies shorter than this are stored as they are: deflating them costs time and saves no packet.
 COMPRESSION_THRESHOLD = 1024
+
+#: How many entries an error names of a session that is too large.
+BIGGEST_NAMED = 3
 
 #: What inflating may yield at most, in bytes. Larger than any ``MULTISESSION_MAX_SIZE``, so that
 #: lowering the setting leaves stored sessions readable; bounded, because bytes lie (zip bombs).
@@ -72,23 +86,36 @@ def serialize(entries: Mapping[str, Any], serializer: Serializer) -> bytes:
 
 
 def require_size(
-    serialized: bytes, entries: Mapping[str, Any], serializer: Serializer, max_size: int
+    serialized: bytes,
+    entries: Mapping[str, Any],
+    serializer: Serializer,
+    max_size: int,
+    reason: str = "MULTISESSION_MAX_SIZE",
 ) -> None:
     """Refuse *entries* that take more than *max_size* bytes as *serialized*.
 
     Raises:
-        SessionTooLarge: They do; names the biggest.
+        SessionTooLarge: They do; names the biggest, and the *reason* for the limit.
     """
-    if len(serialized) <= max_size:
-        return
-    sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
-    biggest = max(sizes, key=sizes.__getitem__)
     size = len(serialized)
+    if size <= max_size:
+        return
+    refusal = too_large(size, f"{max_size} bytes, {reason}", entries, serializer)
     # An error page shows what frames hold.
     del serialized, entries
-    raise SessionTooLarge(
-        f"A session must be at most {max_size} bytes, MULTISESSION_MAX_SIZE (got {size}); "
-        f"its biggest entry is {biggest!r} with {sizes[biggest]} bytes."
+    raise refusal
+
+
+def too_large(
+    size: int, limit: str, entries: Mapping[str, Any], serializer: Serializer
+) -> SessionTooLarge:
+    """Return the refusal of *entries*, whose *size* is above *limit*; it names the biggest."""
+    sizes = {name: len(serializer.dumps({name: value})) for name, value in entries.items()}
+    biggest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:BIGGEST_NAMED]
+    named = ", ".join(f"{name!r} with {sizes[name]} bytes" for name in biggest)
+    return SessionTooLarge(
+        f"A session must be at most {limit} (got {size}). "
+        f"Its biggest {'entry is' if len(biggest) == 1 else 'entries are'} {named}."
     )
 
 
@@ -106,6 +133,11 @@ def deserialize(serialized: bytes, serializer: Serializer) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise BadPayload(f"expected a dict of entries (got {type(entries).__name__})")
     return entries
+
+
+def plain(serialized: bytes) -> bytes:
+    """Return *serialized* as a body that isn't deflated, whatever its length."""
+    return _PLAIN + serialized
 
 
 def compress(serialized: bytes) -> bytes:
@@ -136,6 +168,31 @@ def decompress(body: bytes) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise BadPayload("it is cut short, has something behind it, or inflates to too much")
     return serialized
+
+
+def encrypt(serialized: bytes, ring: Ring, context: bytes) -> bytes:
+    """Return *serialized* as a body that only the key of *ring* that writes opens, for *context*."""
+    return ENCRYPTED + encryption.encrypt(serialized, ring, context)
+
+
+def decrypt(body: bytes, ring: Ring, context: bytes) -> SecretBytes:
+    """Return what `encrypt` was given.
+
+    Raises:
+        BadPayload: *body* was changed, or made for another context, or its key was removed.
+        StoreUnavailable: A key that this process doesn't know encrypted it.
+    """
+    found = encryption.decrypt(body[len(ENCRYPTED) :], ring, context)
+    if isinstance(found, encryption.Decrypted):
+        return found.value
+    if found is encryption.Refusal.UNKNOWN_KEY:
+        # To call it no session would log its client out.
+        raise StoreUnavailable(
+            "A session record was encrypted by a key that this process doesn't know. Is it in "
+            "MULTISESSION_ENCRYPTION_KEYS everywhere yet? Set a key that was removed to None.",
+            OutageKind.UNKNOWN_FORMAT,
+        )
+    raise BadPayload(found.value)
 
 
 def _not_serializable(entries: Mapping[str, Any], serializer: Serializer) -> EntryNotSerializable:

@@ -13,6 +13,8 @@ class Severity(enum.Enum):
     ERROR = "error"
     #: The command goes on, unless it was told to stop at warnings.
     WARNING = "warning"
+    #: The command goes on, also if it was told to stop at warnings.
+    INFO = "info"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -48,6 +48,9 @@ EXPIRY_SLACK = timedelta(milliseconds=SLACK_MS)
 #: How many revisions a record remembers: its last writes, newest first.
 REVISIONS_KEPT = 4
 
+#: Bytes of a record that every server takes: most records have less, and no driver is asked.
+FITS_EVERYWHERE = 2048
+
 #: Seconds. From any moment that a clock shows, a longer age ends past Python's calendar: it means
 #: the same as this one.
 LONGEST_AGE = 10**12
@@ -76,6 +79,8 @@ _LINEAGE_AND_HEADER = ">8s24sI4sqqqqq12sI"
 _HEADER = struct.Struct(_LINEAGE_AND_HEADER)
 _RECORD = struct.Struct(">3sqq32s" + _LINEAGE_AND_HEADER[1:])
 _RECORD_SIZE = _RECORD.size
+#: Bytes of a record beside its user and its payload.
+RECORD_OVERHEAD = _RECORD_SIZE
 _TOMBSTONE = struct.Struct(">3sqq32s8sB")
 #: From here on it is signed.
 SIGNED_FROM = _PREFIX.size
@@ -190,6 +195,19 @@ class Record(NamedTuple):
         return None if self.idle_ms >= NEVER else self.idle_ms // 1000
 
 
+class Found(Record):
+    """A record as it was read, with what its server needs to write over just that.
+
+    It equals the record and has the same bytes. A record that is made of it has no token, and one
+    that was written has none: a driver that needs one reads it first.
+
+    Attributes:
+        token: A memcached's cas or the like; only the driver that put it there knows what it is.
+    """
+
+    token: Any = None
+
+
 class Reason(enum.StrEnum):
     """Why a session is no longer under a key."""
 
@@ -231,6 +249,15 @@ class Tombstone(NamedTuple):
 
 #: What is stored under a key.
 Stored = Record | Tombstone | None
+
+
+def found(stored: Stored, token: Any) -> Stored:
+    """Return *stored* as it was read with *token*, which only a record takes along."""
+    if not isinstance(stored, Record):
+        return stored
+    read = Found._make(stored)
+    read.token = token
+    return read
 
 
 class Outcome(enum.Enum):

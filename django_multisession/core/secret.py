@@ -24,6 +24,16 @@ class SecretBytes(bytes):
     __str__ = __repr__
 
 
+class SecretText(str):
+    """A secret as text. No repr holds it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return how long it is."""
+        return f"<{len(self)} secret characters>"
+
+
 class MacKey(SecretBytes):
     """A key of HMAC-SHA256, prepared: what depends on the key alone is computed once.
 

@@ -10,6 +10,7 @@ Times are milliseconds since 1970.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Generator
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -25,9 +26,14 @@ from django_multisession.core.records import (
     Unreadable,
     decode,
 )
+from django_multisession.drivers.log_lines import SIXTY_A_MINUTE, Line
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 security_logger = logging.getLogger("django.security.SuspiciousSession")
+
+UNREADABLE = Line(
+    security_logger, logging.WARNING, "Session record %s is unreadable: %s.", SIXTY_A_MINUTE
+)
 
 Result = TypeVar("Result")
 
@@ -71,17 +77,43 @@ class Ask(NamedTuple):
 Steps = Generator[Ask, Any, Result]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a driver and its server can do, beside what its verbs show (`Purging`, `Indexed`).
+
+    Attributes:
+        survives_restart: Can records outlive a restart of the server?
+        saves_conditionally: Is a save compared with what it replaces, in one atomic step?
+        moves_atomically: Is a move one step, and not `move_in_steps`?
+        is_native_async: Do the verbs do their I/O in the event loop, and not in a thread?
+        largest_record: The bytes of the largest record that the server takes; None if no session
+            is too large for it.
+    """
+
+    survives_restart: bool
+    saves_conditionally: bool = True
+    moves_atomically: bool
+    is_native_async: bool
+    largest_record: int | None = None
+
+
 class Driver(Protocol):
     """Stores records under storage keys.
 
-    `django_multisession.testing.DriverContract` holds the laws below; whoever writes a driver runs it.
+    `django_multisession.testing.DriverContract` holds the laws below; the author of a driver runs it.
 
     *base* is the record, or the tombstone, that a write goes over, as it was read or written; its
-    revision is compared.
+    revision is compared. A driver whose server compares a token of its own puts that on each record
+    that it reads (`records.found`) and finds it on *base*. A base that was written has none, and is
+    read first.
 
     **Lost acknowledgements.** A verb that finds the revision it is writing in the stored lineage
     answers as if it had just stored it.
     """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the driver can do."""
 
     @property
     def server(self) -> Server:
@@ -295,5 +327,5 @@ def read(key: str, raw: bytes | None) -> Stored:
 
 
 def log_unreadable(key: str, problem: object) -> None:
-    """Write the one line that an unreadable record gets; *key* is a storage key, not a secret."""
-    security_logger.warning("Session record %s is unreadable: %s.", key, problem)
+    """Write the line that an unreadable record gets; *key* is a storage key, not a secret."""
+    UNREADABLE.write(key, problem)

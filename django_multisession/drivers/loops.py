@@ -69,7 +69,7 @@ class ClientPerLoop(Generic[Client]):
             await slot.lifetime.aclose()
 
     def close(self) -> None:
-        """Have every client closed: in its own loop, at once if that runs and else when it ends."""
+        """Have every client closed: in its own loop, immediately if that runs and else when it ends."""
         with self._lock:
             slots, self._slots = list(self._slots.values()), {}
         for slot in slots:
@@ -127,7 +127,7 @@ async def _finish(lifetime: AsyncGenerator[None]) -> None:
     await lifetime.aclose()
 
 
-# A loop knows its generators weakly. One that nobody else holds (its driver was closed while the loop
+# A loop knows its generators weakly. One that no one else holds (its driver was closed while the loop
 # was at rest) would be closed by a task that the end of the loop does not wait for.
 _unfinished: set[_Slot[Any]] = set()
 # Kept alive for good: collected, they would be finalized by their loop, and that is the parent's too.

@@ -29,7 +29,7 @@ from django_multisession.core.records import (
     server_life,
     touched,
 )
-from django_multisession.drivers.base import Ask, Steps, read
+from django_multisession.drivers.base import Ask, Capabilities, Steps, read
 
 DEFAULT_MAX_RECORDS = 10_000
 
@@ -202,6 +202,8 @@ class MemoryDriver:
     Nothing is shared with callers: what is kept are bytes. Expired records are kept until they are
     purged or crowded out.
     """
+
+    capabilities = Capabilities(survives_restart=False, moves_atomically=True, is_native_async=True)
 
     def __init__(
         self,

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 #: The modules in this package.
-NAMES = ("memory", "mongodb", "redis", "tiered")
+NAMES = ("cookie", "database", "memcached", "memory", "mongodb", "redis", "tiered")

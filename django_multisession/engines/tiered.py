@@ -45,7 +45,7 @@ class SessionStore(DriverSessionStore):
         name="tiered",
         open=_open,
         setting=tiers.SETTING,
-        keys=Keys(one_of=("FRONT",), others=("BACK",)),
+        keys=Keys(one_of=("FRONT",), others=("BACK",), has_client=False),
         judge=_judge,
         parts=_parts,
         example=tiers.EXAMPLE,

@@ -6,9 +6,9 @@ import contextlib
 
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
-from django_multisession.core.records import Reason
+from django_multisession.core.records import Reason, Tombstone
 from django_multisession.exceptions import SessionEnded, StoreUnavailable
-from django_multisession.session import line
+from django_multisession.session import adopt, line
 from django_multisession.session.context import moving_sessions, note_moving, own_session
 from django_multisession.session.line import End
 from django_multisession.session.read import read, require_server
@@ -70,7 +70,7 @@ def _end_own(session: Session, reason: str) -> Steps[Ended | None]:
     ends: list[End] = []
     try:
         for key in own:
-            ended = yield from line.end(session, key.storage_key, left, reason)
+            ended = yield from _ended(session, key, left, reason)
             ends.append(ended)
         if isinstance(state, Stored) and all(each.tombstone is None for each in ends):
             # A failover may have brought back what lay under an earlier key.
@@ -86,6 +86,15 @@ def _end_own(session: Session, reason: str) -> Steps[Ended | None]:
     is_current = not session.is_late or (first.is_made and _was_live(session, snapshot))
     allows_write = is_current and not first.met_login
     return Ended(own[0], first.place, first.tombstone, allows_write, snapshot)
+
+
+def _ended(
+    session: Session, key: Verified, left: Tombstone, reason: str, spared: str = ""
+) -> Steps[End]:
+    """Return the steps that end what lies under *key*, or would be adopted from there."""
+    if config().migration is None:
+        return line.end(session, key.storage_key, left, reason, spared)
+    return adopt.end(session, key, left, reason, spared)
 
 
 def _was_live(session: Session, snapshot: Snapshot | None) -> bool:
@@ -136,7 +145,7 @@ def delete(session: Session, key: Verified) -> Steps[None]:
     current = None if own is None else own.state
     # A table of keys may still hold the one that the request's own session left a moment ago.
     spared = current.snapshot.key.storage_key if isinstance(current, Stored) else ""
-    yield from line.end(session, key.storage_key, left, DELETED, spared)
+    yield from _ended(session, key, left, DELETED, spared)
 
 
 def _has_left(session: Session, state: Stored, key: Verified) -> bool:

@@ -31,6 +31,8 @@ class Opened:
 
     snapshot: Snapshot
     entries: SecretEntries = dataclasses.field(repr=False)
+    #: Did the client come with another engine's key, so that its cookie is to be set?
+    is_adopted: bool = False
 
 
 def find(session: Session, key: Verified) -> Steps[Opened | Tombstone | None]:

@@ -13,7 +13,7 @@ from django_multisession.core.records import (
     touched,
 )
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.session import events
+from django_multisession.session import adopt, events
 from django_multisession.session.context import note_read
 from django_multisession.session.line import Opened, find
 from django_multisession.session.state import (
@@ -29,6 +29,8 @@ from django_multisession.session.state import (
 )
 from django_multisession.session.steps import Steps, hook
 from django_multisession.settings.conf import config
+
+Found = Opened | Tombstone | adopt.Unknown | None
 
 
 def read_entries(session: Session) -> Steps[Entries]:
@@ -63,12 +65,14 @@ def read(session: Session) -> Steps[None]:
     yield from _look(session, state)
 
 
-def _look(session: Session, state: Unread | Unreachable) -> Steps[None]:
+def _look(session: Session, state: Unread | Unreachable) -> Steps[None]:  # noqa: C901  (one loop)
     """Look under one key after the other: the first that leads to a live session is taken."""
     ended: Ended | None = None
     for key in state.keys:
         try:
-            found = yield from find(session, key)
+            found: Found = None if key.foreign else (yield from find(session, key))
+            if found is None and config().migration is not None:
+                found = yield from adopt.look(session, key)
         except StoreUnavailable:
             if session.state is state:
                 session.state = Unreachable(state.keys, session.site.now())
@@ -85,7 +89,7 @@ def _look(session: Session, state: Unread | Unreachable) -> Steps[None]:
             yield from _go_on_with(session, found, others)
             return
         if found is not None:
-            ended = ended or ended_by(key, found, others, is_late=session.is_late)
+            ended = ended or _ended(session, key, found, others)
             if _leads_elsewhere(found, others):
                 # The next cookie may lead to another session: to set it would replace a newer one.
                 break
@@ -95,19 +99,36 @@ def _look(session: Session, state: Unread | Unreachable) -> Steps[None]:
     session.state = ended or New()
 
 
-def _leads_elsewhere(found: Tombstone, keys: tuple[Verified, ...]) -> bool:
+def _ended(
+    session: Session,
+    key: Verified,
+    found: Tombstone | adopt.Unknown,
+    others: tuple[Verified, ...],
+) -> Ended:
+    if isinstance(found, Tombstone):
+        return ended_by(key, found, others, is_late=session.is_late)
+    # Its client is anonymous for now, and keeps its cookie unless it begins another session.
+    return Ended(key, key.storage_key, allows_write=True, others=others)
+
+
+def _leads_elsewhere(found: Tombstone | adopt.Unknown, keys: tuple[Verified, ...]) -> bool:
     """Is the session under another key now, and not under one that the client sent as well?"""
+    if not isinstance(found, Tombstone):
+        return False
     return bool(found.successor) and all(key.storage_key != found.successor for key in keys)
 
 
 def _go_on_with(session: Session, found: Opened, others: tuple[Verified, ...]) -> Steps[None]:
     snapshot = found.snapshot
     note_read(session)
-    stored = session.state = Stored(snapshot, snapshot.key, others=others)
+    stored = Stored(snapshot, snapshot.key, others=others)
+    if found.is_adopted:
+        stored = stored._replace(confirmed_at=session.site.now(), has_written=True)
+    session.state = stored
     if session.entries is None:
         session.entries = Entries(found.entries)
     # A browser-length cookie has nothing to renew at the response, so the use is noted here.
-    if session.site.is_browser_length(found.entries) and session.is_touch_due(snapshot):
+    if not session.site.renews_cookie(found.entries) and session.is_touch_due(snapshot):
         now = session.site.now()
         yield from touch(session, stored, now, now)
 
@@ -123,7 +144,7 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
             answer = yield from driver.touch(key, answer.stored, used_at, now)
     except StoreUnavailable:
         # What was read is good; a use that can't be noted isn't worth an error page.
-        events.log_unnoted_use()
+        events.UNNOTED_USE.write()
         if session.state is stored:
             is_fresh = _is_fresh(stored, now)
             session.state = stored if is_fresh else stored._replace(confirmed_at=None)

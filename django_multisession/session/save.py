@@ -15,6 +15,7 @@ from django_multisession.core.keys import Verified
 from django_multisession.core.lifetime import Life
 from django_multisession.core.merging import Merge
 from django_multisession.core.records import (
+    FITS_EVERYWHERE,
     NEVER,
     Answer,
     Facts,
@@ -510,13 +511,13 @@ def compose(
     """Make the record to store under *key*, over *base* or as a new one.
 
     Raises:
-        SessionTooLarge: It grew beyond ``MULTISESSION_MAX_SIZE``.
+        SessionTooLarge: It grew beyond ``MULTISESSION_MAX_SIZE``, or beyond what the server takes.
     """
     site = session.site
     before = base.record if base else None
     # Only what grew under it: a limit that was lowered leaves stored sessions in use.
     has_grown = base is None or len(body) > len(base.body)
-    if has_grown and len(body) > config().max_size:
+    if has_grown:
         site.require_size(body, session.own_entries())
     user_id = merging.user_id(session.own_entries())
     if before is None or session.is_login:
@@ -543,6 +544,8 @@ def compose(
         series,
     )
     record = site.sign(facts, body, key, before)
+    if len(record.raw) > FITS_EVERYWHERE:
+        site.require_record_size(record, session.own_entries())
     return Snapshot(key, record, body, site.touch_due_ms(record))
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,11 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.signing import JSONSerializer
 from django.utils import timezone
 
-from django_multisession.core import keys, lifetime, payloads, signing
+from django_multisession.core import encryption, keys, lifetime, payloads, signing
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
-from django_multisession.core.secret import MacKey, SecretBytes, SecretEntries
+from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.settings.conf import config, current
@@ -139,22 +139,31 @@ class Site:
             self._bound = _binding_to(config().namespace if given is None else str(given))
         return self._bound
 
-    def key_signature(self) -> tuple[Sequence[MacKey], bytes]:
-        """Return what session keys are verified with: the secrets, and the namespace.
+    def key_verifier(self) -> Callable[[object], Verified | None]:
+        """Return what verifies session keys, with the secrets and the namespace.
 
         Asked for before any session key stands in a frame: wrong settings are an error, and its
         mail shows what frames hold.
         """
         # With a key a session begins to be used: what the settings say now.
-        return current().signing_keys, self.bound[0]
+        signing_keys, namespace = current().signing_keys, self.bound[0]
+        return functools.partial(keys.verify, signing_keys=signing_keys, namespace=namespace)
 
     def make_key(self) -> Verified:
         """Return a new session key."""
         return keys.make(current().signing_keys, self.bound[0])
 
+    def session_key(self, key: Verified) -> str:
+        """Return the text of *key*, as it is now."""
+        return key.session_key
+
     def sign(self, facts: Facts, body: SecretBytes, key: Verified, before: Record | None) -> Record:
         """Return the record of *facts* and *body* under *key*, written over *before*."""
-        payload, binding = SecretBytes(payloads.compress(body)), self.bound[1]
+        binding, ring = self.bound[1], config().encryption
+        if ring.writes is None:
+            payload = SecretBytes(payloads.compress(body))
+        else:
+            payload = SecretBytes(payloads.encrypt(body, ring, _place_of(binding, key)))
         return signing.sign(facts, payload, key.storage_key, binding, config().record_keys, before)
 
     def open(self, record: Record, key: Verified) -> SecretBytes:
@@ -162,9 +171,12 @@ class Site:
 
         Raises:
             BadPayload: It was not signed for this place and site, or is damaged.
-            StoreUnavailable: A key that this process doesn't know signed it.
+            StoreUnavailable: A key that this process doesn't know signed or encrypted it.
         """
-        signing.verify(record, key.storage_key, self.bound[1], config().record_keys)
+        binding = self.bound[1]
+        signing.verify(record, key.storage_key, binding, config().record_keys)
+        if record.payload[:1] == payloads.ENCRYPTED:
+            return payloads.decrypt(record.payload, config().encryption, _place_of(binding, key))
         return SecretBytes(payloads.decompress(record.payload))
 
     def is_signed_by_fallback(self, record: Record) -> bool:
@@ -213,9 +225,25 @@ class Site:
             SessionTooLarge: They are; the message names the biggest.
         """
         try:
-            payloads.require_size(body, entries, self._make_serializer(), config().max_size)
+            # Most bodies are small; a call less for each.
+            if len(body) > config().max_size:
+                payloads.require_size(body, entries, self._make_serializer(), config().max_size)
         finally:
             del entries
+
+    def require_record_size(self, record: Record, entries: Mapping[str, Any]) -> None:
+        """Refuse *entries* whose *record* is larger than the server takes.
+
+        Raises:
+            SessionTooLarge: It is; the message names the biggest of them.
+        """
+        size, most = len(record.raw), self.driver.capabilities.largest_record
+        if most is None or size <= most:
+            return
+        limit = f"{most} bytes as a record, which is what the engine's server takes"
+        refusal = payloads.too_large(size, limit, entries, self._make_serializer())
+        del entries
+        raise refusal
 
     # Timeouts
 
@@ -257,6 +285,12 @@ class Site:
             return float(self._hook("get_session_cookie_age"))
         return config().cookie_age
 
+    def renews_cookie(self, entries: dict[str, Any]) -> bool:
+        """Is the cookie of a session with *entries* set again as it is used? It runs out otherwise."""
+        # Not by is_browser_length(): most requests ask.
+        custom = dict.get(entries, EXPIRY_ENTRY)
+        return not config().expire_at_browser_close if custom is None else bool(custom != 0)
+
     def is_browser_length(self, entries: dict[str, Any]) -> bool:
         """Does the cookie of a session with *entries* end with the browser?"""
         custom = dict.get(entries, EXPIRY_ENTRY)
@@ -271,6 +305,11 @@ class Site:
 @functools.lru_cache(maxsize=1024)
 def _binding_to(namespace: str) -> tuple[bytes, bytes]:
     return namespace.encode("utf-8", "surrogatepass"), signing.binding(namespace)
+
+
+def _place_of(binding: bytes, key: Verified) -> bytes:
+    """Return what the payload of the record under *key* is encrypted for."""
+    return encryption.context(b"record", binding, key.storage_key.encode())
 
 
 def overridden(store: type[SessionBase], base: type[SessionBase]) -> frozenset[str]:

@@ -419,7 +419,7 @@ class Session:
             return False
         if state.has_written or self.needs_signature():
             return True
-        if self.is_touch_due(state.snapshot) and not self.site.is_browser_length(entries):
+        if self.is_touch_due(state.snapshot) and self.site.renews_cookie(entries):
             return True
         return self.is_changed()
 

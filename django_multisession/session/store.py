@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -19,11 +19,10 @@ from django_multisession.core.keys import Verified
 from django_multisession.core.locks import ForkSafeLock
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import BEGINNING, END, to_milliseconds
-from django_multisession.core.secret import MacKey
 from django_multisession.drivers.base import Ask, Driver, Purging
 from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.session import end, events, line, read, respond, save
+from django_multisession.session import adopt, end, events, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.session.events import Event, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
@@ -126,7 +125,7 @@ class DriverSessionStore(SessionBase):
         if self._presented and len(self._presented[0]) >= SHORTEST_KEY:
             return self._presented[0]
         key = self._recognized.key
-        return None if key is None else key.session_key
+        return None if key is None else self._inner.site.session_key(key)
 
     def _set_session_key(self, value: str | None) -> None:
         self._presented = [] if value is None else [value]
@@ -149,12 +148,12 @@ class DriverSessionStore(SessionBase):
     def _recognize(self) -> None:
         session = self._inner
         # A subclass may be asked for it, and a wrong setting is an error.
-        signature = session.site.key_signature()
+        verify = session.site.key_verifier()
         is_old: bool | None = None
         # Another thread must find the keys or the state that they lead to, and nothing in between.
         with _recognizing.lock:
             if self._presented:
-                found, is_old = self._verify(self._presented, signature)
+                found, is_old = self._verify(self._presented, verify)
                 found = found[: MOST_OTHER_KEYS + 1]
                 session.came_with += found
                 session.state = Unread(found) if found else New()
@@ -164,23 +163,33 @@ class DriverSessionStore(SessionBase):
             session.note(signals.invalid_session_key, is_of_another_engine=is_old)
 
     def _verify(
-        self, presented: Sequence[object], signature: tuple[Sequence[MacKey], bytes]
+        self, presented: Sequence[object], verify: Callable[[object], Verified | None]
     ) -> tuple[tuple[Verified, ...], bool | None]:
         """Return those of *presented* that this site signed, and what the others are.
 
         That is None without others, and else whether all of them look like another engine's.
         """
         if len(presented) == 1:
-            key = keys.verify(presented[0], *signature)
+            key = verify(presented[0])
+            if key is None and config().migration is not None:
+                key = adopt.recognized(self._inner.site, presented[0])
             return ((key,), None) if key else ((), keys.is_of_another_engine(presented[0]))
-        verified = {text: keys.verify(text, *signature) for text in _distinct(presented)}
+        verified = {text: verify(text) for text in _distinct(presented)}
         found = tuple(key for key in verified.values() if key is not None)
+        unsigned = [text for text, key in verified.items() if key is None]
+        for text in unsigned if config().migration is not None else ():
+            if (foreign := adopt.recognized(self._inner.site, text)) is not None:
+                verified[text] = foreign
+                # Behind those that were signed: it may be long forgotten, or planted.
+                found += (foreign,)
         others = [keys.is_of_another_engine(text) for text, key in verified.items() if key is None]
         return found, all(others) if others else None
 
+    # The steps of a verb get what this returns: Django's filter looks into no frame of a generator.
+    @sensitive_variables("session_key")
     def _verify_one(self, session_key: object) -> tuple[Verified, ...]:
         session = self._recognized
-        found, is_old = self._verify([session_key], session.site.key_signature())
+        found, is_old = self._verify([session_key], session.site.key_verifier())
         if is_old is not None:
             session.note(signals.invalid_session_key, is_of_another_engine=is_old)
         return found
@@ -337,20 +346,21 @@ class DriverSessionStore(SessionBase):
     @sensitive_variables("session_key")
     def delete(self, session_key: str | None = None) -> None:
         """End the session *session_key*, by default this one; unknown keys are no error."""
-        self._run(self._delete(session_key))
+        named = None if session_key is None else self._verify_one(session_key)
+        self._run(self._delete(named))
 
     @sensitive_variables("session_key")
     async def adelete(self, session_key: str | None = None) -> None:
         """See delete()."""
-        await self._arun(self._delete(session_key))
+        named = None if session_key is None else self._verify_one(session_key)
+        await self._arun(self._delete(named))
 
-    @sensitive_variables("session_key")
-    def _delete(self, session_key: str | None) -> Steps[None]:
+    def _delete(self, named: tuple[Verified, ...] | None) -> Steps[None]:
         session = self._recognized
-        if session_key is None:
+        if named is None:
             yield from end.delete_own(session)
             return
-        for key in self._verify_one(session_key):
+        for key in named:
             if session.key is not None and key.storage_key == session.key.storage_key:
                 yield from end.delete_own(session)
             else:
@@ -359,17 +369,16 @@ class DriverSessionStore(SessionBase):
     @sensitive_variables("session_key")
     def exists(self, session_key: str | None) -> bool:
         """Is there a live, readable session *session_key*?"""
-        return self._run(self._exists(session_key))
+        return self._run(self._exists(self._verify_one(session_key) if session_key else ()))
 
     @sensitive_variables("session_key")
     async def aexists(self, session_key: str | None) -> bool:
         """See exists()."""
-        return await self._arun(self._exists(session_key))
+        return await self._arun(self._exists(self._verify_one(session_key) if session_key else ()))
 
-    @sensitive_variables("session_key")
-    def _exists(self, session_key: str | None) -> Steps[bool]:
+    def _exists(self, named: tuple[Verified, ...]) -> Steps[bool]:
         session = self._recognized
-        for key in self._verify_one(session_key) if session_key else ():
+        for key in named:
             state = session.state
             # A key that waits for its save answers as if it were saved.
             if session.is_moving and session.key is not None:
@@ -377,7 +386,9 @@ class DriverSessionStore(SessionBase):
                     return True
                 if isinstance(state, Stored) and state.snapshot.key.storage_key == key.storage_key:
                     return False
-            return isinstance((yield from line.find(session, key)), line.Opened)
+            if isinstance((yield from line.find(session, key)), line.Opened):
+                return True
+            return (yield from adopt.exists(session, key))
         return False
 
     def is_empty(self) -> bool:
@@ -441,6 +452,22 @@ class DriverSessionStore(SessionBase):
         """See clear_expired()."""
         store = cls()
         await store._arun(store._purge())
+
+    @classmethod
+    def _adopt(cls, session_key: str, expires_ms: int) -> bool | None:
+        """Adopt a session of the engine that the site left, as ``manage.py migratesessions`` does.
+
+        Returns:
+            True if it is here now, False if it holds nothing, None if that isn't known.
+        """
+        store = cls()
+        site = store._inner.site
+        site.key_verifier()  # the settings as they are now
+        key = adopt.recognized(site, session_key)
+        if key is None:
+            return False
+        found = store._run(adopt.look(store._inner, key, expires_ms))
+        return None if isinstance(found, adopt.Unknown) else found is not None
 
     def _purge(self) -> Steps[None]:
         site = self._inner.site
@@ -528,7 +555,7 @@ class DriverSessionStore(SessionBase):
         policy = site.policy()
         asked = lifetime.asked_beyond_cap_ms(policy, custom_expiry(value), site.now())
         if asked is not None:
-            events.log_cut_short(asked, policy.remembered_cap_ms)
+            events.CUT_SHORT.write(asked // 1000, policy.remembered_cap_ms // 1000)
 
     def deadlines(self) -> Deadlines:
         """Return when the stored session ends if it isn't used again, for a page that shows it."""

@@ -46,8 +46,15 @@ class Check(enum.Enum):
     UNKNOWN_OPTION = ("E036", Severity.ERROR)
     WRONG_OPTION = ("E037", Severity.ERROR)
     REMEMBERED_ABSOLUTE_TIMEOUT = ("E038", Severity.ERROR)
+    MIGRATE_FROM = ("E039", Severity.ERROR)
+    MIGRATE_UNTIL = ("E040", Severity.ERROR)
+    MIGRATE_SINCE = ("E041", Severity.ERROR)
+    MIGRATE_TO = ("E042", Severity.ERROR)
+    MIGRATION_WITHOUT_EFFECT = ("W043", Severity.WARNING)
     UNFIT_TIER = ("E045", Severity.ERROR)
     SAME_TIERS = ("E046", Severity.ERROR)
+    ENCRYPTION_KEYS = ("E050", Severity.ERROR)
+    ENCRYPTION_WRITES = ("E051", Severity.ERROR)
     NOT_SECURE = ("W120", Severity.WARNING)
     NOT_HTTP_ONLY = ("W121", Severity.WARNING)
     CROSS_SITE = ("W122", Severity.WARNING)
@@ -57,6 +64,8 @@ class Check(enum.Enum):
     UNSHARED_ENGINE = ("W126", Severity.WARNING)
     FOREIGN_ENGINE = ("W127", Severity.WARNING)
     PASSWORD_IN_ADDRESS = ("W128", Severity.WARNING)
+    ENDLESS_MIGRATION = ("W129", Severity.WARNING)
+    DJANGOS_MIDDLEWARE = ("I130", Severity.INFO)
 
     def __init__(self, number: str, severity: Severity) -> None:
         self.id = f"multisession.{number}"

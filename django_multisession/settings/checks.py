@@ -15,22 +15,30 @@ from typing import Any
 from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from django_multisession.core.problems import Problem, Severity
+from django_multisession.core.records import NEVER, to_milliseconds
 from django_multisession.engine import Engine
 from django_multisession.engines import NAMES
 from django_multisession.settings import conf
 from django_multisession.settings.check_ids import Check
 from django_multisession.settings.reader import ENGINE_PREFIX, OURS
-from django_multisession.settings.rules import cookie, middleware, options
+from django_multisession.settings.rules import cookie, middleware, migration, options
 from django_multisession.settings.rules import settings as rules
+from django_multisession.settings.values import Site
+from django_multisession.sources import BrokenSource, CookieSource, source_of
 from django_multisession.store import DriverSessionStore
 
 #: What only a serializer that unpickles makes a dict of.
 PICKLED = {"multisession": "does it unpickle?"}
 
-KINDS = {Severity.ERROR: checks.Error, Severity.WARNING: checks.Warning}
+KINDS = {
+    Severity.ERROR: checks.Error,
+    Severity.WARNING: checks.Warning,
+    Severity.INFO: checks.Info,
+}
 
 #: A timeout that one of them reports has its default meanwhile.
 TIMEOUTS = {
@@ -41,13 +49,19 @@ TIMEOUTS = {
     Check.COOKIE_AGE.id,
 }
 
+#: A migration that one of them reports isn't judged further.
+MIGRATION = {Check.MIGRATE_FROM.id, Check.MIGRATE_SINCE.id, Check.MIGRATE_UNTIL.id}
+
 
 def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report every ``MULTISESSION_*`` setting that is wrong, or that there is none of."""
     site = conf.site()
     problems = conf.problems()
-    if TIMEOUTS.isdisjoint(problem.id for problem in problems):
+    ids = {problem.id for problem in problems}
+    if TIMEOUTS.isdisjoint(ids):
         problems += rules.timeouts_without_effect(site.config.policy)
+    if MIGRATION.isdisjoint(ids):
+        problems += _migration_problems(site)
     settings = {engine.setting for engine in _engines() if engine.setting.startswith(OURS)}
     return _messages(
         [
@@ -100,8 +114,14 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
         chosen = _chosen_engine()
         if chosen is not None:
             problems += _exposures_of(chosen)
+        if site.config.migration is not None:
+            problems += migration.endless(site.config.migration)
         if _unpickles(site.serializer):
             problems.append(rules.unpickling(site.serializer))
+        problems += middleware.djangos_middleware(
+            _made_from(middleware.DJANGOS_MIDDLEWARE, site.middleware),
+            _made_from(middleware.OUR_MIDDLEWARE, site.middleware),
+        )
         return _messages(problems)
     if _wrong_engine(site.engine):
         return []
@@ -195,6 +215,26 @@ def _wrong_engine(engine: object) -> list[Problem]:
             return []
         found = "it has none"
     return [rules.no_engine(engine, found, NAMES)]
+
+
+def _migration_problems(site: Site) -> list[Problem]:
+    found, now = site.config.migration, to_milliseconds(timezone.now())
+    problems = list(migration.without_effect(found, site.given_settings, now))
+    if found is None:
+        return problems
+    source, reason = source_of(found.engine), ""
+    try:
+        # Its model, if it has one, is imported at its first use.
+        _ = source.model
+    except Exception as error:  # noqa: BLE001  (whatever a model's module raises)
+        reason = f"{type(error).__name__} at its model's import"
+    if isinstance(source, BrokenSource):
+        reason = source.reason
+    if reason:
+        problems.append(migration.unusable_source(found.engine, reason))
+    if isinstance(source, CookieSource) and found.since_ms >= NEVER:
+        problems.append(migration.unknown_beginning(found.engine))
+    return problems + migration.unfit_target(site.engine)
 
 
 def _made_from(base: str, paths: Iterable[str]) -> list[str]:

@@ -10,25 +10,28 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
 from django.conf import global_settings, settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.core import keys, payloads, signing
+from django_multisession.core import encryption, keys, payloads, signing
+from django_multisession.core.encryption import NO_KEYS, Ring
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
 from django_multisession.core.problems import Problem
+from django_multisession.core.records import NEVER, to_milliseconds
 from django_multisession.core.secret import MacKey
 from django_multisession.settings.check_ids import Check
 from django_multisession.settings.reader import OURS, SettingReader, in_seconds
 from django_multisession.settings.rules.options import NOT_GIVEN
-from django_multisession.settings.values import Config, Cookie, Site
+from django_multisession.settings.values import Config, Cookie, Migration, Site
 
 #: What `config` reads, and `current` looks at.
 READ_ONCE = (
@@ -36,8 +39,13 @@ READ_ONCE = (
     "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
     "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
     "MULTISESSION_CONFLICT_RESOLVERS",
+    "MULTISESSION_ENCRYPTION_KEYS",
+    "MULTISESSION_ENCRYPTION_WRITES",
     "MULTISESSION_IDLE_TIMEOUT",
     "MULTISESSION_MAX_SIZE",
+    "MULTISESSION_MIGRATE_FROM",
+    "MULTISESSION_MIGRATE_SINCE",
+    "MULTISESSION_MIGRATE_UNTIL",
     "MULTISESSION_NAMESPACE",
     "MULTISESSION_ON_INTERRUPTED",
     "MULTISESSION_ON_OUTAGE",
@@ -98,9 +106,18 @@ def config() -> Config:
         ImproperlyConfigured: At least one ``MULTISESSION_*`` setting is wrong; says which.
     """
     given("SESSION_ENGINE")  # Django sets settings up at the first use of one.
-    # Looked at before anything is read: the next current() sees what is assigned meanwhile.
-    values = _values()
-    read = _read(_derived(keys.derive), signing.by_id(_derived(signing.derive)))
+    # Looked at before anything is read: the next current() sees what is assigned meanwhile. Nothing
+    # is a name's value before all is read: reporters of a wrong setting walk through those.
+    values, read = (
+        _values(),
+        _read(
+            _derived(keys.derive),
+            signing.by_id(_derived(signing.derive)),
+            encryption.ring_of(_derived(encryption.derive)),
+        ),
+    )
+    if read.migration is not None:
+        read = dataclasses.replace(read, adopting_keys=_derived(keys.derive_adopting))
     return dataclasses.replace(read, read_from=values)
 
 
@@ -195,10 +212,12 @@ def _values() -> _Values:
 
 
 def _read(
-    signing_keys: tuple[MacKey, ...] = (), record_keys: signing.RecordKeys = EMPTY_KEYS
+    signing_keys: tuple[MacKey, ...] = (),
+    record_keys: signing.RecordKeys = EMPTY_KEYS,
+    cookie_keys: Ring = NO_KEYS,
 ) -> Config:
     reader = SettingReader(settings)
-    read = _config(reader, signing_keys, record_keys)
+    read = _config(reader, signing_keys, record_keys, cookie_keys)
     if reader.problems:
         raise ImproperlyConfigured(" ".join(problem.message for problem in reader.problems))
     return read
@@ -208,6 +227,7 @@ def _config(
     reader: SettingReader,
     signing_keys: tuple[MacKey, ...] = (),
     record_keys: signing.RecordKeys = EMPTY_KEYS,
+    cookie_keys: Ring = NO_KEYS,
 ) -> Config:
     return Config(
         policy=_policy(reader),
@@ -246,9 +266,58 @@ def _config(
             "a string",
             lambda value: isinstance(value, str),
         ),
+        migration=_migration(reader),
         signing_keys=signing_keys,
         record_keys=record_keys,
+        adopting_keys=(),
+        encryption=_encryption(reader),
+        cookie_keys=cookie_keys,
     )
+
+
+def _migration(reader: SettingReader) -> Migration | None:
+    engine = reader.value(
+        "MULTISESSION_MIGRATE_FROM",
+        Check.MIGRATE_FROM,
+        None,
+        "the dotted path of an engine, other than SESSION_ENGINE, or None",
+        lambda value: (
+            value is None or (isinstance(value, str) and value not in {"", settings.SESSION_ENGINE})
+        ),
+    )
+    since = reader.moment("MULTISESSION_MIGRATE_SINCE", Check.MIGRATE_SINCE)
+    until = reader.moment("MULTISESSION_MIGRATE_UNTIL", Check.MIGRATE_UNTIL)
+    if engine is None:
+        return None
+    return Migration(
+        engine=engine,
+        until_ms=NEVER if until is None else to_milliseconds(_aware(until)),
+        since_ms=NEVER if since is None else to_milliseconds(_aware(since)),
+    )
+
+
+def _aware(moment: datetime) -> datetime:
+    """Return *moment*, in the site's time zone if it names none."""
+    if timezone.is_aware(moment):
+        return moment
+    return timezone.make_aware(moment, timezone.get_default_timezone())
+
+
+def _encryption(reader: SettingReader) -> Ring:
+    name = "MULTISESSION_ENCRYPTION_KEYS"
+    secrets = reader.secrets(name, Check.ENCRYPTION_KEYS)
+    writes = reader.name_in(secrets, "MULTISESSION_ENCRYPTION_WRITES", Check.ENCRYPTION_WRITES)
+    if not secrets:
+        return NO_KEYS
+    try:
+        encryption.require_library()
+    except ImportError:
+        reader.problem(
+            Check.ENCRYPTION_KEYS,
+            f"{name} needs the library cryptography (it isn't installed).",
+            "Install django-multisession[encryption].",
+        )
+    return encryption.ring_of_names(secrets, writes)
 
 
 def _policy(reader: SettingReader) -> Policy:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.core.problems import Problem
+from django_multisession.core.secret import SecretBytes
 from django_multisession.settings.check_ids import Check
 
+#: Bytes: as many as AES-256 uses.
+SHORTEST_SECRET = 32
 #: How the names of our settings begin.
 OURS = "MULTISESSION_"
 #: How ``SESSION_ENGINE`` begins where it is one of ours.
@@ -67,6 +71,17 @@ class SettingReader:
         )
         return default
 
+    def moment(self, name: str, check: Check) -> datetime | None:
+        """Read a moment."""
+        moment: datetime | None = self.value(
+            name,
+            check,
+            None,
+            "a datetime or None",
+            lambda value: value is None or isinstance(value, datetime),
+        )
+        return moment
+
     def choice(self, name: str, check: Check, choices: Sequence[str]) -> str:
         """Read one of *choices*, the first of which is the default."""
         expected = " or ".join(f'"{choice}"' for choice in choices)
@@ -103,6 +118,52 @@ class SettingReader:
                 )
         return types.MappingProxyType(functions)
 
+    def secrets(self, name: str, check: Check) -> Mapping[str, SecretBytes | None]:
+        """Read a dict of names and secrets; None stands for a secret that was removed.
+
+        A secret is text or bytes, the `Path` of a file that holds it, or a function that returns it.
+        Nothing that is reported holds one.
+        """
+        given = self._given(name, {})
+        if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
+            self.problem(
+                check,
+                f"{name} must be a dict of names and keys (got {type(given).__name__}).",
+                f'{name} = {{"2026-11": os.environ["SESSION_ENCRYPTION_KEY"]}}',
+            )
+            return types.MappingProxyType({})
+        found: dict[str, SecretBytes | None] = {}
+        for key in given:
+            secret = None if given[key] is None else _secret_in(given, key)
+            if isinstance(secret, str):
+                self.problem(
+                    check,
+                    f"{name}[{key!r}] must be a secret of at least {SHORTEST_SECRET} bytes, the Path of "
+                    "a file that holds it, a function that returns it, or None for a key that was removed "
+                    f"(got {secret}).",
+                    "Make one: openssl rand -base64 32",
+                )
+            else:
+                found[key] = secret
+        return types.MappingProxyType(found)
+
+    def name_in(self, secrets: Mapping[str, object], name: str, check: Check) -> str | None:
+        """Read the name of one of *secrets* that is there, or None; the first one is the default.
+
+        What is given instead isn't reported: it may be a secret.
+        """
+        there = [key for key, secret in secrets.items() if secret is not None]
+        value = self._given(name, next(iter(there), None))
+        if value is None or (isinstance(value, str) and value in there):
+            return value
+        self.problem(
+            check,
+            f"{name} must be None, or the name of a key that isn't None: "
+            f"{', '.join(map(repr, there)) or 'there is none'} (got another {type(value).__name__}).",
+            "Remove the setting for the first of them.",
+        )
+        return None
+
     def problem(self, check: Check, message: str, hint: str) -> None:
         """Note what is wrong."""
         self.problems.append(check.found(message, hint))
@@ -110,6 +171,24 @@ class SettingReader:
     def _given(self, name: str, default: Any) -> Any:
         self.names.add(name)
         return getattr(self._settings, name, default)
+
+
+def _secret_in(given: Mapping[str, Any], key: str) -> SecretBytes | str:
+    """Return the secret that *given* holds or leads to under *key*, or what is there instead.
+
+    No name here holds it: an error page shows what frames hold.
+    """
+    if not isinstance(given[key], str | bytes):
+        try:
+            if isinstance(given[key], Path):
+                return _secret_in({key: given[key].read_bytes().strip()}, key)
+            if callable(given[key]):
+                return _secret_in({key: given[key]()}, key)
+        except Exception as error:  # noqa: BLE001  (whatever the function raises)
+            return type(error).__name__
+        return f"a {type(given[key]).__name__}"
+    secret = SecretBytes(given[key].encode() if isinstance(given[key], str) else given[key])
+    return secret if len(secret) >= SHORTEST_SECRET else f"{len(secret)} bytes"
 
 
 def in_seconds(time: timedelta) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from django_multisession.core.encryption import Ring
 from django_multisession.core.lifetime import Policy
 from django_multisession.core.merging import Resolver
 from django_multisession.core.secret import MacKey
@@ -24,6 +25,21 @@ class Cookie:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """``MULTISESSION_MIGRATE_*``: whose sessions are adopted.
+
+    Attributes:
+        engine: Dotted path of the engine that they come from.
+        until_ms: Until when; `NEVER` for no end.
+        since_ms: When the site left that engine; `NEVER` if the settings don't say.
+    """
+
+    engine: str
+    until_ms: int
+    since_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What the settings say.
 
@@ -39,8 +55,12 @@ class Config:
         save_every_request: ``SESSION_SAVE_EVERY_REQUEST``.
         max_size: Bytes a serialized session may have at most.
         namespace: ``MULTISESSION_NAMESPACE``: names the site in what is signed.
+        migration: Whose sessions are adopted; None on most sites.
         signing_keys: Sign session keys; derived from ``SECRET_KEY`` and its fallbacks, in order.
         record_keys: Sign records, by their ids; derived likewise.
+        adopting_keys: Make new session keys of another engine's; derived likewise.
+        encryption: ``MULTISESSION_ENCRYPTION_KEYS``, and which of them encrypts.
+        cookie_keys: Encrypt sessions that no server holds; derived as *record_keys*.
         read_from: The values that were read.
     """
 
@@ -54,8 +74,12 @@ class Config:
     save_every_request: bool
     max_size: int
     namespace: str
+    migration: Migration | None
     signing_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     record_keys: RecordKeys = dataclasses.field(repr=False)
+    adopting_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
+    encryption: Ring
+    cookie_keys: Ring
     read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 

@@ -12,11 +12,18 @@ from typing import Self
 ENGINES = {
     "redis": "Redis",
     "mongodb": "MongoDB",
+    "memcached": "memcached",
+    "database": "database",
     "tiered": "Redis before MongoDB",
     "memory": "memory",
+    "cookie": "cookies",
 }
-#: What each kind of server is started for.
-USERS_OF = {"redis": {"redis", "tiered"}, "mongodb": {"mongodb", "tiered"}}
+#: What each kind of server is started for. Redis keeps which sessions in cookies were ended.
+USERS_OF = {
+    "redis": {"redis", "tiered", "cookie"},
+    "mongodb": {"mongodb", "tiered"},
+    "memcached": {"memcached"},
+}
 
 # Short, to be watched: the defaults are Django's two weeks, and thirty days.
 IDLE_TIMEOUT = timedelta(minutes=10)
@@ -30,16 +37,18 @@ class Environment:
     """One variable per field: ``MULTISESSION_DEMO_ENGINE`` and so on.
 
     Attributes:
-        engine: ``redis``, ``mongodb``, ``tiered``, ``memory``, or the module of any other session engine.
+        engine: One of `ENGINES`, or the module of any other session engine.
         redis_url: Where Redis listens.
         mongodb_uri: Where MongoDB listens.
-        database: The file that holds the users.
+        memcached_server: Where memcached listens.
+        database: The file that holds the users, and the sessions of the engine for databases.
         sites: Every site that was started together, as ``engine=URL``, separated by spaces.
     """
 
     engine: str = "redis"
     redis_url: str = "redis://127.0.0.1:6379/0"
     mongodb_uri: str = "mongodb://127.0.0.1:27017/"
+    memcached_server: str = "127.0.0.1:11211"
     database: str = str(Path(__file__).resolve().parent.parent / "demo.sqlite3")
     sites: str = ""
 

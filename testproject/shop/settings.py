@@ -17,6 +17,8 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 SESSION_ENGINE = ENVIRONMENT.engine_module
 MULTISESSION_REDIS = {"URL": ENVIRONMENT.redis_url}
 MULTISESSION_MONGODB = {"URI": ENVIRONMENT.mongodb_uri, "DATABASE": "multisession_demo"}
+MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}
+MULTISESSION_MEMCACHED = {"SERVERS": [ENVIRONMENT.memcached_server]}
 MULTISESSION_TIERED = {
     "FRONT": "django_multisession.engines.redis",
     "BACK": "django_multisession.engines.mongodb",
@@ -40,8 +42,9 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    # Not django.contrib.sessions: there is no table.
     "django_multisession",
+    # Not django.contrib.sessions: its table is for engines.database alone.
+    "django_multisession.database",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -68,7 +71,16 @@ TEMPLATES = [
 ROOT_URLCONF = "shop.urls"
 WSGI_APPLICATION = "shop.wsgi.application"
 STATIC_URL = "static/"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ENVIRONMENT.database}}
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ENVIRONMENT.database,
+        "OPTIONS": {
+            "init_command": "PRAGMA journal_mode=WAL",
+            "transaction_mode": "IMMEDIATE",
+        },
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 

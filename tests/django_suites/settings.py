@@ -9,7 +9,7 @@ import os
 from test_sqlite import *  # type: ignore[import-not-found] # noqa: F403  (settings are names)
 
 # For the mixin alone; runtests.py puts its own in their place.
-INSTALLED_APPS = ["django.contrib.sessions", "sessions_tests"]
+INSTALLED_APPS = ["django.contrib.sessions", "django_multisession.database", "sessions_tests"]
 
 TEST_RUNNER = "tests.django_suites.runner.Runner"
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from django_multisession.settings.rules.renames import RENAMED
 from django_multisession.testing.rows import for_each
 from tests.docs import (
-    test_move_from_django,
     test_overlapping_requests,
     test_production_settings,
     test_rotate_secret_key,
@@ -26,7 +25,6 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks
 #: Which module runs which blocks; the first that says so does.
 RUNNERS: list[Callable[[Block], bool]] = [
     test_tutorial.runs,
-    test_move_from_django.runs,
     test_production_settings.runs,
     test_overlapping_requests.runs,
     test_rotate_secret_key.runs,
@@ -128,7 +126,7 @@ def test_every_check_is_in_the_reference_and_no_page_names_another() -> None:
     known = {
         number
         for source in (ROOT / "django_multisession").rglob("*.py")
-        for number in re.findall(r'"(?:multisession\.)?([EW]\d{3})"', source.read_text())
+        for number in re.findall(r'"(?:multisession\.)?([EWI]\d{3})"', source.read_text())
     }
     documented = [
         name.removeprefix("multisession.")
@@ -136,7 +134,7 @@ def test_every_check_is_in_the_reference_and_no_page_names_another() -> None:
     ]
     assert sorted(known) == sorted(documented)
     for page, path in PAGES.items():
-        named = set(re.findall(r"`multisession\.([EW]\d{3})`", path.read_text()))
+        named = set(re.findall(r"`multisession\.([EWI]\d{3})`", path.read_text()))
         assert named <= known, page
 
 

@@ -6,6 +6,7 @@ What a response gets, and what stock Django does, is played in `tests.web`.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import logging
@@ -25,7 +26,8 @@ from django_multisession import exceptions, middleware, resolvers, signals
 from django_multisession import testing as contracts
 from django_multisession.core import keys, records
 from django_multisession.core.problems import Problem, Severity
-from django_multisession.drivers.base import Driver, Indexed, Purging
+from django_multisession.drivers import base, log_lines
+from django_multisession.drivers.base import Capabilities, Driver, Indexed, Purging
 from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines.memory import SessionStore
@@ -96,7 +98,9 @@ def test_every_verb_of_a_driver_has_its_heading(section: str, protocols: list[ty
     assert headings == [verb.partition("(")[0] for verb in verbs]
 
 
-@pytest.mark.parametrize("value", [records.Record, records.Tombstone, records.Answer, Problem])
+@pytest.mark.parametrize(
+    "value", [records.Record, records.Tombstone, records.Answer, Problem, Capabilities]
+)
 def test_the_fields_of_a_value_are_those_of_its_class(value: Any) -> None:
     section = section_of(CONTRACT, "## Values", f"### `{value.__name__}`")
     # A table has twelve rows at most.
@@ -201,13 +205,13 @@ def test_every_state_of_a_session_is_in_the_architecture() -> None:
 def test_every_check_of_the_settings_is_documented() -> None:
     page = text_of("reference/checks.md")
     documented = set(re.findall(r"^### `(multisession\.\w+)`", page, re.MULTILINE))
-    of_servers = {each for each in documented if re.search(r"\.[EW]1[01]\d$", each)}
+    of_servers = {each for each in documented if re.search(r"\.[EW]1[0134]\d$", each)}
     assert documented - of_servers == {check.id for check in Check}
 
 
 @for_each("check", Check)
 def test_the_letter_of_a_check_is_its_severity(check: Check) -> None:
-    letter = {Severity.ERROR: "E", Severity.WARNING: "W"}[check.severity]
+    letter = {Severity.ERROR: "E", Severity.WARNING: "W", Severity.INFO: "I"}[check.severity]
     assert check.id.startswith(f"multisession.{letter}")
 
 
@@ -251,6 +255,21 @@ def logged() -> Iterator[tuple[str, str, str]]:
                 ) if name.endswith("logger"):
                     logger = getattr(importlib.import_module(module), name).name
                     yield logger, level.replace("exception", "error"), message
+    for line in (
+        base.UNREADABLE,
+        events.SOURCE_FAILURE,
+        events.DROPPED,
+        events.UNNOTED_USE,
+        events.CUT_SHORT,
+    ):
+        yield described(line)
+        if line.limit is not None and line.limit.is_counted:
+            yield described(dataclasses.replace(line, text=log_lines.LEFT_OUT))
+
+
+def described(line: log_lines.Line) -> tuple[str, str, str]:
+    """Return logger, level and message of *line*."""
+    return line.logger.name, logging.getLevelName(line.level).lower(), line.text
 
 
 def lines_of(rows: list[list[str]]) -> list[tuple[str, str, str]]:
@@ -260,9 +279,9 @@ def lines_of(rows: list[list[str]]) -> list[tuple[str, str, str]]:
 
 def told(at_least: int) -> Iterator[tuple[str, str, str]]:
     """Yield logger, level and message of what is told by a signal too."""
-    for telling in (*events.TELLINGS.values(), events.OLD_COOKIE):
-        if telling.level >= at_least:
-            yield telling.logger.name, logging.getLevelName(telling.level).lower(), telling.line
+    for line in (*events.LINES.values(), events.OLD_COOKIE):
+        if line.level >= at_least:
+            yield described(line)
 
 
 def test_every_log_line_is_documented() -> None:
@@ -312,9 +331,7 @@ def test_every_signal_is_documented_with_its_line() -> None:
     declared = {name: each for name, each in vars(signals).items() if isinstance(each, Signal)}
     assert declared.keys() == named.keys()
     for name, signal in declared.items():
-        telling = events.TELLINGS[signal]
-        level = logging.getLevelName(telling.level).lower()
-        assert named[name] == [(telling.logger.name, level, telling.line)]
+        assert named[name] == [described(events.LINES[signal])]
     assert named.keys() == arguments_shown().keys()
 
 

@@ -37,13 +37,6 @@ TWISTED = {
 
 #: To shrink: modules that are to be rewritten, and then have to leave this list.
 OLD_MODULES = {
-    "drivers/loops.py",
-    "drivers/mongodb/driver.py",
-    "drivers/mongodb/server.py",
-    "drivers/redis/address.py",
-    "drivers/redis/multiplex.py",
-    "drivers/redis/pool.py",
-    "drivers/redis/protocol.py",
     "testing/driver/race_contract.py",
     "testing/engine/contract.py",
 }

@@ -19,7 +19,7 @@ from pymongo.monitoring import (
 from django_multisession.core.records import Record
 from django_multisession.drivers.base import arun, run
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
-from django_multisession.engines.mongodb import _machine_clock
+from django_multisession.engine import machine_clock
 from django_multisession.testing.driver.fixtures import HOUR, NOW, make_record
 
 __all__ = ["HOUR", "NOW"]
@@ -73,7 +73,7 @@ class Driving:
             "COLLECTION": f"sessions_{uuid.uuid4().hex[:12]}",
             "timeoutMS": 30000,
         }
-        driver = MongoDBDriver(ours | options, _machine_clock)
+        driver = MongoDBDriver(ours | options, machine_clock)
         self._drivers.append(driver)
         return driver
 

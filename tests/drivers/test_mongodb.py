@@ -23,7 +23,15 @@ from django_multisession.core.records import (
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.testing.driver.fixtures import left_by, make_end
 from django_multisession.testing.stored_records import changed, next_write
-from tests.drivers.mongodb_driving import HOUR, NOW, Commands, Driving, Looking, record
+from tests.drivers.mongodb_driving import (
+    HOUR,
+    NOW,
+    Commands,
+    Driving,
+    Looking,
+    record,
+)
+from tests.drivers.problems import problems_of
 from tests.proxy import TCPProxy
 
 COMMANDS = {
@@ -115,7 +123,7 @@ def test_every_verb_and_the_check_work_under_other_options(
 ) -> None:
     driver = driving.open(mongodb_server.url, **options)
     assert set(run_each_verb(driving, driver)) == set(COMMANDS)
-    assert driver.check() == []
+    assert problems_of(driver) == []
     assert caplog.records == []
 
 

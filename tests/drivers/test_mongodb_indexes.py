@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,13 +17,25 @@ from pymongo.monitoring import CommandStartedEvent
 from servers import MongoReplicaSet, MongoServer
 
 from django_multisession.core.records import to_datetime
+from django_multisession.drivers import releases
 from django_multisession.drivers.base import arun, run
 from django_multisession.drivers.mongodb import checks as mongodb_checks
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import left_by, make_end
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
-from tests.drivers.mongodb_driving import DATABASE, NOW, Commands, Driving, Looking, record
+from tests.docs.pages import section_of
+from tests.drivers.mongodb_driving import (
+    DATABASE,
+    NOW,
+    Commands,
+    Driving,
+    Looking,
+    record,
+)
+from tests.drivers.problems import problems_of
+from tests.drivers.test_mongodb import run_each_verb
 
 WITHIN = 60.0
 INDEXES = {"_id_", "collect_at_1", "user_id_1"}
@@ -82,7 +95,7 @@ def test_processes_may_create_the_indexes_concurrently(
             thread.start()
         for thread in threads:
             thread.join()
-        assert first.check() == []
+        assert problems_of(first) == []
         with Looking(mongodb_server.url, first) as looking:
             assert set(looking.sessions.index_information()) == INDEXES
     assert caplog.records == []
@@ -122,7 +135,7 @@ def test_an_index_that_differs_breaks_no_request_and_is_reported(
         for number in range(3):
             assert driving.ask(driver, "add", f"key-{number}", record())
         assert [entry.levelname for entry in caplog.records] == ["WARNING"]
-        problems = driver.check()
+        problems = problems_of(driver)
     assert {problem.id for problem in problems} == {"multisession.W112"}
     assert "'expireAfterSeconds': 9" in problems[0].message
     assert all(problem.hint for problem in problems)
@@ -140,7 +153,7 @@ def test_an_index_that_differs_keeps_no_other_from_being_created(
         looking.sessions.create_index(taken, sparse=True)
         assert driving.ask(driver, "add", "key", record())
         assert set(looking.sessions.index_information()) == INDEXES
-        (problem,) = driver.check()
+        (problem,) = problems_of(driver)
     assert problem.id == "multisession.W112"
     (entry,) = caplog.records
     assert f"The index on {taken} " in entry.getMessage()
@@ -169,7 +182,7 @@ def test_a_unique_index_of_another_application_is_an_outage_that_names_it(
         assert driving.ask(driver, "get", "first") == first
         assert driving.ask(driver, "get", "new") is None
         assert driving.ask(driver, "add", "first", second) is False
-        assert "multisession.E114" in {problem.id for problem in driver.check()}
+        assert "multisession.E114" in {problem.id for problem in problems_of(driver)}
 
 
 @pytest.mark.parametrize(
@@ -183,39 +196,104 @@ def test_a_unique_index_that_holds_no_session_is_no_problem(
         looking.sessions.create_index("sid", unique=True, **option)
         for key in ("first", "second"):
             assert driving.ask(driver, "add", key, record())
-        assert driver.check() == []
+        assert problems_of(driver) == []
+
+
+RIGHTS = re.findall(
+    r"`(\w+)`",
+    next(
+        line
+        for line in section_of(
+            "reference/engines.md", "## MongoDB", "### Commands and rights"
+        ).split("\n")
+        if line.startswith("A user needs ")
+    ).partition(" for `check")[0],
+)
+#: The command that is refused where a right is missing.
+REFUSED = {
+    "find": "find",
+    "insert": "insert",
+    "update": "update",
+    "remove": "delete",
+    "listIndexes": "listIndexes",
+}
+
+
+class Restricted:
+    """A server whose user has the rights that a test grants."""
+
+    def __init__(self, server: MongoServer) -> None:
+        self._place = f"{server.host}:{server.port}/?directConnection=true&authSource=admin"
+        with pymongo.MongoClient[dict[str, Any]](server.url) as client:
+            # The first user may be created from this machine without being anybody.
+            client.admin.command("createUser", "admin", pwd="secret", roles=["root"])
+        with self._admin() as client:
+            client.admin.command("createRole", "sessions", privileges=[], roles=[])
+            client.admin.command("createUser", "site", pwd="secret", roles=["sessions"])
+
+    def url(self, password: str = "secret") -> str:
+        return f"mongodb://site:{password}@{self._place}"
+
+    def grant(self, *rights: str) -> None:
+        everywhere = {"db": DATABASE, "collection": ""}
+        privileges = [{"resource": everywhere, "actions": [*rights]}]
+        with self._admin() as client:
+            client.admin.command("updateRole", "sessions", privileges=privileges)
+
+    def _admin(self) -> pymongo.MongoClient[dict[str, Any]]:
+        return pymongo.MongoClient(f"mongodb://admin:secret@{self._place}")
+
+
+@pytest.fixture
+def restricted(mongodb_standalone: MongoServer, tmp_path: Path) -> Iterator[Restricted]:
+    with MongoServer(mongodb_standalone.binary, tmp_path / "mongod", "--auth") as server:
+        yield Restricted(server)
 
 
 @pytest.mark.long
 def test_a_user_who_may_not_create_indexes_has_sessions_and_a_report(
-    driving: Driving,
-    mongodb_standalone: MongoServer,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    driving: Driving, restricted: Restricted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with MongoServer(mongodb_standalone.binary, tmp_path / "mongod", "--auth") as server:
-        privileges = {
-            "resource": {"db": DATABASE, "collection": ""},
-            "actions": ["find", "insert", "update", "remove", "listIndexes"],
-        }
-        with pymongo.MongoClient[dict[str, Any]](server.url) as client:
-            # The first user may be created from this machine without being anybody.
-            client.admin.command("createUser", "admin", pwd="secret", roles=["root"])
-        address = f"{server.host}:{server.port}/?directConnection=true&authSource=admin"
-        with pymongo.MongoClient[dict[str, Any]](f"mongodb://admin:secret@{address}") as client:
-            client.admin.command("createRole", "sessions", privileges=[privileges], roles=[])
-            client.admin.command("createUser", "site", pwd="secret", roles=["sessions"])
-        driver = driving.open(f"mongodb://site:secret@{address}")
-        for number in range(3):
-            assert driving.ask(driver, "add", f"key-{number}", record())
-        assert [entry.levelname for entry in caplog.records] == ["WARNING"] * 2
-        assert {problem.id for problem in driver.check()} == {"multisession.W112"}
-        wrong = driving.open(f"mongodb://site:wrong@{address}")
-        with pytest.raises(StoreUnavailable) as caught:
-            driving.ask(wrong, "get", "key")
-        assert caught.value.kind is OutageKind.REFUSED
-        assert [problem.id for problem in wrong.check()] == ["multisession.W111"]
+    restricted.grant(*(right for right in RIGHTS if right != "createIndex"))
+    driver = driving.open(restricted.url())
+    for number in range(3):
+        assert driving.ask(driver, "add", f"key-{number}", record())
+    assert [entry.levelname for entry in caplog.records] == ["WARNING"] * 2
+    assert {problem.id for problem in problems_of(driver)} == {"multisession.W112"}
+    wrong = driving.open(restricted.url("wrong"))
+    with pytest.raises(StoreUnavailable) as caught:
+        driving.ask(wrong, "get", "key")
+    assert caught.value.kind is OutageKind.REFUSED
+    assert [problem.id for problem in wrong.check()] == ["multisession.W111"]
     assert "secret" not in caplog.text
+
+
+@pytest.mark.long
+def test_the_check_names_each_right_that_is_missing(restricted: Restricted) -> None:
+    assert {*RIGHTS} == {*REFUSED, "createIndex"}
+    with Driving("sync") as driving:
+        restricted.grant(*RIGHTS)
+        assert problems_of(driving.open(restricted.url())) == []
+        restricted.grant(*(right for right in RIGHTS if right != "createIndex"))
+        problems = problems_of(driving.open(restricted.url()))
+        assert [problem.id for problem in problems] == ["multisession.W112"] * 2
+        for right, command in REFUSED.items():
+            restricted.grant(*(each for each in RIGHTS if each != right))
+            (problem,) = problems_of(driving.open(restricted.url()))
+            assert problem.id == "multisession.W111"
+            assert f" refused '{command}' (Unauthorized). Give its user" in problem.message
+            assert "check-" not in problem.message
+
+
+@pytest.mark.long
+def test_the_documented_rights_suffice_for_every_verb(
+    driving: Driving, restricted: Restricted, caplog: pytest.LogCaptureFixture
+) -> None:
+    restricted.grant(*RIGHTS)
+    driver = driving.open(restricted.url())
+    assert [*run_each_verb(driving, driver)]
+    assert problems_of(driver) == []
+    assert caplog.records == []
 
 
 def test_the_ttl_monitor_collects_what_is_over(
@@ -242,16 +320,17 @@ def test_the_ttl_monitor_collects_what_is_over(
     assert left == ["expired by the site's clock alone"]
 
 
-def test_check_creates_nothing_and_finds_a_dropped_index(mongodb_standalone: MongoServer) -> None:
+def test_check_leaves_the_indexes_alone_and_finds_a_dropped_one(
+    mongodb_standalone: MongoServer,
+) -> None:
     with Driving("sync") as driving:
         driver = driving.open(mongodb_standalone.url)
         with Looking(mongodb_standalone.url, driver) as looking:
-            assert driver.check() == []
-            assert looking.sessions.index_information() == {}
-            run(driver.add("key", record()))
-            assert driver.check() == []
+            assert problems_of(driver) == []
+            assert set(looking.sessions.index_information()) == INDEXES
+            assert looking.sessions.count_documents({}) == 0
             looking.sessions.drop_index("user_id_1")
-            assert [problem.id for problem in driver.check()] == ["multisession.W112"]
+            assert [problem.id for problem in problems_of(driver)] == ["multisession.W112"]
 
 
 def test_check_reports_an_old_server(
@@ -263,3 +342,41 @@ def test_check_reports_an_old_server(
         problems = driving.open(mongodb_standalone.url).check()
     assert [problem.id for problem in problems] == ["multisession.E113"]
     assert problems[0].message.startswith("MongoDB must be 99.0 or newer (got ")
+
+
+def test_check_names_a_release_with_a_known_hole(mongodb_standalone: MongoServer) -> None:
+    with Driving("sync") as driving:
+        driver = driving.open(mongodb_standalone.url)
+        problems = [each for each in driver.check() if each.id == "multisession.W115"]
+    with pymongo.MongoClient[dict[str, Any]](mongodb_standalone.url) as client:
+        version = client.server_info()["version"]
+    fixed = releases.fix_for(tuple(map(int, version.split("."))), releases.MONGODB)
+    if fixed is None:
+        assert problems == []
+    else:
+        (problem,) = problems
+        assert problem.message.startswith(f"MongoDB {version} has CVE-2025-14847. ")
+        assert problem.hint == f"Upgrade the server to {'.'.join(map(str, fixed))} or later."
+
+
+@for_each(
+    ("version", "fixed"),
+    [
+        ((5, 0, 31), (5, 0, 32)),
+        ((5, 0, 32), None),
+        ((6, 0, 5), (6, 0, 27)),
+        ((7, 0, 28), None),
+        # Series that got no fix are left for the next one.
+        ((6, 3, 2), (7, 0, 28)),
+        ((8, 1, 2), (8, 2, 3)),
+        ((8, 0, 16), (8, 0, 17)),
+        ((8, 0, 17), None),
+        ((8, 2, 2), (8, 2, 3)),
+        ((8, 2, 3), None),
+        ((9, 0, 0), None),
+    ],
+)
+def test_a_hole_is_closed_from_the_fix_of_a_series_on(
+    version: releases.Version, fixed: releases.Version | None
+) -> None:
+    assert releases.fix_for(version, releases.MONGODB) == fixed

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,16 @@ from servers import RedisServer
 
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import SAVED
+from django_multisession.drivers import releases
 from django_multisession.drivers.redis.address import Endpoint, endpoint_of, located
-from django_multisession.drivers.redis.checks import _check_version
+from django_multisession.drivers.redis.checks import _check_version, judged
 from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.testing.driver.fixtures import NOW, make_end, make_record
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
 from django_multisession.testing.verbs import DriverVerbs, Run
+from tests.drivers.problems import problems_of
 from tests.drivers.redis_fixtures import (
     Connect,
     Verb,
@@ -32,24 +34,13 @@ from tests.drivers.redis_fixtures import (
     connect,
     own_redis,
     run,
-    within_deadline,
 )
+from tests.drivers.redis_sentinel import Sentinel, alias_to, sentinel, through_sentinel
 
-__all__ = ["call", "connect", "own_redis", "run"]
+__all__ = ["call", "connect", "own_redis", "run", "sentinel"]
 
 #: Where nothing listens: port 1 is privileged, and no Redis is there.
 NOWHERE = "redis://127.0.0.1:1/0"
-
-
-def alias_to(settings: Any, location: Any, **options: Any) -> dict[str, Any]:
-    settings.CACHES = {
-        "sessions": {
-            "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": location,
-            "OPTIONS": options,
-        }
-    }
-    return {"CACHE_ALIAS": "sessions"}
 
 
 def test_making_a_driver_does_no_io() -> None:
@@ -305,42 +296,6 @@ def test_a_unix_socket_is_spoken_to(
         assert call(driver.get, "key") == record
 
 
-class Sentinel(RedisServer):
-    """A Redis Sentinel that watches one master."""
-
-    master: RedisServer
-
-    def _arguments(self) -> list[str]:
-        config = self.directory / "sentinel.conf"
-        config.write_text(
-            f"bind {self.host}\nport {self.port}\ndir {self.directory}\n"
-            f"sentinel monitor mymaster {self.master.host} {self.master.port} 1\n"
-        )
-        return [str(config), "--sentinel"]
-
-    _ready = "+monitor master mymaster"
-
-
-@pytest.fixture
-def sentinel(own_redis: RedisServer, tmp_path: Path) -> Iterator[Sentinel]:
-    server = Sentinel(own_redis.binary, tmp_path / "sentinel")
-    server.master = own_redis
-    with server, redis.Redis(port=server.port) as client:
-        # It answers before it has spoken to the master.
-        within_deadline(lambda: client.sentinel_masters()["mymaster"]["flags"] == "master")
-        yield server
-
-
-def through_sentinel(settings: Any, sentinel: Sentinel) -> dict[str, Any]:
-    return alias_to(
-        settings,
-        "redis://mymaster/3",
-        CLIENT_CLASS="django_redis.client.SentinelClient",
-        CONNECTION_FACTORY="django_redis.pool.SentinelConnectionFactory",
-        SENTINELS=[("127.0.0.1", 1), (sentinel.host, sentinel.port)],
-    )
-
-
 def test_sentinel_leads_to_the_master(
     run: Run | None, own_redis: RedisServer, sentinel: Sentinel, settings: Any
 ) -> None:
@@ -365,8 +320,24 @@ def test_without_a_sentinel_that_knows_the_master_redis_is_unavailable(
     verbs.close()
 
 
+def test_while_sentinels_hang_no_server_is_named_that_does_not_exist(
+    run: Run | None, sentinel: Sentinel, settings: Any
+) -> None:
+    options = through_sentinel(settings, sentinel)
+    # Longer than a coroutine waits for its first address.
+    settings.CACHES["sessions"]["OPTIONS"]["SENTINEL_KWARGS"] = {"socket_timeout": 2.2}
+    verbs = DriverVerbs(RedisDriver(options), run)
+    sentinel.pause()
+    try:
+        with pytest.raises(StoreUnavailable, match=r"the (primary|master) of 'mymaster'"):
+            verbs.get("key")
+    finally:
+        sentinel.resume()
+    verbs.close()
+
+
 def test_a_good_server_has_nothing_to_be_told(redis_server: RedisServer, connect: Connect) -> None:
-    assert connect(redis_server).check() == []
+    assert problems_of(connect(redis_server)) == []
 
 
 def told(messages: list[Problem]) -> list[tuple[str, str]]:
@@ -374,7 +345,7 @@ def told(messages: list[Problem]) -> list[tuple[str, str]]:
 
 
 def test_a_server_that_is_down_is_a_warning() -> None:
-    hint = "Is it running? Are its address, user and password right?"
+    hint = "Start the server, or correct its address in MULTISESSION_REDIS."
     assert told(RedisDriver({"URL": NOWHERE}).check()) == [("multisession.W101", hint)]
 
 
@@ -391,10 +362,10 @@ def test_a_server_that_throws_sessions_away_is_a_warning(
 ) -> None:
     driver = connect(own_redis)
     configure(own_redis, "CONFIG", "SET", "maxmemory-policy", policy)
-    assert driver.check() == []
+    assert problems_of(driver) == []
     configure(own_redis, "CONFIG", "SET", "maxmemory", "100mb")
     hint = "Give sessions a Redis of their own, apart from caches, with noeviction."
-    assert told(driver.check()) == [("multisession.W103", hint)]
+    assert told(problems_of(driver)) == [("multisession.W103", hint)]
 
 
 def test_a_redis_cluster_is_an_error(
@@ -404,4 +375,60 @@ def test_a_redis_cluster_is_an_error(
     with RedisServer(newest_redis.binary, tmp_path / "cluster", *options) as server:
         driver = connect(server)
         hint = "Give sessions a Redis of their own; Sentinel makes it fail over."
-        assert told(driver.check()) == [("multisession.E104", hint)]
+        assert told(problems_of(driver)) == [("multisession.E104", hint)]
+
+
+def test_the_check_compares_the_release_of_the_server(
+    redis_server: RedisServer, connect: Connect
+) -> None:
+    problems = [each for each in connect(redis_server).check() if each.id == "multisession.W106"]
+    with redis.Redis.from_url(redis_server.url) as client:
+        version = client.info("server")["redis_version"]
+    fixed = releases.fix_for(tuple(map(int, version.split("."))), releases.REDIS)
+    if fixed is None:
+        assert problems == []
+    else:
+        (problem,) = problems
+        assert problem.message.startswith(f"Redis {version} is older than ")
+        assert problem.hint == f"Upgrade the server to {releases.dotted(fixed)} or later."
+
+
+@for_each(
+    ("facts", "fixed"),
+    [
+        ({"redis_version": "6.2.23"}, "6.2.24"),
+        ({"redis_version": "6.2.24"}, None),
+        # Series that got no fix of their own are left for the next one.
+        ({"redis_version": "7.0.15"}, "7.2.16"),
+        ({"redis_version": "8.0.6"}, "8.2.10"),
+        ({"redis_version": "8.2.9"}, "8.2.10"),
+        ({"redis_version": "8.4.6"}, None),
+        ({"redis_version": "8.10.1"}, "8.10.2"),
+        ({"redis_version": "8.10.2"}, None),
+        ({"redis_version": "8.12.0"}, None),
+        ({"redis_version": "255.255.255"}, None),
+        # Valkey calls itself 7.2.4, to clients that know Redis only.
+        ({"redis_version": "7.2.4", "valkey_version": "7.2.14"}, "7.2.15"),
+        ({"redis_version": "7.2.4", "valkey_version": "8.1.11"}, None),
+        ({"redis_version": "7.2.4", "valkey_version": "9.0.6"}, "9.0.7"),
+        ({"redis_version": "7.2.4", "valkey_version": "9.1.3"}, None),
+        ({"redis_version": "7.2.4", "valkey_version": "9.2.0"}, None),
+    ],
+)
+def test_a_server_is_named_that_is_older_than_its_last_security_release(
+    facts: dict[str, str], fixed: str | None
+) -> None:
+    name = "Valkey" if "valkey_version" in facts else "Redis"
+    version = facts.get("valkey_version", facts["redis_version"])
+    found = [(each.id, each.message, each.hint) for each in judged(facts)]
+    assert found == (
+        []
+        if fixed is None
+        else [
+            (
+                "multisession.W106",
+                f"{name} {version} is older than {fixed}, which closed security holes.",
+                f"Upgrade the server to {fixed} or later.",
+            )
+        ]
+    )

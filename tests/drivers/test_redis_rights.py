@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,12 +20,22 @@ from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import make_end, make_record
 from tests.docs.pages import section_of
-from tests.drivers.redis_fixtures import VERBS, Connect, connect, perform
+from tests.drivers.problems import problems_of
+from tests.drivers.redis_fixtures import (
+    VERBS,
+    Connect,
+    configure,
+    connect,
+    own_redis,
+    perform,
+)
+from tests.drivers.redis_sentinel import Sentinel, sentinel, through_sentinel
+from tests.drivers.test_redis_tls import TLSEnd, certificates
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-__all__ = ["connect"]
+__all__ = ["certificates", "connect", "own_redis", "sentinel"]
 
 DJANGOS_CACHE = "django.core.cache.backends.redis.RedisCache"
 
@@ -43,6 +55,8 @@ def perform_every_verb(driver: Any) -> None:
 BLOCK = re.search(r"```text\n(.*)\n```", RIGHTS)
 assert BLOCK is not None
 COMMANDS = BLOCK[1].split()
+#: What Sentinels must let their user do.
+SENTINEL = re.search(r"Sentinels.+?`(\+\S+)`", RIGHTS)
 #: What the page's table says of options.
 FURTHER = {
     use: right.replace("\\|", "|")
@@ -88,7 +102,7 @@ def test_a_user_of_redis_needs_the_documented_rights_and_no_others(
             perform_every_verb(driver)
         except StoreUnavailable:
             return False
-        return driver.check() == []
+        return problems_of(driver) == []
 
     assert works(COMMANDS)
     for command in COMMANDS:
@@ -110,7 +124,7 @@ def test_the_check_leaves_nothing_that_stays(documented: Documented, connect: Co
     documented.grant(COMMANDS)
     with redis.Redis.from_url(documented.server.url) as admin:
         before = set(admin.scan_iter())
-        assert connect(Address(documented.url("/0"))).check() == []
+        assert problems_of(connect(Address(documented.url("/0")))) == []
         left = set(admin.scan_iter()) - before
         assert all(0 < admin.ttl(name) <= 120 for name in left)
 
@@ -141,7 +155,7 @@ def test_an_option_needs_its_documented_right(
             assert [problem.id for problem in driver.check()] == ["multisession.E105"]
         else:
             perform_every_verb(driver)
-            assert driver.check() == []
+            assert problems_of(driver) == []
 
 
 @pytest.mark.parametrize("use", USES)
@@ -162,6 +176,144 @@ def test_an_option_needs_no_further_right_of_a_coroutine(
     asyncio.run(visit())
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Doors:
+    """The ways into one server: its user's login, its port, its socket, and TLS.
+
+    Attributes:
+        login: ``user:password@``.
+        host: Its host and port.
+        path: Of its Unix socket.
+        tls: Host and port of where TLS is spoken.
+        authority: The file that signed the certificate there.
+    """
+
+    login: str
+    host: str
+    path: str
+    tls: str
+    authority: str
+
+
+@pytest.fixture
+def doors(newest_redis: RedisServer, tmp_path: Path, certificates: Path) -> Iterator[Doors]:
+    with (
+        # A path of pytest's may be longer than a socket's.
+        tempfile.TemporaryDirectory() as short,
+        RedisServer(
+            newest_redis.binary, tmp_path / "redis", "--unixsocket", path := f"{short}/redis.sock"
+        ) as server,
+        TLSEnd(server, certificates) as end,
+    ):
+        user = Documented(server)
+        user.grant(COMMANDS)
+        _, _, tls = end.url.partition("://")
+        yield Doors(
+            "documented:secret@",
+            f"{server.host}:{server.port}",
+            path,
+            tls.removesuffix("/0"),
+            str(certificates / "authority.crt"),
+        )
+        user.close()
+
+
+#: Every documented form of an address and of a login, in database 0.
+FORMS: dict[str, Callable[[Doors], dict[str, Any]]] = {
+    "redis": lambda doors: {"URL": f"redis://{doors.login}{doors.host}"},
+    "redis and a path": lambda doors: {"URL": f"redis://{doors.login}{doors.host}/0"},
+    "redis and a query": lambda doors: {"URL": f"redis://{doors.login}{doors.host}?db=0"},
+    "rediss": lambda doors: {
+        "URL": f"rediss://{doors.login}{doors.tls}/0",
+        "ssl_ca_certs": doors.authority,
+    },
+    "unix": lambda doors: {"URL": f"unix://{doors.login}{doors.path}"},
+    "unix and a query": lambda doors: {"URL": f"unix://{doors.login}{doors.path}?db=0"},
+    "options for the login": lambda doors: {
+        "URL": f"redis://{doors.host}/0",
+        "username": "documented",
+        "password": "secret",
+    },
+    "options for the login at a socket": lambda doors: {
+        "URL": f"unix://{doors.path}",
+        "username": "documented",
+        "password": "secret",
+    },
+    "a provider of the login": lambda doors: {
+        "URL": f"redis://{doors.host}/0",
+        "credential_provider": redis.UsernamePasswordCredentialProvider("documented", "secret"),
+    },
+    "all further options": lambda doors: {
+        "URL": f"redis://{doors.login}{doors.host}/0",
+        "socket_timeout": 5,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "max_connections": 3,
+        "timeout": 1,
+        "health_check_interval": 1,
+        "protocol": 3,
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_form_of_an_address_needs_a_further_right(doors: Doors, form: str) -> None:
+    works_with_its_rights(FORMS[form](doors))
+
+
+@pytest.mark.parametrize("form", ["unix", "rediss"])
+def test_a_database_needs_its_right_at_every_address(doors: Doors, form: str) -> None:
+    options = {**FORMS[form](doors), "db": 1}
+    driver = RedisDriver(options)
+    with pytest.raises(StoreUnavailable, match=r"refused 'select' \(NOPERM\)"):
+        base.run(driver.get("key"))
+    driver.close()
+    with redis.Redis(unix_socket_path=doors.path) as admin:
+        admin.execute_command("ACL", "SETUSER", "documented", "+select")
+    works_with_its_rights(options)
+
+
+def works_with_its_rights(options: dict[str, Any]) -> None:
+    prefix = f"test-{uuid.uuid4().hex}:"
+
+    async def visit() -> None:
+        driver, record = RedisDriver({"KEY_PREFIX": prefix, **options}), make_record()
+        assert await base.arun(driver.add("of a coroutine", record))
+        assert await base.arun(driver.get("of a coroutine")) == record
+        await driver.aclose()
+
+    driver = RedisDriver({"KEY_PREFIX": prefix, **options})
+    perform_every_verb(driver)
+    assert problems_of(driver) == []
+    driver.close()
+    asyncio.run(visit())
+
+
+def test_the_documented_rights_suffice_behind_sentinels(
+    own_redis: RedisServer, sentinel: Sentinel, settings: Settings
+) -> None:
+    user = Documented(own_redis)
+    user.grant(COMMANDS)
+    assert SENTINEL is not None
+    of_sentinel = {"username": "asking", "password": "secret"}
+    options = through_sentinel(
+        settings,
+        sentinel,
+        "redis://documented:secret@mymaster/0",
+        SENTINEL_KWARGS=of_sentinel,
+    )
+    for granted in ((), (SENTINEL[1],)):
+        configure(sentinel, "ACL", "SETUSER", "asking", "reset", "on", ">secret", *granted)
+        if granted:
+            works_with_its_rights(options)
+        else:
+            driver = RedisDriver(options)
+            with pytest.raises(StoreUnavailable, match="No Sentinel"):
+                base.run(driver.get("key"))
+            driver.close()
+    user.close()
+
+
 @pytest.mark.parametrize("backend", ["django_redis.cache.RedisCache", DJANGOS_CACHE])
 def test_a_cache_alias_needs_no_further_right(
     documented: Documented, settings: Settings, backend: str
@@ -173,7 +325,7 @@ def test_a_cache_alias_needs_no_further_right(
     documented.grant(COMMANDS)
     driver = RedisDriver({"CACHE_ALIAS": "sessions", "KEY_PREFIX": f"test-{uuid.uuid4().hex}:"})
     perform_every_verb(driver)
-    assert driver.check() == []
+    assert problems_of(driver) == []
     driver.close()
 
 

@@ -30,7 +30,7 @@ from django_multisession.core.records import (
     Record,
     Tombstone,
 )
-from django_multisession.drivers import base
+from django_multisession.drivers import base, log_lines
 from django_multisession.drivers.base import security_logger
 from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.engine import close_drivers
@@ -176,6 +176,7 @@ def test_what_is_spoiled_where_no_script_looks_is_none_and_only_its_own_base_goe
 ) -> None:
     raw.clear()
     caplog.clear()
+    log_lines.counter.clear()
     record = make_record()
     call(driver.add, "key", record)
     spoiled = spoil(record.raw)

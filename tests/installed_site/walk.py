@@ -54,7 +54,9 @@ if __name__ == "__main__":
         {
             "version": django_multisession.__version__,
             "drivers": sorted(
-                name for name in ("redis", "django_redis", "pymongo") if name in sys.modules
+                name
+                for name in ("redis", "django_redis", "pymongo", "pymemcache")
+                if name in sys.modules
             ),
         },
         sys.stdout,

@@ -25,7 +25,7 @@ def test_the_page_tells_how_much_is_played() -> None:
     text = text_of(PAGE)
     assert f"With {len(PAIRS)} pairs these are {orders} interleavings" in text
     assert f"sync and async, {2 * orders} per round" in text
-    assert f"MongoDB (standalone) | {ROUNDS} |" in text
+    assert f"MongoDB (standalone), memcached, PostgreSQL | {ROUNDS} |" in text
     assert f"MongoDB (replica set) | {ROUNDS_OF_OTHER_VERSIONS} |" in text
 
 

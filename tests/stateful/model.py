@@ -126,22 +126,27 @@ class Model:
         purges: Does ``clear_expired()`` remove records, or does the server by itself, later?
         follows_clock: Is the server's clock the driven one, so that it removes what is over for a
             minute? Another server's clock stands nearly still meanwhile.
+        tombstone_seconds: After how many by the driven clock no tombstone is found any more, where
+            records stay until they are purged.
     """
 
-    def __init__(self, *, purges: bool, follows_clock: bool) -> None:
+    def __init__(
+        self, *, purges: bool, follows_clock: bool, tombstone_seconds: float = float("inf")
+    ) -> None:
         self.now = 0.0
         self.purges = purges
         self.follows_clock = follows_clock
+        self.tombstone_seconds = tombstone_seconds
         self.stored: dict[str, Live | Ended] = {}
         self._versions = 0
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
-        if self.follows_clock:
-            for key, found in list(self.stored.items()):
-                if found.ends + 60 <= self.now:
-                    del self.stored[key]
+        for key, found in list(self.stored.items()):
+            is_left = isinstance(found, Ended) and found.ends + self.tombstone_seconds < self.now
+            if is_left or (self.follows_clock and found.ends + 60 <= self.now):
+                del self.stored[key]
 
     # Looking
 

@@ -34,6 +34,7 @@ def right_site(settings: Settings) -> Settings:
         "django.contrib.auth",
         "django.contrib.contenttypes",
         "django.contrib.messages",
+        "django_multisession.database",
     ]
     settings.MIDDLEWARE = [
         "django_multisession.middleware.SessionMiddleware",

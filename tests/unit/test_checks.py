@@ -40,6 +40,9 @@ IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E027": {"MULTISESSION_ON_INTERRUPTED": "x"},
     "multisession.E028": {"MULTISESSION_CONFLICT_RESOLVERS": {"cart": "x"}},
     "multisession.E035": {"MULTISESSION_NAMESPACE": 7},
+    "multisession.E039": {"MULTISESSION_MIGRATE_FROM": 7},
+    "multisession.E040": {"MULTISESSION_MIGRATE_UNTIL": 7},
+    "multisession.E041": {"MULTISESSION_MIGRATE_SINCE": "tomorrow"},
 }
 
 
@@ -132,6 +135,7 @@ def test_the_server_of_another_engine_is_not_asked(
     [
         ("redis", "redis", {"URL": "redis://127.0.0.1:1", "PASSWORD": PASSWORD}),
         ("pymongo", "mongodb", {"URI": "mongodb://127.0.0.1:1", "PASSWORD": PASSWORD}),
+        ("pymemcache", "memcached", {"SERVERS": ["127.0.0.1:1"], "PASSWORD": PASSWORD}),
     ],
 )
 def test_a_missing_library_is_one_error_with_an_id_and_a_hint(
@@ -172,6 +176,7 @@ for message in checks.run_checks(include_deployment_checks={is_deployment}):
     [
         ("redis", {"URL": "redis://127.0.0.1:1"}, "W101"),
         ("mongodb", {"URI": "mongodb://127.0.0.1:1"}, "W111"),
+        ("memcached", {"SERVERS": ["127.0.0.1:1"]}, "W141"),
         ("memory", {}, "W126"),
     ],
 )

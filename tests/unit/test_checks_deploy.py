@@ -8,10 +8,12 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
+from django_multisession.middleware import SessionMiddleware as OurSessionMiddleware
 from tests.unit.checked_site import found, ids, right_site
 from tests.unit.test_checks import OutspokenDriver, driver
 from tests.web.serializers import PickleSerializer
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["driver", "right_site"]
 
 DJANGOS_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
+OURS = "django_multisession.middleware.SessionMiddleware"
 JSON = "django.contrib.sessions.serializers.JSONSerializer"
 
 #: Id → the settings that it is about, and how its hint begins.
@@ -184,6 +187,62 @@ def test_a_timeout_that_is_wrong_is_not_told_as_switched_off_too(settings: Setti
 
 def test_nothing_else_is_asked_of_a_site_with_another_engine(settings: Settings) -> None:
     expose(settings, *EXPOSURES)
+    assert ids(deploy=True) == ["multisession.W127"]
+
+
+# Under Django's session middleware
+
+
+class SessionMiddlewareOfTheSite(SessionMiddleware):
+    """Made from Django's."""
+
+
+class OurMiddlewareOfTheSite(OurSessionMiddleware):
+    """Made from this package's."""
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        (DJANGOS_MIDDLEWARE, f'In MIDDLEWARE, replace "{DJANGOS_MIDDLEWARE}" with "{OURS}".'),
+        (f"{__name__}.SessionMiddlewareOfTheSite", f' inherit from "{OURS}".'),
+    ],
+)
+def test_what_djangos_middleware_leaves_out_is_an_info(
+    settings: Settings, path: str, hint: str
+) -> None:
+    settings.MIDDLEWARE = [path, *settings.MIDDLEWARE[1:]]
+    (message,) = found(deploy=True)
+    assert (message.id, message.level) == ("multisession.I130", checks.INFO)
+    assert repr(path) in str(message.msg)
+    for lost in ("503", "cookies of one name", "Cache-Control", "threads"):
+        assert lost in str(message.msg)
+    assert hint in str(message.hint)
+
+
+def test_an_info_stops_no_deployment(settings: Settings) -> None:
+    settings.MIDDLEWARE = [DJANGOS_MIDDLEWARE, *settings.MIDDLEWARE[1:]]
+    err = io.StringIO()
+    others = {message.id for message in checks.run_checks(include_deployment_checks=True)}
+    settings.SILENCED_SYSTEM_CHECKS = others - {"multisession.I130"}
+    call_command("check", "--deploy", "--fail-level", "WARNING", stdout=io.StringIO(), stderr=err)
+    assert "(multisession.I130)" in err.getvalue()
+
+
+def test_a_site_in_development_may_have_djangos_middleware(settings: Settings) -> None:
+    settings.MIDDLEWARE = [DJANGOS_MIDDLEWARE, *settings.MIDDLEWARE[1:]]
+    assert ids() == []
+
+
+@pytest.mark.parametrize("paths", [[OURS], [f"{__name__}.OurMiddlewareOfTheSite"], []])
+def test_no_middleware_of_djangos_is_no_info(settings: Settings, paths: list[str]) -> None:
+    settings.MIDDLEWARE = paths
+    assert ids(deploy=True) == []
+
+
+def test_djangos_engine_needs_no_other_middleware(settings: Settings) -> None:
+    expose(settings, "W127")
+    settings.MIDDLEWARE = [DJANGOS_MIDDLEWARE, *settings.MIDDLEWARE[1:]]
     assert ids(deploy=True) == ["multisession.W127"]
 
 

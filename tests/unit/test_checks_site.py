@@ -166,6 +166,7 @@ def test_an_engine_that_there_is_and_one_of_others_is_right(
     )
     settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1"}
     settings.MULTISESSION_MONGODB = {"URI": "mongodb://127.0.0.1:1"}
+    settings.MULTISESSION_MEMCACHED = {"SERVERS": ["127.0.0.1:1"]}
     settings.MULTISESSION_TIERED = {
         "FRONT": "django_multisession.engines.redis",
         "BACK": "django_multisession.engines.mongodb",

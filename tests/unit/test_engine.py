@@ -34,7 +34,14 @@ PASSWORD = "-".join(["hunter"] * 3)
 REDIS_EXPECTED = 'MULTISESSION_REDIS must be a dict with either "CACHE_ALIAS" or "URL"'
 MONGODB_EXPECTED = 'MULTISESSION_MONGODB must be a dict with "URI"'
 TIERED_EXPECTED = 'MULTISESSION_TIERED must be a dict with "FRONT"'
-EXPECTED = {"redis": REDIS_EXPECTED, "mongodb": MONGODB_EXPECTED, "tiered": TIERED_EXPECTED}
+MEMCACHED_EXPECTED = 'MULTISESSION_MEMCACHED must be a dict with "SERVERS"'
+EXPECTED = {
+    "redis": REDIS_EXPECTED,
+    "mongodb": MONGODB_EXPECTED,
+    "memcached": MEMCACHED_EXPECTED,
+    "database": 'MULTISESSION_DATABASE must be a dict with "ALIAS"',
+    "tiered": TIERED_EXPECTED,
+}
 
 
 def engine_of(name: str) -> Engine:
@@ -44,6 +51,8 @@ def engine_of(name: str) -> Engine:
 
 ENGINES = {name: engine_of(name) for name in NAMES}
 WITH_SETTING = [name for name, engine in ENGINES.items() if engine.setting]
+#: Engines that need to be told where a server is.
+WITH_SERVER = [name for name in WITH_SETTING if (keys := ENGINES[name].keys) and keys.one_of]
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +85,11 @@ def only_problem(name: str, settings: Settings, value: Any) -> Problem:
         ("mongodb", {1: PASSWORD}, "dict"),
         ("mongodb", f"mongodb://me:{PASSWORD}@localhost", "str"),
         ("mongodb", None, "None"),
+        ("memcached", {}, "a dict with nothing in it"),
+        ("memcached", {"LOCATION": PASSWORD}, "a dict with LOCATION"),
+        ("memcached", [PASSWORD], "list"),
+        ("database", PASSWORD, "str"),
+        ("database", None, "None"),
     ],
 )
 def test_wrong_options_are_told_by_type_and_names(
@@ -87,7 +101,7 @@ def test_wrong_options_are_told_by_type_and_names(
     assert problem.hint == ENGINES[name].example
 
 
-@pytest.mark.parametrize("name", WITH_SETTING)
+@pytest.mark.parametrize("name", WITH_SERVER)
 def test_an_engine_without_its_options_is_a_problem(settings: Settings, name: str) -> None:
     settings.SESSION_ENGINE = f"django_multisession.engines.{name}"
     (message,) = found()
@@ -97,7 +111,7 @@ def test_an_engine_without_its_options_is_a_problem(settings: Settings, name: st
     assert message.hint == ENGINES[name].example
 
 
-@pytest.mark.parametrize("name", WITH_SETTING)
+@pytest.mark.parametrize("name", WITH_SERVER)
 def test_only_the_sites_engine_must_have_its_options(settings: Settings, name: str) -> None:
     assert found() == []
     setattr(settings, ENGINES[name].setting, {})
@@ -107,6 +121,7 @@ def test_only_the_sites_engine_must_have_its_options(settings: Settings, name: s
 @pytest.mark.parametrize("name", WITH_SETTING)
 def test_the_example_in_a_hint_is_right(settings: Settings, name: str) -> None:
     settings.SESSION_ENGINE = f"django_multisession.engines.{name}"
+    settings.MULTISESSION_REDIS = ast.literal_eval(ENGINES["redis"].example.partition(" = ")[2])
     setting, _, value = ENGINES[name].example.partition(" = ")
     assert setting == ENGINES[name].setting
     setattr(settings, setting, ast.literal_eval(value))
@@ -131,12 +146,14 @@ def test_the_example_in_a_hint_is_right(settings: Settings, name: str) -> None:
             "maxPoolSize",
             'Move it into OPTIONS: MULTISESSION_MONGODB = {..., "OPTIONS": {"maxPoolSize": ...}}.',
         ),
+        ("database", "ALAIS", "Rename it to ALIAS."),
+        ("database", "PASSWORD", "Remove it from MULTISESSION_DATABASE."),
     ],
 )
 def test_an_unknown_key_is_told_with_its_place(
     settings: Settings, name: str, key: str, hint: str
 ) -> None:
-    required = {"redis": {"URL": "redis://x"}, "mongodb": {"URI": "mongodb://x"}}[name]
+    required = {"redis": {"URL": "redis://x"}, "mongodb": {"URI": "mongodb://x"}}.get(name, {})
     problem = only_problem(name, settings, {**required, key: PASSWORD})
     assert problem.id == "multisession.E036"
     assert problem.message.startswith(f"The keys of {ENGINES[name].setting} must be among ")

@@ -18,31 +18,12 @@ ALL = {each for each in vars(signals).values() if isinstance(each, Signal)}
 
 def test_every_signal_has_laws_and_a_log_line() -> None:
     assert set(EVERY_SIGNAL) == ALL
-    assert set(events.TELLINGS) == ALL
+    assert set(events.LINES) == ALL
 
 
 def test_a_line_without_arguments_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     events.log(signals.invalid_session_key, {"is_of_another_engine": False})
     assert caplog.messages == ["A session key that this site did not sign was refused."]
-
-
-def test_a_limit_lets_so_many_lines_through_in_each_interval() -> None:
-    counter, limit = events.LineCounter(), events.Limit(2, 60)
-    times = [10.0, 10.0, 69.9, 70.0, 71.0, 129.0, 500.0]
-    admitted = [counter.admits("line", limit, now) for now in times]
-    assert admitted == [True, True, False, True, True, False, True]
-    assert counter.admits("another", limit, 500.0)
-
-
-def test_of_many_threads_one_writes_the_line() -> None:
-    counter = events.LineCounter()
-
-    def write(now: float) -> bool:
-        return counter.admits("line", events.ONCE, now)
-
-    with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(write, [10.0] * 200)) == 1
-    assert not write(1e12)
 
 
 def test_a_line_is_filled_with_its_arguments(caplog: pytest.LogCaptureFixture) -> None:
@@ -96,6 +77,6 @@ def test_an_outage_of_ends_ends_with_any_of_them(verb: str) -> None:
 
 def test_every_verb_of_a_driver_is_of_a_kind() -> None:
     named = {name for each in (Driver, Purging) for name in vars(each) if not name.startswith("_")}
-    others = {"server", "check", "close", "aclose"}
-    assert set(events._KINDS) == named - others
-    assert set(events._KINDS.values()) == {"read", "end", "store"}
+    others = {"capabilities", "server", "check", "close", "aclose"}
+    assert set(events._KINDS) == (named - others) | {"load_foreign", "end_foreign"}
+    assert set(events._KINDS.values()) == {"read", "end", "store", "foreign"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +18,7 @@ from django_multisession.core import keys, payloads, signing
 from django_multisession.core.records import Facts
 from django_multisession.core.secret import SecretBytes
 from django_multisession.engine import close_drivers
-from django_multisession.engines import memory
+from django_multisession.engines import memory, redis
 from django_multisession.exceptions import (
     BadPayload,
     EntryNotSerializable,
@@ -62,6 +64,12 @@ WRONG_OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1:port"},
         {"URI": f"mongodb://user:{PASSWORD}@127.0.0.1", "DATABASE": "a b"},
     ],
+    "memcached": [
+        {"SERVERS": [f"memcached://user:{PASSWORD}@127.0.0.1"]},
+        {"SERVERS": ["127.0.0.1"], "PASSWORD": PASSWORD},
+        {"SERVERS": ["127.0.0.1"], "USERNAME": "a b", "PASSWORD": PASSWORD},
+        {"SERVERS": ["127.0.0.1"], "KEY_PREFIX": "a b", "OPTIONS": {"password": PASSWORD}},
+    ],
 }
 
 
@@ -84,6 +92,8 @@ def secret_settings(settings: Settings) -> Settings:
 @pytest.mark.parametrize("name", WRONG_SETTINGS)
 def test_a_wrong_setting_shows_no_secret_key(secret_settings: Settings, name: str) -> None:
     setattr(secret_settings, name, WRONG_SETTINGS[name])
+    # Overridden last: what was overridden before is out of sight.
+    secret_settings.SECRET_KEY = SECRET
     calls: list[Callable[[], object]] = [
         conf.config,
         lambda: memory.SessionStore("x" * 40).get("a"),
@@ -303,3 +313,17 @@ def test_an_error_of_the_server_shows_neither_entries_nor_session_key(
     ):
         faulty.lose_answer(verb, kind())
         assert_hidden(caught(act, kind), PRECIOUS, key, key[:22], key[22:])
+
+
+@pytest.mark.parametrize("verb", ["exists", "delete", "aexists", "adelete"])
+def test_a_mail_of_an_outage_shows_no_key_that_code_named(settings: Settings, verb: str) -> None:
+    settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1"}
+    key = redis.SessionStore()._get_new_session_key()
+
+    def use() -> None:
+        found = getattr(redis.SessionStore(), verb)(key)
+        if inspect.iscoroutine(found):
+            asyncio.run(found)
+
+    # What a caller passes is marked for Django's filter.
+    assert key not in mail(caught(use, StoreUnavailable))

@@ -36,6 +36,10 @@ SAFE = {
         {"URI": "mongodb://127.0.0.1:1/", "USERNAME": "shop", "PASSWORD": PASSWORD},
         {"URI": "mongodb://127.0.0.1:1/", "OPTIONS": {"username": "shop", "password": PASSWORD}},
     ],
+    "memcached": [
+        {"SERVERS": ["127.0.0.1:1"], "USERNAME": "shop", "PASSWORD": PASSWORD},
+        {"SERVERS": ["127.0.0.1:1"], "OPTIONS": {"username": "shop", "password": PASSWORD}},
+    ],
 }
 
 

@@ -15,7 +15,7 @@ import servers
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.signals import user_logged_in
 
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Engine, memcached_items
 from tests.selection import DJANGOS, OURS
 from tests.web import people
 from tests.web.browser import Browser
@@ -87,6 +87,8 @@ def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
         pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(engine.server.url) as server:
             yield lambda: len(list(server.scan_iter(pattern)))
+    elif engine.kind == "memcached":
+        yield lambda: len(memcached_items(engine, settings))
     else:
         options = settings.MULTISESSION_MONGODB
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(engine.server.url)
@@ -105,6 +107,9 @@ def unreachable(network_engine: Engine, settings: Settings) -> Iterator[Callable
         if network_engine.kind == "redis":
             options = {**settings.MULTISESSION_REDIS, "URL": f"redis://127.0.0.1:{port}/0"}
             settings.MULTISESSION_REDIS = options
+        elif network_engine.kind == "memcached":
+            options = {**settings.MULTISESSION_MEMCACHED, "SERVERS": [f"127.0.0.1:{port}"]}
+            settings.MULTISESSION_MEMCACHED = options
         else:
             options = {
                 **settings.MULTISESSION_MONGODB,

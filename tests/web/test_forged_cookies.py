@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from django.utils.encoding import force_bytes
 
 from django_multisession import signals
 from django_multisession.core import keys
+from django_multisession.drivers import base, log_lines
 from django_multisession.session import events
 from django_multisession.testing.engine.fixtures import heard
 from tests.engine_fixtures import Engine
@@ -240,7 +243,7 @@ def test_returning_visitors_with_an_old_cookie_are_one_line_a_minute(
         assert (reply.answer, reply.deletes_the_cookie) == ({}, True)
         assert old.session_key not in caplog.text
     assert lines(caplog) == []
-    told = [record for record in caplog.records if record.msg == events.OLD_COOKIE.line]
+    told = [record for record in caplog.records if record.msg == events.OLD_COOKIE.text]
     assert [record.levelname for record in told] == ["INFO"]
 
 
@@ -260,6 +263,29 @@ def test_a_flood_of_forged_cookies_is_sixty_lines_a_minute_and_a_signal_for_each
         for _ in range(200):
             assert engine.SessionStore(another_sites_key()).load() == {}
     assert (len(lines(caplog)), len(told)) == (60, 200)
+
+
+def test_after_a_flood_a_line_counts_the_keys_that_were_left_out(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(200):
+        assert engine.SessionStore(another_sites_key()).load() == {}
+    caplog.clear()
+    now = time.monotonic() + 60
+    monkeypatch.setattr(log_lines, "time", SimpleNamespace(monotonic=lambda: now))
+    for _ in range(2):
+        assert engine.SessionStore(another_sites_key()).load() == {}
+    refused = "A session key that this site did not sign was refused."
+    assert lines(caplog) == ["Lines like the next one that were left out: 140.", refused, refused]
+
+
+def test_a_flood_of_spoiled_records_is_sixty_lines_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for number in range(200):
+        assert base.read(f"key {number}", b"no record") is None
+    unreadable = [line for line in caplog.messages if line.endswith("it is no record.")]
+    assert len(unreadable) == 60
 
 
 @pytest.mark.parametrize("is_old", [True, False])

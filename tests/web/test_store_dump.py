@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from django_multisession.core import keys
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Engine, memcached_items
 from tests.web.conftest import OURS
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def everything_in(engine: Engine, settings: Settings) -> bytes:
         with redis.Redis.from_url(engine.server.url) as server:
             found = list(server.scan_iter(settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"))
             return b"".join(name + (server.get(name) or b"") for name in found)
+    if engine.kind == "memcached":
+        items = memcached_items(engine, settings)
+        return b"".join(place.encode() + raw for place, raw in items.items())
     options = settings.MULTISESSION_MONGODB
     with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
         collection = client[options["DATABASE"]][options["COLLECTION"]]

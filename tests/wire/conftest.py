@@ -15,7 +15,13 @@ from django.contrib.auth.models import User
 from servers import MongoReplicaSet, MongoServer, Server
 
 from django_multisession.engine import close_drivers
-from tests.engine_fixtures import Engine, add_options, use_engine
+from tests.engine_fixtures import (
+    ONE_OF_EACH_KIND,
+    Engine,
+    add_options,
+    memcached_items,
+    use_engine,
+)
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
 from tests.wire.outages import OwnServers
@@ -34,6 +40,10 @@ under_ours = pytest.mark.parametrize("session_middleware", [OURS], ids=["ours"])
 under_djangos = pytest.mark.parametrize("session_middleware", [DJANGOS], ids=["djangos"])
 #: For tests that make no request.
 under_none = pytest.mark.parametrize("session_middleware", [DJANGOS], ids=["no_site"])
+
+
+#: One server of each kind.
+on_each_kind = pytest.mark.parametrize("engine_name", ONE_OF_EACH_KIND[1:])
 
 
 @pytest.fixture(params=[DJANGOS, OURS], ids=["djangos", "ours"])
@@ -61,7 +71,7 @@ def visitor(request: pytest.FixtureRequest) -> Visitor:
 
 @pytest.fixture(params=["redis-8.2", "mongodb-standalone"])
 def engine_name(request: pytest.FixtureRequest) -> str:
-    """One server of each kind; a test that wants more of them parametrizes it directly."""
+    """A server for each native client; a test that wants more of them parametrizes it directly."""
     name: str = request.param
     return name
 
@@ -71,6 +81,8 @@ def proxy(engine_name: str, running_servers: Running) -> Iterator[TCPProxy]:
     server: Server | None
     if engine_name.startswith("redis"):
         server = running_servers.redis(engine_name)
+    elif engine_name == "memcached":
+        server = running_servers.memcached()
     elif engine_name == "mongodb-replica-set":
         server = running_servers.mongodb(engine_name, MongoReplicaSet).primary
     else:
@@ -105,6 +117,8 @@ def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
         pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(engine.server.url) as server:
             yield lambda: len(list(server.scan_iter(pattern)))
+    elif engine.kind == "memcached":
+        yield lambda: len(memcached_items(engine, settings))
     else:
         options = settings.MULTISESSION_MONGODB
         with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
@@ -117,6 +131,8 @@ def url(engine_name: str, place: TCPProxy | Server) -> str:
     address = f"{place.host}:{place.port}"
     if engine_name.startswith("redis"):
         return f"redis://{address}/0"
+    if engine_name == "memcached":
+        return address
     # Told who the other members are, a client would go to them, past the proxy.
     return f"mongodb://{address}/?directConnection=true"
 

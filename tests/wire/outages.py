@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,9 +12,10 @@ from typing import Any
 
 import pymongo
 import redis
-from servers import MongoReplicaSet, MongoServer, RedisServer, Server, free_port
+from servers import MemcachedServer, MongoReplicaSet, MongoServer, RedisServer, Server, free_port
 
 from tests.conftest import Running
+from tests.faults.redis_site import LoadingRedis
 from tests.proxy import TCPProxy
 
 DATABASE = "multisession_tests"
@@ -36,7 +38,7 @@ class Outage:
     """One way to fail.
 
     Attributes:
-        kind: Of server: ``"redis"``, ``"mongodb"`` or ``"replica_set"``.
+        kind: Of server: ``"redis"``, ``"mongodb"``, ``"replica_set"`` or ``"memcached"``.
         begin: Lasts as long as the block it opens.
         can_read: Does the server still read?
         can_end: Does it still end sessions?
@@ -72,6 +74,7 @@ class OwnServers:
                 "redis": self._start_redis,
                 "mongodb": self._start_mongodb,
                 "replica_set": self._start_replica_set,
+                "memcached": self._start_memcached,
             }[kind]
             self._started[kind] = start(self._directory / kind)
         return self._started[kind]
@@ -95,6 +98,9 @@ class OwnServers:
         binary = self._running.mongodb("mongodb-standalone", MongoServer).binary
         return self._stack.enter_context(MongoReplicaSet(binary, place, size=1)).members[0]
 
+    def _start_memcached(self, place: Path) -> Server:
+        return self._stack.enter_context(MemcachedServer(self._running.memcached().binary, place))
+
 
 _ROLES = [{"role": "readWrite", "db": DATABASE}]
 
@@ -103,6 +109,8 @@ def url(kind: str, proxy: TCPProxy) -> str:
     """Return where a site finds the server of *kind* behind *proxy*."""
     if kind == "redis":
         return f"redis://:{PASSWORD.replace(' ', '%20')}@{proxy.host}:{proxy.port}/0"
+    if kind == "memcached":
+        return f"{proxy.host}:{proxy.port}"
     user = f"site:{PASSWORD.replace(' ', '%20')}@" if kind == "mongodb" else ""
     return f"mongodb://{user}{proxy.host}:{proxy.port}/?directConnection=true"
 
@@ -116,6 +124,16 @@ def stopped(place: Place) -> Iterator[None]:
         yield
     finally:
         place.server.start()
+        place.proxy.accept()
+
+
+@contextmanager
+def cut_off(place: Place) -> Iterator[None]:
+    # What a memcached that stops has held is gone.
+    place.proxy.refuse()
+    try:
+        yield
+    finally:
         place.proxy.accept()
 
 
@@ -158,6 +176,69 @@ def password_changed(place: Place) -> Iterator[None]:
     with _configured(place.server, requirepass="another"):
         _hang_up(place)
         yield
+
+
+@contextmanager
+def redis_rights_withdrawn(place: Place) -> Iterator[None]:
+    with _redis_admin(place.server) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-get", "-set", "-evalsha")
+        try:
+            yield
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+@contextmanager
+def without_free_connections(place: Place) -> Iterator[None]:
+    # The administrator's connection is the one that is allowed.
+    with _configured(place.server, maxclients="1"):
+        _hang_up(place)
+        yield
+
+
+def _wait_for_persistence(client: Any, name: str, value: object) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while client.info("persistence")[name] != value:
+        assert time.monotonic() < deadline, f"{name} must become {value}"
+        time.sleep(0.01)
+
+
+@contextmanager
+def unable_to_persist(place: Place) -> Iterator[None]:
+    # Redis can't write its file where there is a directory.
+    obstacle = place.server.directory / "dump.rdb"
+    obstacle.mkdir()
+    (obstacle / "file").touch()
+    try:
+        with _configured(place.server, save="3600 1000000"), _redis_admin(place.server) as client:
+            client.bgsave()
+            _wait_for_persistence(client, "rdb_last_bgsave_status", "err")
+            yield
+    finally:
+        (obstacle / "file").unlink()
+        obstacle.rmdir()
+
+
+@contextmanager
+def loading(place: Place) -> Iterator[None]:
+    server = place.server
+    fillers = [f"filler-{number}" for number in range(1000)]
+    with _redis_admin(server) as client:
+        client.mset({name: os.urandom(2000) for name in fillers})
+        client.bgrewriteaof()
+        _wait_for_persistence(client, "aof_rewrite_in_progress", 0)
+    server.stop()
+    # Keys come slowly, and the server answers between two of them: after each 1024 bytes.
+    slow = ("--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024")
+    slowly = LoadingRedis(server.binary, server.directory, *server.options, *slow)
+    slowly.port = server.port
+    try:
+        with slowly:
+            yield
+    finally:
+        server.start()
+        with _redis_admin(server) as client:
+            client.delete(*fillers)
 
 
 @contextmanager
@@ -228,8 +309,12 @@ OUTAGES = [
     Outage(kind="redis", begin=stopped),
     Outage(kind="redis", begin=hanging, is_waited_for=True),
     Outage(kind="redis", begin=password_changed),
+    Outage(kind="redis", begin=redis_rights_withdrawn),
+    Outage(kind="redis", begin=without_free_connections),
+    Outage(kind="redis", begin=loading),
     Outage(kind="redis", begin=replica_that_lost_its_master),
     Outage(kind="redis", begin=read_only_replica, can_read=True),
+    Outage(kind="redis", begin=unable_to_persist, can_read=True),
     # To end a session frees memory.
     Outage(kind="redis", begin=out_of_memory, can_read=True, can_end=True),
     Outage(kind="mongodb", begin=stopped, is_waited_for=True),
@@ -238,4 +323,6 @@ OUTAGES = [
     Outage(kind="mongodb", begin=mongodb_password_changed, is_waited_for=True),
     Outage(kind="mongodb", begin=rights_withdrawn),
     Outage(kind="replica_set", begin=not_primary, can_read=True),
+    Outage(kind="memcached", begin=cut_off),
+    Outage(kind="memcached", begin=hanging, is_waited_for=True),
 ]

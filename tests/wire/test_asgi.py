@@ -169,7 +169,7 @@ def test_no_connection_outlives_its_event_loop(
 
 
 @under_none
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_an_event_loop_ends_soon_though_its_server_hangs(engine: Engine, proxy: TCPProxy) -> None:
     async def write() -> None:
         session = engine.SessionStore()

@@ -51,8 +51,8 @@ def security_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecurityLog]:
     logger.addHandler(log)
     # Each forgery is to have its line here.
     refused = signals.invalid_session_key
-    told = dataclasses.replace(events.TELLINGS[refused], limit=None)
-    monkeypatch.setattr(events, "TELLINGS", {**events.TELLINGS, refused: told})
+    told = dataclasses.replace(events.LINES[refused], limit=None)
+    monkeypatch.setattr(events, "LINES", {**events.LINES, refused: told})
     yield log
     logger.removeHandler(log)
 

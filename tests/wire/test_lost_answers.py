@@ -12,7 +12,7 @@ from django_multisession.drivers import base
 from django_multisession.settings.conf import config
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
-from tests.wire.conftest import Count
+from tests.wire.conftest import Count, on_each_kind
 from tests.wire.visitor import Response, Visitor, as_visited, session_cookie
 
 if TYPE_CHECKING:
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
     from tests.conftest import Clock
 
+pytestmark = on_each_kind
+
 #: What the proxy calls a write.
-CHANGING = {"redis": "evalsha", "mongodb": "update"}
-ENDING = {"redis": "evalsha", "mongodb": "findAndModify"}
-WRITING = {"redis": "evalsha", "mongodb": "update"}
-ADDING = {"redis": "set", "mongodb": "insert"}
+CHANGING = {"redis": "evalsha", "mongodb": "update", "memcached": "cas"}
+ENDING = {"redis": "evalsha", "mongodb": "findAndModify", "memcached": "cas"}
+WRITING = {"redis": "evalsha", "mongodb": "update", "memcached": "cas"}
+ADDING = {"redis": "set", "mongodb": "insert", "memcached": "add"}
+READING = {"redis": "get", "mongodb": "find", "memcached": "gets"}
 
 
 async def _visit_with_lost_answer(
@@ -155,6 +158,5 @@ async def test_a_read_is_asked_again(
 ) -> None:
     await _warm_up(visitor)
     await visitor.get("write", name="first")
-    command = {"redis": "get", "mongodb": "find"}[engine.kind]
-    response = await _visit_with_lost_answer(proxy, command, visitor, "read")
+    response = await _visit_with_lost_answer(proxy, READING[engine.kind], visitor, "read")
     assert (response.status_code, response.json()) == (200, {"name": "first"})

@@ -23,6 +23,7 @@ from django_multisession.signals import outage_began, outage_ended
 from django_multisession.testing.driver.fixtures import make_record
 from django_multisession.testing.engine.fixtures import heard
 from tests.docs.pages import rows_of, section_of
+from tests.drivers.problems import OF_RELEASES
 from tests.engine_fixtures import add_options, use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
@@ -51,6 +52,7 @@ UNNOTED = "The use of a session could not be noted: the server did not answer."
 SHORT: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
     "mongodb": {"timeoutMS": 500, "serverSelectionTimeoutMS": 500, "heartbeatFrequencyMS": 500},
+    "memcached": {"timeout": 0.5, "connect_timeout": 0.5},
 }
 
 
@@ -72,9 +74,10 @@ def place(
 ) -> Iterator[Place]:
     """The server that the outage will strike, as the site's."""
     server = own_servers.get(outage.kind)
-    is_redis = outage.kind == "redis"
     with TCPProxy(server.host, server.port) as proxy:
-        name = "redis-8.2" if is_redis else "mongodb-standalone"
+        name = {"redis": "redis-8.2", "memcached": "memcached"}.get(
+            outage.kind, "mongodb-standalone"
+        )
         use_engine(name, settings, running_servers, url=url(outage.kind, proxy))
         if outage.is_waited_for:
             add_options(outage.kind, settings, SHORT[outage.kind])
@@ -191,7 +194,7 @@ async def test_in_an_outage_pages_answer_as_configured_and_no_session_is_lost(
     assert (await visitor.read_until_well()).json() == {"name": "after"}
 
 
-@outages("redis-hanging", "mongodb-hanging")
+@outages("redis-hanging", "mongodb-hanging", "memcached-hanging")
 # A logout asks who leaves, gets no answer, and then has the session to end.
 @pytest.mark.parametrize(("on_outage", "page"), [("error", "read"), ("anonymous", "logout")])
 @as_visited
@@ -218,7 +221,7 @@ async def test_a_request_waits_once_for_a_server_that_hangs(
     "outage", [Outage(kind=kind, begin=hanging) for kind in SHORT], ids=str, indirect=True
 )
 @under_ours
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @as_visited
 async def test_a_server_that_hangs_is_not_waited_for_without_end_by_default(
     outage: Outage, place: Place, visitor: Visitor, failed: int
@@ -280,7 +283,7 @@ class Regular:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@outages("redis-stopped", "mongodb-stopped")
+@outages("redis-stopped", "mongodb-stopped", "memcached-cut_off")
 def test_a_server_that_stops_during_traffic_and_starts_again_costs_nobody_their_session(
     *, outage: Outage, place: Place, is_async: bool, failed: int
 ) -> None:
@@ -362,19 +365,36 @@ NAMES = {
     "redis-stopped": "Redis is stopped",
     "redis-hanging": "Redis hangs",
     "redis-password_changed": "Redis has another password",
+    "redis-redis_rights_withdrawn": "Redis's user lacks a right",
+    "redis-without_free_connections": "Redis has no connection left",
+    "redis-loading": "Redis is loading its data",
     "redis-replica_that_lost_its_master": "Redis is a replica without its primary",
     "redis-read_only_replica": "Redis is a replica",
+    "redis-unable_to_persist": "Redis can't persist its data",
     "redis-out_of_memory": "Redis has no memory left",
     "mongodb-stopped": "MongoDB is stopped",
     "mongodb-hanging": "MongoDB hangs",
     "mongodb-mongodb_password_changed": "MongoDB has another password",
     "mongodb-rights_withdrawn": "MongoDB's user has no rights",
     "replica_set-not_primary": "MongoDB is a secondary",
+    "memcached-cut_off": "memcached is unreachable",
+    "memcached-hanging": "memcached hangs",
+}
+
+
+#: Of W101: what the hint of each begins with.
+HINTS = {
+    "redis-stopped": "Start the server",
+    "redis-hanging": "Correct its address, let connections through",
+    "redis-without_free_connections": "Raise maxclients",
+    "redis-loading": "Run the check again",
+    "redis-replica_that_lost_its_master": "Run the check again",
 }
 
 
 def documented_failures() -> dict[str, tuple[str, str, str]]:
-    rows = rows_of(section_of("explanation/outages.md", "## What is reported"))
+    section = section_of("explanation/outages.md", "## What is reported")
+    rows = [row for table in (0, 1) for row in rows_of(section, table)]
     return {row[0]: (row[1].strip("`"), row[2].strip("`"), row[3].strip("`")) for row in rows}
 
 
@@ -396,16 +416,20 @@ async def test_a_failure_is_reported_as_the_documentation_says(
         assert (await visitor.get("write", name="second")).status_code == 503
         # In a thread: this runs in an event loop, or in none.
         problems = thread.submit(driver.check).result()
-        asked = driver.add("a key", make_record()) if outage.can_read else driver.get("a key")
+        asked = driver.add("a-key", make_record()) if outage.can_read else driver.get("a-key")
         with pytest.raises(StoreUnavailable) as failure:
             thread.submit(base.run, asked).result()
     (line,) = [line for line in caplog.messages if line.startswith("Sessions are unavailable: ")]
-    server = r"(?:Redis|MongoDB) at 127\.0\.0\.1:\d+/\w+ "
+    server = r"(?:Redis|MongoDB|memcached) at 127\.0\.0\.1:\d+(?:/\w+)? "
     says = server + re.escape(reason).replace("…", ".+")
     assert re.fullmatch(f"Sessions are unavailable: {says}", line)
     assert [event["reason"] for event in began] == [line.removeprefix("Sessions are unavailable: ")]
     assert failure.value.kind.name in kind.split(" or ")
-    assert [problem.id for problem in problems] == ([] if check == "none" else [check])
+    # The release that this machine has to offer is no part of the outage.
+    found = {problem.id: problem.hint for problem in problems if problem.id not in OF_RELEASES}
+    assert [*found] == ([] if check == "none" else [check])
+    if check == "multisession.W101":
+        assert found[check].startswith(HINTS[str(outage)])
     assert PASSWORD not in caplog.text + str(problems)
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SERVERS = ("redis-6.2", "redis-7.0", "redis-8.2", "mongodb-standalone", "mongodb-replica-set")
 UNDER_DJANGOS = ("redis-8.2", "mongodb-standalone")
+#: memcached must be shown what a write goes over, and changes one item in a command.
+ON_MEMCACHED = {"login": 3, "logout": 2}
 
 #: One server of each kind is enough under Django's: what differs is above the drivers.
 every_server = pytest.mark.parametrize(
@@ -136,6 +138,20 @@ async def test_a_request_costs_ours_what_the_table_says(
     response = await visitor.get(row.page, **QUERIES.get(row.page, {}))
     assert response.status_code == 200
     assert (proxy.round_trips, len(proxy.commands)) == (row.ours, row.ours), proxy.commands
+
+
+@each_row
+@pytest.mark.parametrize("engine_name", ["memcached"])
+@counted
+async def test_a_request_costs_memcached_as_much_but_for_a_login_and_a_logout(
+    row: Row, engine: Any, proxy: TCPProxy, visitor: Visitor
+) -> None:
+    await row.visitor(visitor)
+    proxy.reset()
+    response = await visitor.get(row.page, **QUERIES.get(row.page, {}))
+    assert response.status_code == 200
+    cost = ON_MEMCACHED.get(row.request, row.ours)
+    assert (proxy.round_trips, len(proxy.commands)) == (cost, cost), proxy.commands
 
 
 @pytest.mark.parametrize("request_name", ["new", "change", "login"])

@@ -15,7 +15,7 @@ from django_multisession.signals import session_ended, session_key_changed
 from django_multisession.testing.engine.fixtures import USER_ID, heard, storage_key
 from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
-from tests.wire.conftest import Count, under_none
+from tests.wire.conftest import Count, on_each_kind, under_none
 from tests.wire.unheard import (
     MOVING,
     Open,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Clock
 
-pytestmark = under_none
+pytestmark = [under_none, on_each_kind]
 
 
 @pytest.mark.parametrize("is_login", [True, False], ids=["login", "cycle_key"])

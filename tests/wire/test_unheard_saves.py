@@ -18,7 +18,7 @@ from django_multisession.testing.verbs import Run
 from tests.engine_fixtures import Engine
 from tests.faults.cancelling import cancelled_at
 from tests.proxy import TCPProxy
-from tests.wire.conftest import under_none
+from tests.wire.conftest import on_each_kind, shorten_waits, under_none
 from tests.wire.unheard import (
     GETTING,
     Open,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Clock
 
-pytestmark = under_none
+pytestmark = [under_none, on_each_kind]
 
 
 def test_the_next_save_adds_nothing_twice(open_session: Open, save_unheard: Unheard) -> None:
@@ -55,12 +55,17 @@ def test_the_next_save_adds_nothing_twice(open_session: Open, save_unheard: Unhe
 
 @pytest.mark.long
 def test_the_first_of_many_refused_saves_is_known_too(
-    open_session: Open, save_unheard: Unheard, proxy: TCPProxy
+    open_session: Open,
+    save_unheard: Unheard,
+    proxy: TCPProxy,
+    engine: Engine,
+    settings: Settings,
 ) -> None:
     key = begun(open_session, visits=1)
     session = open_session(key)
     session["visits"] = 3
     save_unheard(session)
+    shorten_waits(engine, settings)
     proxy.refuse()
     for visits in range(4, 10):
         session["visits"] = visits
@@ -203,13 +208,14 @@ def test_a_save_that_was_cancelled_at_any_await_is_known_if_it_was_made(
 
 
 def test_a_use_that_could_not_be_noted_sets_no_cookie(
-    open_session: Open, proxy: TCPProxy, clock: Clock
+    open_session: Open, proxy: TCPProxy, clock: Clock, engine: Engine, settings: Settings
 ) -> None:
     """It may be an old one: another request may have logged in meanwhile."""
     session = open_session(begun(open_session, name="ada"))
     clock.advance(seconds=5 * 60)
     session = open_session(session.key)
     assert session["name"] == "ada"
+    shorten_waits(engine, settings)
     proxy.refuse()
     assert session.respond() is CookieAnswer.KEEP
     proxy.accept()

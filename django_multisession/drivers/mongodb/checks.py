@@ -1,12 +1,16 @@
-"""What `check()` finds at a MongoDB server: reachable, new enough, its indexes there and right."""
+"""What `check()` finds at a MongoDB server: its release, its indexes, the rights of its user."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from django_multisession.core.problems import Problem, Severity
+from django_multisession.drivers import releases
+from django_multisession.drivers.base import Driver, run
 from django_multisession.drivers.mongodb.server import INDEXES, MongoDBServer
+from django_multisession.drivers.trial import make_keys, trial
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 OLDEST_VERSION = (5, 0)
@@ -18,20 +22,45 @@ FIELDS = frozenset(
 OLDEST_WIRE_VERSION = 13
 
 
-def check(server: MongoDBServer) -> list[Problem]:
-    """Return what is wrong with *server*; creates nothing there."""
+def check(server: MongoDBServer, driver: Driver) -> list[Problem]:
+    """Return what is wrong with *server*, the one of *driver*; creates the indexes as a request does."""
     try:
         hello = server.send_alone(lambda sessions: sessions.database.command("hello"))
         if hello["maxWireVersion"] < OLDEST_WIRE_VERSION:
             facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
             return [_too_old(facts["version"])]
-        indexes = server.send_alone(lambda sessions: sessions.index_information())
+        indexes = server.send_alone(_listing_indexes)
+        # Such an index refuses the trial's records as well.
+        if not (foreign := _foreign_indexes(indexes, server.collection)):
+            _prove_rights(server, driver)
+            indexes = server.send_alone(_listing_indexes)
+        version = _version_of(server)
     except StoreUnavailable as failure:
         return [_unreachable(failure)]
     return [
+        *_known_hole(version),
         *_wrong_indexes(indexes, server.collection),
-        *_foreign_indexes(indexes, server.collection),
+        *foreign,
     ]
+
+
+def _listing_indexes(sessions: Any) -> Any:
+    return sessions.index_information()
+
+
+def _prove_rights(server: MongoDBServer, driver: Driver) -> None:
+    """Store, change and end a record; leave nothing.
+
+    Raises:
+        StoreUnavailable: The server refused one of the commands.
+    """
+    keys = make_keys()
+    try:
+        run(trial(driver, *keys))
+    finally:
+        # Without its index, the TTL monitor would collect nothing.
+        with contextlib.suppress(StoreUnavailable):
+            server.send_alone(lambda sessions: sessions.delete_many({"_id": {"$in": [*keys]}}))
 
 
 def _unreachable(failure: StoreUnavailable) -> Problem:
@@ -46,12 +75,37 @@ def _unreachable(failure: StoreUnavailable) -> Problem:
 
 
 def _too_old(version: str) -> Problem:
-    oldest = ".".join(map(str, OLDEST_VERSION))
     return Problem(
         "multisession.E113",
-        f"MongoDB must be {oldest} or newer (got {version}).",
+        f"MongoDB must be {releases.dotted(OLDEST_VERSION)} or newer (got {version}).",
         "Upgrade the server.",
     )
+
+
+def _version_of(server: MongoDBServer) -> releases.Version | None:
+    """Return the release of *server*; None where a strict Stable API keeps it from saying so."""
+    try:
+        facts = server.send_alone(lambda sessions: sessions.database.client.server_info())
+    except StoreUnavailable as failure:
+        if failure.kind is not OutageKind.REFUSED:
+            raise
+        return None
+    return tuple(facts["versionArray"][:3])
+
+
+def _known_hole(version: releases.Version | None) -> list[Problem]:
+    fixed = None if version is None else releases.fix_for(version, releases.MONGODB)
+    if version is None or fixed is None:
+        return []
+    return [
+        Problem(
+            "multisession.W115",
+            f"MongoDB {releases.dotted(version)} has CVE-2025-14847. Clients that haven't logged in "
+            "can read its memory, and with it sessions.",
+            f"Upgrade the server to {releases.dotted(fixed)} or later.",
+            Severity.WARNING,
+        )
+    ]
 
 
 def _wrong_indexes(found: Mapping[str, Mapping[str, Any]], collection: str) -> list[Problem]:

@@ -27,7 +27,7 @@ from django_multisession.core.records import (
     server_life,
     touched,
 )
-from django_multisession.drivers.base import Ask, Steps, read
+from django_multisession.drivers.base import Ask, Capabilities, Steps, read
 from django_multisession.drivers.mongodb import documents
 from django_multisession.drivers.mongodb.checks import check
 from django_multisession.drivers.mongodb.server import (
@@ -48,6 +48,8 @@ class MongoDBDriver:
         machine_clock: Seconds since 1970, also where the site's clock is driven. The TTL monitor
             collects an inserted record by it; nothing else depends on it.
     """
+
+    capabilities = Capabilities(survives_restart=True, moves_atomically=False, is_native_async=True)
 
     def __init__(self, options: Mapping[str, Any], machine_clock: Callable[[], float]) -> None:
         self.server = MongoDBServer(options)
@@ -146,7 +148,7 @@ class MongoDBDriver:
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
-        return check(self.server)
+        return check(self.server, self)
 
     def close(self) -> None:
         """See Driver.close()."""
@@ -203,5 +205,5 @@ def _moving(
 
 
 def _withdrawing(key: str, record: Record) -> Command:
-    # Not where somebody has saved over it.
+    # Not where another request has saved over it.
     return lambda sessions: sessions.delete_one(documents.written(key, record))

@@ -94,8 +94,8 @@ def complaint(options: Mapping[str, Any], error: Exception) -> str:
 def time_left(sessions: Any, began_at: float) -> AbstractContextManager[None]:
     """Limit a further try of a command that *began_at* to what is left of its time limit.
 
-    A monitor that finds a server down hangs up on whoever waits for it, at any moment of their
-    wait: tried again with a limit of its own, a command could wait twice as long as it may.
+    A monitor that finds a server down closes the connections of the commands that wait for it, at
+    any moment. Tried again with a limit of its own, a command could wait twice as long as it may.
     """
     limit = sessions.database.client.options.timeout
     if not limit:

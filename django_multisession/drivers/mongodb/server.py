@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 import weakref
@@ -102,6 +103,8 @@ _ADVICE = {
     "Unauthorized": "Give its user the rights that the documentation lists.",
     "NotWritablePrimary": "It is a secondary: name all members, or the replica set.",
 }
+#: How a server names the command that a user may not run. What follows holds the command's values.
+_REFUSED_COMMAND = re.compile(r"not authorized on \S+ to execute command \{ (\w+):")
 _RESEND = object()
 
 logger = logging.getLogger(__name__)
@@ -249,7 +252,7 @@ class MongoDBServer:
         raise ImproperlyConfigured(problem)
 
     def _forget(self) -> None:
-        """Drop what a fork copied: its sockets belong to the parent, its lock to nobody."""
+        """Drop what a fork copied: the sockets belong to the parent, and no thread releases the lock."""
         self._sessions = None
         self._lock = threading.Lock()
 
@@ -264,13 +267,16 @@ def _instead(error: PyMongoError | InvalidBSON, tries: int, place: str) -> Any:
         return _refused_by_index(foreign[0], place) if foreign else None
     # After a timeout the time is spent, and the server may be at it still.
     is_lost = isinstance(error, AutoReconnect) and not error.timeout
-    # Whoever is no primary any more refuses at once. PyMongo asks it again where it was a bulk write
-    # that told of it.
+    # A server that is no longer the primary refuses immediately. PyMongo asks it again after a bulk
+    # write that was refused in this way.
     most_tries = 3 if isinstance(error, NotPrimaryError) else 2
     if tries < most_tries and (is_lost or _is_unconfirmed(error)):
         return _RESEND
     kind, name = _kind_of(error), _name_of(error)
-    what = "refused" if kind is OutageKind.REFUSED else "did not answer"
+    what = "did not answer"
+    if kind is OutageKind.REFUSED:
+        found = _REFUSED_COMMAND.search(str(error)) if name == "Unauthorized" else None
+        what = f"refused '{found[1]}'" if found else "refused"
     advice = _ADVICE.get(name, "")
     return StoreUnavailable(f"MongoDB at {place} {what} ({name}). {advice}".rstrip(), kind)
 
@@ -374,6 +380,6 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 async def _close(client: Any) -> None:
-    # It says goodbye to the server (endSessions), which without a limit may wait for ever.
+    # It says goodbye to the server (endSessions), which without a limit may wait without end.
     with time_limit(CLOSE_SECONDS):
         await client.close()

@@ -1,7 +1,7 @@
 """Where Redis is and what its connections need: from a URL or the alias of a cache, and options.
 
 Options have redis-py's names. Not an alias's own pool: that may retry (and then a conditional save
-conflicts with itself), decode, wait for ever, or grow without bound.
+conflicts with itself), decode, wait without end, or grow without bound.
 """
 
 from __future__ import annotations

@@ -1,25 +1,27 @@
-"""Is a Redis fit to hold sessions? Judged by what its INFO says, and by a trial."""
+"""Is a Redis fit to hold sessions? Judged by what its INFO says."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django_multisession.core.problems import Problem, Severity
-from django_multisession.core.records import (
-    Facts,
-    Reason,
-    Record,
-    Tombstone,
-    assemble,
-    encode_signed,
-    new_revision,
-)
-from django_multisession.drivers.base import Driver, Steps
+from django_multisession.drivers import releases
+from django_multisession.drivers.redis.protocol import NotReady
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 OLDEST_VERSION = (6, 2)
+
+
+#: What to do about an outage of a kind.
+_HINTS: Final = {
+    OutageKind.UNREACHABLE: "Start the server, or correct its address in MULTISESSION_REDIS.",
+    OutageKind.TIMED_OUT: "Correct its address, let connections through the firewall, or find out "
+    "what keeps the server busy.",
+    OutageKind.OVERLOADED: "Raise maxclients in the configuration of the server.",
+}
+_WAIT: Final = "Run the check again when the server is ready."
 
 
 def unanswered(error: StoreUnavailable) -> Problem:
@@ -32,8 +34,8 @@ def unanswered(error: StoreUnavailable) -> Problem:
         )
     return Problem(
         "multisession.W101",
-        f"MULTISESSION_REDIS must name a Redis that answers: {error}",
-        "Is it running? Are its address, user and password right?",
+        str(error),
+        _WAIT if isinstance(error, NotReady) else _HINTS[error.kind],
         Severity.WARNING,
     )
 
@@ -48,19 +50,48 @@ def facts_of(told: bytes) -> dict[str, Any]:
 
 def judged(facts: Mapping[str, Any]) -> list[Problem]:
     """Report what is wrong with the server that told *facts*."""
-    return [*_check_version(facts), *_check_eviction(facts), *_check_mode(facts)]
+    return [
+        *_check_version(facts),
+        *_check_release(facts),
+        *_check_eviction(facts),
+        *_check_mode(facts),
+    ]
+
+
+def _numbers_of(version: str) -> releases.Version:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def _check_version(facts: Mapping[str, Any]) -> list[Problem]:
     version = str(facts.get("redis_version", ""))
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-    if numbers >= OLDEST_VERSION:
+    if _numbers_of(version) >= OLDEST_VERSION:
         return []
     return [
         Problem(
             "multisession.E102",
             f"MULTISESSION_REDIS must name a Redis of version 6.2 or later (got {version!r}).",
             "Upgrade the server.",
+        )
+    ]
+
+
+def _check_release(facts: Mapping[str, Any]) -> list[Problem]:
+    # To Valkey, redis_version is the Redis that it stands in for.
+    name, version, fixed = (
+        ("Valkey", facts["valkey_version"], releases.VALKEY)
+        if "valkey_version" in facts
+        else ("Redis", facts.get("redis_version", ""), releases.REDIS)
+    )
+    found = _numbers_of(str(version))
+    fix = releases.fix_for(found, fixed)
+    if found < OLDEST_VERSION or fix is None:
+        return []
+    return [
+        Problem(
+            "multisession.W106",
+            f"{name} {version} is older than {releases.dotted(fix)}, which closed security holes.",
+            f"Upgrade the server to {releases.dotted(fix)} or later.",
+            Severity.WARNING,
         )
     ]
 
@@ -96,29 +127,3 @@ def _check_mode(facts: Mapping[str, Any]) -> list[Problem]:
             "Give sessions a Redis of their own; Sentinel makes it fail over.",
         )
     ]
-
-
-def trial(driver: Driver) -> Steps[None]:
-    """Send each kind of command that sessions need, on keys that are no session's.
-
-    What it stores ends within a minute or two, and opens for no one: it isn't signed.
-
-    Raises:
-        StoreUnavailable: The server refused one.
-    """
-    key, new = (f"check-{new_revision().hex()}" for _ in range(2))
-    first, second, third = (_unsigned(number) for number in range(3))
-    yield from driver.add(key, first)
-    yield from driver.add(key, second)
-    yield from driver.touch(key, first, 1, 0)
-    yield from driver.replace(key, second, first, 0)
-    left = Tombstone(third.revision, Reason.MOVED, new)
-    yield from driver.move(key, new, third, second, left, 0)
-    yield from driver.withdraw(new, third)
-    yield from driver.add(new, first)
-    yield from driver.delete(new, Tombstone(new_revision(), Reason.ENDED))
-
-
-def _unsigned(touched_ms: int) -> Record:
-    facts = Facts(created_ms=0, began_ms=0, touched_ms=touched_ms, idle_ms=1000, deadline_ms=2000)
-    return assemble(facts, bytes(32), encode_signed(facts, b"", bytes(4)))

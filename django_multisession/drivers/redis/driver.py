@@ -26,11 +26,12 @@ from django_multisession.core.records import (
     times_of,
     touched,
 )
-from django_multisession.drivers.base import Ask, Steps, read, run
+from django_multisession.drivers.base import Ask, Capabilities, Steps, read, run
 from django_multisession.drivers.options import flat
 from django_multisession.drivers.redis import scripts
-from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, trial, unanswered
+from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, unanswered
 from django_multisession.drivers.redis.server import RedisServer
+from django_multisession.drivers.trial import make_keys, trial
 from django_multisession.exceptions import StoreUnavailable
 
 DEFAULT_PREFIX = "multisession:"
@@ -48,6 +49,8 @@ class RedisDriver:
     Raises:
         ImproperlyConfigured: The options name no Redis, or one is unknown or wrong.
     """
+
+    capabilities = Capabilities(survives_restart=True, moves_atomically=True, is_native_async=True)
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         rest = dict(flat(options))
@@ -172,7 +175,7 @@ class RedisDriver:
             if not is_cluster(facts):
                 # A server that knows the scripts would not be asked to take one.
                 self.server.send(("EVAL", "return 1", 0))
-                run(trial(self))
+                run(trial(self, *make_keys()))
         except StoreUnavailable as error:
             return [unanswered(error)]
         return judged(facts)

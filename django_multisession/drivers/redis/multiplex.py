@@ -34,7 +34,7 @@ MAX_IN_FLIGHT: Final = 1000
 #: Bytes of one loop turn's commands that are written before the turn is over: large records must
 #: reach the flow control of the transport.
 _MAX_UNWRITTEN: Final = 65536
-#: Seconds until a second and a later attempt to connect. The first one follows a loss at once.
+#: Seconds until a second and a later attempt to connect. The first one follows a loss immediately.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 #: Seconds for which a loop may read what came in time, while the loop was busy with something else.
@@ -401,7 +401,7 @@ class _Connection(asyncio.Protocol):
                 else:
                     self.is_proven = True
         except (ProtocolError, IndexError):
-            # Something else than Redis, or a reply that nobody asked for.
+            # Something else than Redis, or a reply that no command asked for.
             ending = Lost
         if ending is not None:
             self.end(ending)

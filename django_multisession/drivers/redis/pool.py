@@ -150,7 +150,7 @@ class Connection:
         raise meant
 
     def _bounded(self, rest: bytes, deadline: float) -> Any:
-        """Send *rest*, if any, and return the reply, with the limits of time set anew each time."""
+        """Send *rest*, if any, and return the reply, with the limits of time set again each time."""
         reply = self._converse(memoryview(rest), deadline)
         self._limit(self._timeout)
         return reply
@@ -172,7 +172,7 @@ class Connection:
         return reply
 
     def close(self) -> None:
-        """Close it; nobody may speak on it."""
+        """Close it; no command may be sent on it."""
         self.is_open = False
         if self._socket is not None:
             self._socket.close()
@@ -202,7 +202,7 @@ class _Waiter:
         self._bell.acquire(timeout=seconds)
 
     def ring(self) -> None:
-        """Wake its thread. Only for whoever holds the lock of the queue."""
+        """Wake its thread. Call it only with the lock of the queue held."""
         if self._bell.locked():
             self._bell.release()
 
@@ -336,7 +336,7 @@ class ConnectionPool:
                 waiter.looked_at = monotonic()
                 if waiter not in self._queue:
                     self._queue.append(waiter)
-                # An interruption of an interruption leaves one that nobody waits at.
+                # An interruption of an interruption leaves a place at which no thread waits.
                 while waiter.looked_at - self._queue[0].looked_at > _STALE:
                     self._queue.popleft()
                 if self._queue[0] is not waiter:

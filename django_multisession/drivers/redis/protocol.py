@@ -27,7 +27,7 @@ Command = Sequence[bytes | int | str]
 #: What a reader returns while the bytes that it was fed hold no whole reply.
 NO_REPLY: Final = object()
 
-#: Stands for a record under whose key another type lies: somebody else's, or a vandal's.
+#: Stands for a record under whose key another type lies: another application's, or a vandal's.
 NO_RECORD: Final = b""
 
 
@@ -45,6 +45,10 @@ class Refused(Exception):  # noqa: N818  (Redis calls it an error; to the driver
         self.code = text.partition(" ")[0]
 
 
+class NotReady(StoreUnavailable):
+    """The server answers that it can't serve yet."""
+
+
 class ProtocolError(ConnectionError):
     """The other side speaks something else than Redis."""
 
@@ -54,7 +58,8 @@ class Address:
     """Where a server is, and what a connection to it begins with.
 
     Attributes:
-        host: Name or address; unused with a *path*.
+        host: Name or address; unused with a *path*. With port 0 it is the name of a service, and
+            Sentinels haven't yet reported where that is.
         port: TCP port.
         path: Of a Unix socket, instead of host and port.
         database: Number that ``SELECT`` is given; 0 needs none.
@@ -82,6 +87,8 @@ class Address:
 
     def __str__(self) -> str:
         """Return where it is, without a secret: what messages may say."""
+        if not (self.path or self.port):
+            return f"the primary of {self.host!r}"
         return self.path or f"{self.host}:{self.port}/{self.database}"
 
 
@@ -218,16 +225,18 @@ class Attempt:
 
 
 def outage_of(error: Refused | OSError, address: Address) -> StoreUnavailable:
-    """Return what *error* of the server at *address* is to whoever asked; it quotes no argument."""
+    """Return what *error* of the server at *address* is to the caller; it quotes no argument."""
     if isinstance(error, Refused):
         code = code_of(error)
         if "max number of clients" in error.text:
             return StoreUnavailable(
-                f"Redis at {address} has no connection left (maxclients).", OutageKind.OVERLOADED
+                f"Redis at {address} has no connection left (maxclients). "
+                "Raise maxclients, or lower max_connections.",
+                OutageKind.OVERLOADED,
             )
         advice = _ADVICE.get(code, "")
         if code in _NOT_READY:
-            return StoreUnavailable(f"Redis at {address} is not ready ({code}). {advice}".rstrip())
+            return NotReady(f"Redis at {address} is not ready ({code}). {advice}".rstrip())
         found = _REFUSED_COMMAND.search(error.text) if code == "NOPERM" else None
         what = f" '{found[1]}'" if found else ""
         return StoreUnavailable(

@@ -5,6 +5,7 @@ The back decides every write. `docs/explanation/tiered.md` has the protocol, and
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from django_multisession.core.problems import Problem
@@ -25,6 +26,8 @@ class TieredDriver:
     """
 
     def __init__(self, front: Driver, back: Driver, clock: Callable[[], float]) -> None:
+        is_native_async = front.capabilities.is_native_async and back.capabilities.is_native_async
+        self.capabilities = dataclasses.replace(back.capabilities, is_native_async=is_native_async)
         self.server = back.server
         self._back = back
         self._clock = clock

@@ -73,6 +73,29 @@ def ignoring_in_vain(on_interrupted: str, ours: Sequence[str]) -> list[Problem]:
     ]
 
 
+def djangos_middleware(sessions: Sequence[str], ours: Sequence[str]) -> list[Problem]:
+    """Report what an engine of this package lacks under Django's session middleware.
+
+    Args:
+        sessions: The session middlewares of ``MIDDLEWARE``.
+        ours: Those of *sessions* that are this package's middleware or made from it.
+    """
+    if ours or not sessions:
+        return []
+    found = sessions[0]
+    replacement = f'In MIDDLEWARE, replace "{found}" with "{OUR_MIDDLEWARE}".'
+    return [
+        Check.DJANGOS_MIDDLEWARE.found(
+            f"MIDDLEWARE has {found!r} and not {OUR_MIDDLEWARE!r}. In an outage, pages return 500 "
+            "and not 503. Of several cookies of one name, only the last is tried. Responses that "
+            "set the cookie lack Cache-Control: private, no-store. Async requests use threads.",
+            replacement
+            if found == DJANGOS_MIDDLEWARE
+            else f'Let "{found}" inherit from "{OUR_MIDDLEWARE}".',
+        )
+    ]
+
+
 def hidden_command(app_names: Sequence[str]) -> list[Problem]:
     """Report that ``manage.py clearsessions`` is Django's; *app_names* are in order."""
     ours = "django_multisession"

@@ -26,27 +26,30 @@ _PASSWORD_IN_ADDRESS = re.compile(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keys:
-    """Which keys the dict of an engine's setting may have, beside `CREDENTIALS` and `CLIENT`.
+    """Which keys the dict of an engine's setting may have.
 
     Attributes:
-        one_of: Exactly one of them must be there.
+        one_of: Exactly one of them must be there. Without any, the setting may be left out.
         others: May be there.
         renamed: Old name → new name.
+        has_client: Has it a client of its own, with `CREDENTIALS` and `CLIENT`?
     """
 
-    one_of: tuple[str, ...]
+    one_of: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    has_client: bool = True
 
     @property
     def known(self) -> tuple[str, ...]:
         """All of them."""
-        return (*self.one_of, *self.others, *CREDENTIALS, CLIENT)
+        of_client = (*CREDENTIALS, CLIENT) if self.has_client else ()
+        return (*self.one_of, *self.others, *of_client)
 
     @property
     def expected(self) -> str:
         """What the setting must be, for a message."""
-        names = " or ".join(f'"{name}"' for name in self.one_of)
+        names = " or ".join(f'"{name}"' for name in self.one_of or self.others)
         return f"a dict with {'either ' if len(self.one_of) > 1 else ''}{names}"
 
 
@@ -63,7 +66,7 @@ def problems_of(setting: str, options: object, keys: Keys | None, example: str) 
         return [
             _unknown(setting, name, keys, f"Rename it to {keys.renamed[name]}.") for name in renamed
         ]
-    if sum(name in options for name in keys.one_of) != 1:
+    if keys.one_of and sum(name in options for name in keys.one_of) != 1:
         found = f"a dict with {', '.join(_told(options)) or 'nothing in it'}"
         return [_unexpected(setting, expected, found, example)]
     unknown = [name for name in options if name not in keys.known]
@@ -104,6 +107,8 @@ def _unknown(setting: str, name: str, keys: Keys, hint: str) -> Problem:
 def _hint(setting: str, name: str, keys: Keys) -> str:
     if found := difflib.get_close_matches(name.upper(), keys.known, n=1):
         return f"Rename it to {found[0]}."
+    if not keys.has_client:
+        return f"Remove it from {setting}."
     return f'Move it into {CLIENT}: {setting} = {{..., "{CLIENT}": {{"{name}": ...}}}}.'
 
 

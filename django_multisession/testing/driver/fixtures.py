@@ -18,6 +18,7 @@ from django_multisession.core.records import (
     new_revision,
 )
 from django_multisession.core.secret import SecretBytes
+from django_multisession.drivers import log_lines
 from django_multisession.drivers.base import Driver
 from django_multisession.testing.stored_records import changed
 from django_multisession.testing.verbs import DriverVerbs, open_runner
@@ -76,6 +77,11 @@ EXPIRED = {"touched_ms": NOW - IDLE_MS}
 
 class DriverFixtures:
     """Subclasses provide the fixture `driver`."""
+
+    @pytest.fixture(autouse=True)
+    def fresh_log_lines(self) -> None:
+        """Let a law see its lines, however many others had this process write."""
+        log_lines.counter.clear()
 
     @pytest.fixture
     def driver(self) -> Driver:

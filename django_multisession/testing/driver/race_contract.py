@@ -21,6 +21,7 @@ from django_multisession.testing.driver.fixtures import (
     make_record,
 )
 from django_multisession.testing.stored_records import next_write
+from django_multisession.testing.threads import closing_databases
 
 RACERS = 8
 ROUNDS = 5
@@ -34,7 +35,7 @@ def race(*starts: Callable[[], Result]) -> list[Result]:
 
     def start_together(start: Callable[[], Result]) -> Result:
         barrier.wait(timeout=30)
-        return start()
+        return closing_databases(start)
 
     with ThreadPoolExecutor(len(starts)) as pool:
         return list(pool.map(start_together, starts))

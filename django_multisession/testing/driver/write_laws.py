@@ -13,7 +13,10 @@ from django_multisession.core.records import (
     SAVED,
     Answer,
     Outcome,
+    Record,
+    touched,
 )
+from django_multisession.drivers.base import Driver
 from django_multisession.testing.driver.fixtures import (
     DAY,
     EXPIRED,
@@ -56,11 +59,19 @@ class DriverWriteLaws(DriverFixtures):
             {"revision": b"aaaaaaaa", "earlier": b"bbbbbbbbccccccccdddddddd"},
             {"payload": b""},
             {"payload": b"\x00\xff\r\n$set" * 3},
-            {"payload": bytes(range(256)) * 4096},
         ],
     )
     def test_every_value_survives(self, verbs: DriverVerbs, changes: dict[str, Any]) -> None:
         key, record = make_key(), make_record(**changes)
+        assert verbs.add(key, record)
+        assert verbs.get(key) == record
+
+    def test_the_largest_record_survives(self, driver: Driver, verbs: DriverVerbs) -> None:
+        key, payload = make_key(), bytes(range(256)) * 4096
+        most = driver.capabilities.largest_record
+        if most is not None:
+            payload = payload[: most - len(make_record(payload=b"").raw)]
+        record = make_record(payload=payload)
         assert verbs.add(key, record)
         assert verbs.get(key) == record
 
@@ -140,6 +151,68 @@ class DriverWriteLaws(DriverFixtures):
         assert verbs.replace(key, mine, record, later) == SAVED
         assert verbs.get(key) == mine
 
+    # A base that was read: its driver may have put something on it.
+
+    def test_a_record_that_was_read_equals_what_was_written(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        verbs.add(key, record)
+        first, second = read(verbs, key), read(verbs, key)
+        assert first == second == record
+        assert hash(first) == hash(record)
+        assert first.raw == record.raw
+
+    def test_a_save_over_what_was_read_is_done_once(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        verbs.add(key, record)
+        base = read(verbs, key)
+        mine, theirs = next_write(base), next_write(base, payload=b"theirs")
+        assert verbs.replace(key, theirs, base, NOW) == SAVED
+        assert verbs.replace(key, mine, base, NOW) == Answer(Outcome.CONFLICT, theirs)
+        assert verbs.replace(key, theirs, base, NOW) == SAVED
+        assert verbs.get(key) == theirs
+
+    def test_a_touch_in_between_is_no_other_revision(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        later = NOW + 5 * SECOND
+        verbs.add(key, record)
+        base = read(verbs, key)
+        assert verbs.touch(key, record, later, later) == SAVED
+        mine = next_write(base, touched_ms=later)
+        assert verbs.replace(key, mine, base, later) == SAVED
+        assert verbs.get(key) == mine
+
+    def test_what_is_made_of_a_record_that_was_read_is_a_base(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        later = NOW + 5 * SECOND
+        verbs.add(key, record)
+        base = read(verbs, key)
+        assert verbs.touch(key, base, later, later) == SAVED
+        used = touched(base, later)
+        assert read(verbs, key) == used
+        mine = next_write(used)
+        assert verbs.replace(key, mine, used, later) == SAVED
+        assert verbs.get(key) == mine
+
+    def test_the_record_of_a_conflict_is_a_base(self, verbs: DriverVerbs) -> None:
+        key, record = make_key(), make_record()
+        verbs.add(key, record)
+        verbs.replace(key, next_write(record, payload=b"theirs"), record, NOW)
+        found = verbs.replace(key, next_write(record), record, NOW).stored
+        assert isinstance(found, Record)
+        mine = next_write(found)
+        assert verbs.replace(key, mine, found, NOW) == SAVED
+        assert verbs.get(key) == mine
+
+    def test_a_record_that_was_read_and_then_ended_is_no_base(self, verbs: DriverVerbs) -> None:
+        key, end = make_key(), make_end()
+        verbs.add(key, make_record())
+        base = read(verbs, key)
+        verbs.delete(key, end)
+        assert verbs.replace(key, next_write(base), base, NOW) == Answer(Outcome.MISSING, end)
+        assert verbs.touch(key, base, NOW + SECOND, NOW) == Answer(Outcome.MISSING, end)
+        assert verbs.retire(key, base, make_end(), NOW) == Answer(Outcome.MISSING, end)
+        assert verbs.get(key) == end
+
     @for_each("idle_ms", [LONGEST_AGE * SECOND, -LONGEST_AGE * SECOND])
     def test_the_longest_age_can_be_read(self, verbs: DriverVerbs, idle_ms: int) -> None:
         key, record = make_key(), make_record(idle_ms=idle_ms)
@@ -164,3 +237,10 @@ class DriverWriteLaws(DriverFixtures):
         verbs.replace(key, theirs, mine, NOW)
         assert verbs.replace(key, mine, record, NOW) == SAVED
         assert verbs.get(key) == theirs
+
+
+def read(verbs: DriverVerbs, key: str) -> Record:
+    """Return the record under *key*, as its driver read it."""
+    found = verbs.get(key)
+    assert isinstance(found, Record)
+    return found

@@ -7,6 +7,7 @@ import contextvars
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -19,6 +20,7 @@ from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.fixtures import USER_ID, EngineFixtures, Open
+from django_multisession.testing.threads import closing_databases
 from django_multisession.testing.verbs import Clock, Run, SessionVerbs
 
 #: The verbs of a driver that carry a command.
@@ -28,6 +30,8 @@ WRITES = frozenset({"add", "replace", "move"})
 
 #: Seconds that a thread waits for another one, which may wait for its turn.
 THREAD_PATIENCE = 0.2
+
+_THREAD = ThreadPoolExecutor(1, "faults")
 
 
 class Command(NamedTuple):
@@ -40,8 +44,8 @@ class Command(NamedTuple):
 class FaultyDriver:
     """A driver, and its server, in front of another one. It makes the faults that a law asks for.
 
-    Its async end runs the verb of the driver behind it synchronously. So it never waits for a
-    server, and the order of a law's events is the same on every engine.
+    Its async end runs the verb of the driver behind it synchronously, and blocks the event loop
+    meanwhile. So the order of a law's events is the same on every engine.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -125,7 +129,8 @@ class FaultyDriver:
     async def asend(self, command: Command, /) -> Any:
         """See send()."""
         turns = self._delays.pop(0) if self._delays else 0
-        answer = self._run(*command)
+        # Django refuses a query in the thread of an event loop.
+        answer = _THREAD.submit(self._run, *command).result()
         for _ in range(turns):
             await asyncio.sleep(0)
         self._lose(command.verb)
@@ -225,7 +230,7 @@ def run_in_threads(*works: Callable[[], None]) -> None:
 
     def perform(work: Callable[[], None]) -> None:
         try:
-            work()
+            closing_databases(work)
         except BaseException as error:  # noqa: BLE001  (raised in the law's own thread)
             errors.append(error)
 

@@ -10,8 +10,9 @@ import pytest
 from django.dispatch import Signal
 from django.utils import timezone
 
-from django_multisession.core import keys
+from django_multisession.core import cookie_keys, keys
 from django_multisession.core.records import Record
+from django_multisession.drivers import log_lines
 from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.verbs import Clock, DriverVerbs, Run, SessionVerbs, open_runner
@@ -22,6 +23,11 @@ USER_ID = "_auth_user_id"
 
 class EngineFixtures:
     """What the laws of an engine stand on. Subclasses provide the fixture `session_store`."""
+
+    @pytest.fixture(autouse=True)
+    def fresh_log_lines(self) -> None:
+        """Let a law see its lines, however many others had this process write."""
+        log_lines.counter.clear()
 
     @pytest.fixture
     def session_store(self) -> type[DriverSessionStore]:
@@ -81,10 +87,15 @@ def stored(driver: DriverVerbs, session: SessionVerbs) -> Record:
 
 def storage_key(session_key: str | None) -> str:
     """Return the storage key that *session_key* leads to."""
-    config = conf.config()
-    verified = keys.verify(session_key or "", config.signing_keys, config.namespace.encode())
-    assert verified is not None
-    return verified.storage_key
+    config, namespace = conf.config(), conf.config().namespace.encode()
+    verified = keys.verify(session_key or "", config.signing_keys, namespace)
+    if verified is not None:
+        return verified.storage_key
+    # Of an engine whose keys hold their sessions.
+    context = cookie_keys.context(conf.cookie()[0], namespace)
+    held = cookie_keys.decode(session_key, config.cookie_keys, context)
+    assert held is not None
+    return held.storage_key
 
 
 def saved(open_session: Open, **entries: Any) -> SessionVerbs:

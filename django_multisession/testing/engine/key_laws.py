@@ -142,9 +142,9 @@ class EngineKeyLaws(EngineFixtures):
             assert session["a"] == 1
             assert session.session.modified is True
             session.save()
+            assert storage_key(session.key) == storage_key(key)
         with override_settings(SECRET_KEY="new secret " * 5):
             assert open_session(session.key)["a"] == 1
-        assert (session.key or "")[:22] == (key or "")[:22]
 
     # Login
 
@@ -179,7 +179,7 @@ class EngineKeyLaws(EngineFixtures):
             session = open_session(key)
             session[USER_ID] = "7"
             session.save()
-        assert session.key == key
+        assert storage_key(session.key) == storage_key(key)
 
     def test_two_logins_at_once_both_succeed_and_share_nothing_ended(
         self, open_session: Open

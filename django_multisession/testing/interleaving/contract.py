@@ -27,6 +27,7 @@ from django_multisession.testing.interleaving.play import (
 from django_multisession.testing.interleaving.requests import Request
 from django_multisession.testing.interleaving.stage import SETTINGS, Stage, watched
 from django_multisession.testing.interleaving.table import Action
+from django_multisession.testing.threads import close_databases
 from django_multisession.testing.verbs import Clock, Run
 
 
@@ -43,6 +44,13 @@ class InterleavingContract(EngineFixtures):
         """Set what lets everything in the table happen."""
         with override_settings(**SETTINGS):
             yield
+
+    def faults_of(self, pair: Pair, order: str, found: Outcome) -> Iterator[str]:
+        """Yield what is wrong about what *pair* left when it was played in *order*.
+
+        A store that can't compare as it writes judges by `broken_invariants` alone.
+        """
+        return faults(pair, order, found, allowed(pair, order))
 
     @pytest.mark.parametrize("action", Action, ids=lambda action: action.name.lower())
     def test_two_requests_leave_what_the_table_says_in_every_order(
@@ -73,7 +81,8 @@ class InterleavingContract(EngineFixtures):
                             error.add_note(f"While {pair} were played, {order}.")
                             raise
                         found = stage.outcome(*(request.answer for request in requests))
-                        wrong.update(faults(pair, order, found, allowed(pair, order)))
+                        wrong.update(self.faults_of(pair, order, found))
+            close_databases(threads, len(NAMES))
         assert not wrong, "\n\n".join(f"{times} x {fault}" for fault, times in wrong.items())
 
 

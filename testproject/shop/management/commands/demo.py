@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from server_binaries import MissingServer, mongod_binary, redis_binary
-from servers import MongoServer, RedisServer, ServerFailed
+from server_binaries import MissingServer, memcached_binary, mongod_binary, redis_binary
+from servers import MemcachedServer, MongoServer, RedisServer, ServerFailed
 
 from shop.environment import ENGINES, USERS_OF, Environment, is_given
 from shop.sites import MANAGE, Site, SiteFailed, listen, listen_from
@@ -29,13 +29,20 @@ LAST_PORT = 65535
 POLL_SECONDS = 0.2
 PREPARE_SECONDS = 120
 
+#: Engine → the field of the environment that says where its server is, the server, how it is found.
+SERVERS = {
+    "redis": ("redis_url", RedisServer, redis_binary),
+    "mongodb": ("mongodb_uri", MongoServer, mongod_binary),
+    "memcached": ("memcached_server", MemcachedServer, memcached_binary),
+}
+
 
 class Command(BaseCommand):
     """Runs the shop on real servers that it starts and stops, or walks through it by itself."""
 
     help = (
-        "Start Redis and MongoDB, and serve the shop once on each, once on both in two tiers, and "
-        "once on memory. "
+        "Start Redis, MongoDB and memcached, and serve the shop on each, on two of them in tiers, on "
+        "a database, on memory and in cookies. "
         "With --check, click through it instead and say what does not hold."
     )
     requires_system_checks = ()
@@ -45,7 +52,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--engine",
             default="all",
-            help="redis, mongodb, tiered, memory, or all of them side by side (the default). "
+            help=f"{', '.join(ENGINES)}, or all of them side by side (the default). "
             "Also the module of any other session engine, to see what --check thinks of it.",
         )
         parser.add_argument(
@@ -75,7 +82,7 @@ class Command(BaseCommand):
         **_options: Any,
     ) -> None:
         """See BaseCommand.handle()."""
-        engines = list(ENGINES) if engine == "all" else [engine]
+        engines = self._every_engine() if engine == "all" else [engine]
         interfaces = [name for name, asked in (("wsgi", wsgi), ("asgi", asgi)) if asked]
         if not interfaces:
             interfaces = ["wsgi", "asgi"] if check else ["wsgi"]
@@ -112,19 +119,24 @@ class Command(BaseCommand):
         environment = dataclasses.replace(
             Environment.read(), database=str(directory / "users.sqlite3")
         )
-        if USERS_OF["redis"].intersection(engines) and not is_given("redis_url"):
-            redis = RedisServer(redis_binary(directory), directory / "redis")
-            self._say("Starting redis-server")
-            stack.enter_context(redis)
-            environment = dataclasses.replace(environment, redis_url=redis.url)
-            self._signals.heed()
-        if USERS_OF["mongodb"].intersection(engines) and not is_given("mongodb_uri"):
-            mongod = MongoServer(mongod_binary(directory), directory / "mongodb")
-            self._say("Starting mongod")
-            stack.enter_context(mongod)
-            environment = dataclasses.replace(environment, mongodb_uri=mongod.url)
-            self._signals.heed()
+        for engine, (field, server_class, find) in SERVERS.items():
+            if USERS_OF[engine].intersection(engines) and not is_given(field):
+                server = server_class(find(directory), directory / engine)
+                self._say(f"Starting {ENGINES[engine]}")
+                stack.enter_context(server)
+                environment = dataclasses.replace(environment, **{field: server.url})
+                self._signals.heed()
         return environment
+
+    def _every_engine(self) -> list[str]:
+        """Return the engines of this package that can run here: no wheel carries a memcached."""
+        try:
+            if not is_given("memcached_server"):
+                memcached_binary(Path(tempfile.gettempdir()))
+        except MissingServer:
+            self._say("No shop is on memcached, which isn't installed (apt install memcached)")
+            return [engine for engine in ENGINES if engine != "memcached"]
+        return list(ENGINES)
 
     def _prepare(self, environment: Environment, engine: str) -> None:
         """Make the users' tables and the demo user."""

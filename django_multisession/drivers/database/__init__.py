@@ -1,0 +1,1 @@
+"""Sessions in a database of Django's: start at `driver`."""

@@ -1,0 +1,1 @@
+"""Sessions in memcached: start at `driver`."""

@@ -1,0 +1,143 @@
+"""``manage.py migratesessions``: moves the sessions of the engine that the site left, in bulk."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from tqdm import tqdm
+
+from django_multisession import signals
+from django_multisession.core.records import to_milliseconds
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.management import clearing, migrating
+from django_multisession.management.migrating import Count
+from django_multisession.session.custom_expiry import aware
+from django_multisession.session.store import DriverSessionStore
+from django_multisession.settings import conf
+from django_multisession.sources import source_of
+
+#: How many rows one query brings.
+BATCH = 1000
+#: A log gets a line so often.
+LINE_SECONDS = 60
+
+
+class Command(BaseCommand):
+    """Moves sessions that no client has come with yet."""
+
+    help = (
+        "Move the sessions of the engine that MULTISESSION_MIGRATE_FROM names to SESSION_ENGINE. "
+        "Each is read back before the old copy is removed. Safe to interrupt, to run again, and to "
+        "run while the site serves requests. Run it after the switch: a process that still runs the "
+        "old engine would find its sessions gone."
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """See BaseCommand.add_arguments()."""
+        # Without a type: call_command() passes it by, and a wrong value gets one message.
+        parser.add_argument(
+            "--batch-size", metavar="N", help=f"Rows to read per query. Default: {BATCH}."
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Count what would be moved, and move nothing."
+        )
+
+    def handle(self, **options: Any) -> None:
+        """See BaseCommand.handle()."""
+        store, model = _engines()
+        given = options["batch_size"]
+        try:
+            size = BATCH if given is None else clearing.read_batch_size(given)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        live = model.objects.filter(expire_date__gt=timezone.now())
+        count = Count(total=live.count())
+        if options["dry_run"]:
+            self._say(options, f"Dry run: {count.total:,} live sessions in the old engine.")
+            return
+
+        def note_dropped(dropped_entries: tuple[str, ...], **_kwargs: Any) -> None:
+            count.note_dropped(dropped_entries)
+
+        signals.session_adopted.connect(note_dropped, sender=store, weak=False)
+        try:
+            self._move(store, _rows(live, size), count, is_told=options["verbosity"] > 0)
+        except KeyboardInterrupt:
+            said = migrating.described(count, live.count())
+            raise CommandError(f"Stopped by Ctrl-C. {said}", returncode=130) from None
+        except StoreUnavailable as error:
+            count.failed += 1
+            raise CommandError(f"{error} {migrating.described(count, live.count())}") from error
+        finally:
+            signals.session_adopted.disconnect(note_dropped, sender=store)
+        said = migrating.described(count, live.count())
+        if count.failed:
+            raise CommandError(said)
+        self._say(options, said)
+
+    def _move(
+        self,
+        store: type[DriverSessionStore],
+        rows: Iterator[tuple[str, int]],
+        count: Count,
+        *,
+        is_told: bool,
+    ) -> None:
+        began = told = time.monotonic()
+        is_seen = is_told and self.stderr.isatty()
+        with tqdm(total=count.total, unit=" sessions", disable=not is_seen, leave=False) as bar:
+            for session_key, expires_ms in rows:
+                count.note(store._adopt(session_key, expires_ms))  # noqa: SLF001  (of this package)
+                bar.update()
+                now = time.monotonic()
+                count.seconds = now - began
+                if is_told and not is_seen and now - told >= LINE_SECONDS:
+                    told = now
+                    self.stderr.write(migrating.progress_line(count))
+
+    def _say(self, options: dict[str, Any], said: str) -> None:
+        if options["verbosity"] > 0:
+            self.stdout.write(said)
+
+
+def _engines() -> tuple[type[DriverSessionStore], Any]:
+    """Return the store of the new engine, and the model of the old one."""
+    site = conf.site()
+    if site.config.migration is None:
+        raise CommandError(
+            "MULTISESSION_MIGRATE_FROM isn't set: there is no engine to move sessions from."
+        )
+    store = import_module(site.engine).SessionStore
+    if not issubclass(store, DriverSessionStore):
+        raise CommandError(
+            f"SESSION_ENGINE must be an engine of django_multisession (got {site.engine!r})."
+        )
+    model = source_of(site.config.migration.engine).model
+    if model is None:
+        raise CommandError(
+            f"{site.config.migration.engine!r} can't list its sessions. "
+            "Each is moved when its client comes."
+        )
+    return store, model
+
+
+def _rows(live: Any, size: int) -> Iterator[tuple[str, int]]:
+    """Yield key and end of each session, in the order of the keys: rows vanish on the way."""
+    last = ""
+    while True:
+        batch = list(
+            live.filter(session_key__gt=last)
+            .order_by("session_key")
+            .values_list("session_key", "expire_date")[:size]
+        )
+        for session_key, expires in batch:
+            yield session_key, to_milliseconds(aware(expires))
+        if len(batch) < size:
+            return
+        last = batch[-1][0]

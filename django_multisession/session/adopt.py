@@ -1,0 +1,413 @@
+"""Adopting: a session of the engine that ``MULTISESSION_MIGRATE_FROM`` names moves here at its first visit.
+
+Its new key is an HMAC of the old one, so two requests that come with the old key adopt one session:
+one ``add`` wins, and the other request reads it. What makes a captured old key useless is the *mark*,
+a record that says that its session was adopted or ended. The steps keep one invariant: a session is
+used only after its mark is stored. So an adoption goes in this order, and may stop anywhere:
+
+1. look for the session in the source, then for its mark, then under its new key,
+2. store it under its new key, then store the mark,
+3. remove it from the source.
+
+Tombstones make the steps exclude each other for a minute; an adoption that took longer than that, or
+that finds the mark of an end, takes itself back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django_multisession import signals
+from django_multisession.core import keys, merging
+from django_multisession.core.keys import Verified
+from django_multisession.core.records import (
+    NEVER,
+    TOMBSTONE_MS,
+    Facts,
+    Record,
+    Tombstone,
+    new_series,
+    to_milliseconds,
+)
+from django_multisession.core.secret import SecretBytes, SecretEntries, SecretText
+from django_multisession.drivers import base
+from django_multisession.drivers.base import Ask
+from django_multisession.exceptions import BadPayload, EntryNotSerializable, StoreUnavailable
+from django_multisession.session import events, line
+from django_multisession.session.custom_expiry import EXPIRY_ENTRY, custom_expiry
+from django_multisession.session.line import Opened, find, open_record
+from django_multisession.session.site import Site
+from django_multisession.session.state import Session, Snapshot
+from django_multisession.session.steps import Steps
+from django_multisession.settings.conf import config
+from django_multisession.settings.values import Migration
+from django_multisession.sources import Command, Copy, Failed, Source, source_of
+
+_ADOPTED = SecretBytes(b'{"why":"adopted"}')
+_ENDED = SecretBytes(b'{"why":"ended"}')
+
+
+class Unknown(NamedTuple):
+    """The source gave no answer: there may be a session."""
+
+
+class Adoption(NamedTuple):
+    """What is adopted, and where to.
+
+    Attributes:
+        migration: See there.
+        source: Where it comes from.
+        origin: Its key there.
+        keys: Those under which it may be here, one for each secret; a new one gets the first.
+        mark: Storage key of its mark.
+    """
+
+    migration: Migration
+    source: Source
+    origin: SecretText
+    keys: tuple[Verified, ...]
+    mark: str
+
+    def ask(self, verb: str) -> Ask:
+        """Return the step that asks the source."""
+        command = Command(verb, self.origin, self.migration.since_ms)
+        return Ask(self.source, f"{verb}_foreign", command)
+
+
+def recognized(site: Site, session_key: object) -> Verified | None:
+    """Return the key under which the session of another engine's *session_key* is, or will be."""
+    if not (keys.is_foreign(session_key) and isinstance(session_key, str)):
+        return None
+    found = _migration(site)
+    if found is None:
+        return None
+    _, source = found
+    if source.is_ours or len(session_key) > source.longest_key:
+        return None
+    foreign = SecretText(session_key)
+    return dataclasses.replace(_adopted_keys(site, source, foreign)[0], foreign=foreign)
+
+
+def adoption_of(site: Site, key: Verified) -> Adoption | None:
+    """Return what may be adopted for a client that came with *key*; None without a migration."""
+    found = _migration(site)
+    if found is None:
+        return None
+    migration, source = found
+    origin = source.origin(key)
+    if origin is None:
+        return None
+    mark = keys.adoption_mark(keys.origin_of(origin, is_ours=source.is_ours), site.bound[0])
+    return Adoption(migration, source, origin, _adopted_keys(site, source, origin), mark)
+
+
+def _migration(site: Site) -> tuple[Migration, Source] | None:
+    migration = config().migration
+    if migration is None or site.now() >= migration.until_ms:
+        return None
+    source = source_of(migration.engine)
+    # The source's own store objects adopt nothing.
+    return None if source.store is site.sender else (migration, source)
+
+
+def _adopted_keys(site: Site, source: Source, origin: SecretText) -> tuple[Verified, ...]:
+    named, signing_keys, namespace = (
+        keys.origin_of(origin, is_ours=source.is_ours),
+        config().signing_keys,
+        site.bound[0],
+    )
+    return tuple(
+        keys.adopted(named, adopting_key, signing_keys[0], namespace)
+        for adopting_key in config().adopting_keys
+    )
+
+
+def look(
+    session: Session, key: Verified, expires_ms: int | None = None
+) -> Steps[Opened | Tombstone | Unknown | None]:
+    """Return the session that *key* has in the source, adopted now unless it was; None: no session.
+
+    Args:
+        session: Whose steps these are.
+        key: What the client came with.
+        expires_ms: When the session expires in the source. No client came with it, so this is no
+            use; and what is stored is read again before the copy there is removed.
+    """
+    adoption = adoption_of(session.site, key)
+    if adoption is None:
+        return None
+    copy = yield from _load(session, adoption)
+    began = session.site.now()
+    mark = (yield from _mark(session, adoption)) if isinstance(copy, _Found) else None
+    found = yield from _find_here(session, adoption)
+    if isinstance(found, Opened):
+        return (yield from _go_on(session, adoption, found, is_marked=mark is not None))
+    if found is not None:
+        return found
+    if isinstance(copy, _Found):
+        if mark is None:
+            return (yield from _adopt(session, adoption, copy, began, expires_ms))
+        yield from _remove(adoption)
+    elif copy is not None:
+        return copy
+    if not adoption.source.is_ours:
+        is_old = keys.is_of_another_engine(str(adoption.origin))
+        session.note(signals.invalid_session_key, is_of_another_engine=is_old)
+    return None
+
+
+def exists(session: Session, key: Verified) -> Steps[bool]:
+    """Has *key* a live session in the source, or adopted from there?"""
+    adoption = adoption_of(session.site, key)
+    if adoption is None:
+        return False
+    copy = yield from _load(session, adoption)
+    if isinstance((yield from _find_here(session, adoption)), Opened):
+        return True
+    return isinstance(copy, _Found) and (yield from _mark(session, adoption)) is None
+
+
+def end(
+    session: Session, key: Verified, left: Tombstone, reason: str, spared: str = ""
+) -> Steps[line.End]:
+    """Do as `line.end` under *key*, and end what would be adopted from there."""
+    adoption = adoption_of(session.site, key)
+    if adoption is None:
+        return (yield from line.end(session, key.storage_key, left, reason, spared))
+    if key.foreign is None:
+        ended = yield from line.end(session, key.storage_key, left, reason, spared)
+        if ended.tombstone is not None:
+            return ended
+    copy = yield from _load(session, adoption)
+    if isinstance(copy, _Found | Unknown):
+        # Before it is looked for here: an adoption that is under way finds the mark, or is found.
+        yield from _add_mark(session, adoption, _ENDED, session.site.now(), NEVER)
+    for each in adoption.keys:
+        ended = yield from line.end(session, each.storage_key, left, reason, spared)
+        if ended.tombstone is not None:
+            break
+    yield from _remove(adoption)
+    return ended
+
+
+class _Found(NamedTuple):
+    """A live session of the source."""
+
+    entries: SecretEntries
+    record: Record | None = None
+
+
+def _load(session: Session, adoption: Adoption) -> Steps[_Found | Tombstone | Unknown | None]:
+    """Return what the source holds; a tombstone says that it gave the session a new key."""
+    answer = yield adoption.ask("load")
+    if isinstance(answer, Copy):
+        return _Found(answer.entries)
+    if isinstance(answer, Record):
+        try:
+            opened = open_record(session, Verified("", str(adoption.origin)), answer)
+        except StoreUnavailable as error:
+            answer = Failed(str(error))
+        else:
+            return None if opened is None else _Found(opened.entries, answer)
+    if isinstance(answer, Failed):
+        events.SOURCE_FAILURE.write(adoption.migration.engine, answer.reason)
+        return Unknown()
+    return answer if isinstance(answer, Tombstone) else None
+
+
+def _find_here(session: Session, adoption: Adoption) -> Steps[Opened | Tombstone | None]:
+    for key in adoption.keys:
+        found = yield from find(session, key)
+        if found is not None:
+            return found
+    return None
+
+
+def _go_on(
+    session: Session, adoption: Adoption, found: Opened, *, is_marked: bool
+) -> Steps[Opened | None]:
+    """Go on with what another request adopted, or began to."""
+    if not is_marked:
+        now, ends = session.site.now(), found.snapshot.record.ends_ms
+        is_first = yield from _add_mark(session, adoption, _ADOPTED, now, ends)
+        if not is_first and (yield from _mark(session, adoption)) == _ENDED:
+            return None
+    yield from _remove(adoption)
+    found.is_adopted = True
+    return found
+
+
+def _adopt(
+    session: Session, adoption: Adoption, copy: _Found, began: int, expires_ms: int | None
+) -> Steps[Opened | Tombstone | Unknown | None]:
+    site, driver, key = session.site, session.site.driver, adoption.keys[0]
+    composed, entries, dropped = compose(session, key, copy.entries, copy.record, expires_ms)
+    record = composed.record
+    if not (yield from driver.add(key.storage_key, record)):
+        found = yield from _find_here(session, adoption)
+        if isinstance(found, Opened):
+            return (yield from _go_on(session, adoption, found, is_marked=False))
+        return found
+    now = site.now()
+    ends = _ends_there(copy, now)
+    if not (yield from _add_mark(session, adoption, _ADOPTED, now, ends)):
+        mark = yield from _mark(session, adoption)
+        # After a minute no tombstone shows any more that it was adopted, and left, in between.
+        if mark == _ENDED or site.now() - began >= TOMBSTONE_MS:
+            yield from driver.withdraw(key.storage_key, record)
+            return None
+    if expires_ms is not None and not (yield from _is_there(session, composed)):
+        return Unknown()
+    yield from _remove(adoption)
+    if dropped:
+        events.DROPPED.write(key.storage_key, ", ".join(map(repr, dropped)))
+    session.note(
+        signals.session_adopted,
+        storage_key=key.storage_key,
+        user_id=record.user_id,
+        engine=adoption.migration.engine,
+        dropped_entries=dropped,
+    )
+    return Opened(composed, entries, is_adopted=True)
+
+
+def _is_there(session: Session, composed: Snapshot) -> Steps[bool]:
+    """Is what was stored read back, or what a request has made of it since?"""
+    stored = yield from session.site.driver.get(composed.key.storage_key)
+    if not isinstance(stored, Record):
+        return isinstance(stored, Tombstone)
+    if stored.revision != composed.record.revision:
+        return stored.holds(composed.record)
+    opened = open_record(session, composed.key, stored)
+    return opened is not None and opened.snapshot.body == composed.body
+
+
+def _remove(adoption: Adoption) -> Steps[None]:
+    """Remove the session from the source; what can't be removed is marked."""
+    answer = yield adoption.ask("end")
+    if isinstance(answer, Failed):
+        events.SOURCE_FAILURE.write(adoption.migration.engine, answer.reason)
+
+
+# The mark
+
+
+def _mark(session: Session, adoption: Adoption) -> Steps[bytes | None]:
+    """Return what the mark says; None if there is none."""
+    return read_mark(session.site, adoption.mark)
+
+
+def _add_mark(
+    session: Session, adoption: Adoption, why: SecretBytes, now: int, ends: int
+) -> Steps[bool]:
+    """Store the mark until the old key leads nowhere; False if there is one."""
+    ends = max(ends, now + int(session.site.cookie_age() * 1000))
+    return add_mark(session.site, adoption.mark, why, ends)
+
+
+def read_mark(site: Site, place: str) -> base.Steps[bytes | None]:
+    """Return what the mark at *place* says; None if there is none."""
+    stored = yield from site.driver.get(place)
+    if not isinstance(stored, Record):
+        return None if stored is None else _ADOPTED
+    try:
+        return site.open(stored, Verified("", place))
+    except (BadPayload, StoreUnavailable):
+        # By a secret that is gone. That there is one is enough.
+        return _ADOPTED
+
+
+def add_mark(site: Site, place: str, why: SecretBytes, ends: int) -> base.Steps[bool]:
+    """Store a mark at *place*, until the migration or *ends* is over; False if there is one."""
+    migration, now = config().migration, site.now()
+    facts = Facts(
+        now, now, now, NEVER, min(ends, NEVER if migration is None else migration.until_ms)
+    )
+    record = site.sign(facts, why, Verified("", place), None)
+    return (yield from site.driver.add(place, record))
+
+
+def _ends_there(copy: _Found, now: int) -> int:
+    """Return until when the session could live in the source."""
+    if copy.record is not None:
+        return copy.record.ends_ms
+    custom = custom_expiry(copy.entries.get(EXPIRY_ENTRY))
+    if isinstance(custom, datetime):
+        return to_milliseconds(custom)
+    return now + (custom or 0) * 1000
+
+
+# The record
+
+
+def compose(
+    session: Session,
+    key: Verified,
+    entries: Mapping[str, Any],
+    before: Record | None = None,
+    expires_ms: int | None = None,
+) -> tuple[Snapshot, SecretEntries, tuple[str, ...]]:
+    """Return the record of *entries* under *key*, what a reader gets of it, and what was dropped.
+
+    Args:
+        session: Whose steps these are.
+        key: Of the new record.
+        entries: Those of the source.
+        before: The record in the source, if that is an engine of this package.
+        expires_ms: When the session expires in the source; None: this is a use of it.
+    """
+    site = session.site
+    now = site.now()
+    body, dropped = _serialized(site, entries)
+    entries = site.loads(body)
+    user_id = merging.user_id(entries)
+    began = now if before is None else before.began_ms
+    life = site.life(entries, began)
+    touched_ms = now
+    if expires_ms is not None and life.idle_ms < NEVER:
+        touched_ms = min(now, expires_ms - life.idle_ms)
+    elif before is not None and not session.counts_as_use:
+        touched_ms = before.touched_ms
+    authenticated = now if before is None else before.authenticated_ms
+    facts = Facts(
+        now if before is None else before.created_ms,
+        began,
+        touched_ms,
+        life.idle_ms,
+        life.deadline_ms,
+        None if user_id is None else user_id.encode("utf-8", "surrogatepass"),
+        NEVER if user_id is None else authenticated,
+        new_series() if before is None else before.series,
+    )
+    record = site.sign(facts, body, key, None)
+    return Snapshot(key, record, body, site.touch_due_ms(record)), entries, dropped
+
+
+def _serialized(site: Site, entries: Mapping[str, Any]) -> tuple[SecretBytes, tuple[str, ...]]:
+    """Return *entries* serialized, and the names of those that can't be and are left out."""
+    kept = SecretEntries(_spelled(entries))
+    try:
+        return site.dumps(kept), ()
+    except EntryNotSerializable:
+        dropped = tuple(str(name) for name in kept if not _is_serializable(site, kept, name))
+    for name in dropped:
+        kept.pop(name, None)
+    return site.dumps(kept), dropped
+
+
+def _spelled(entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield *entries*, with the date of a ``set_expiry()`` as Django spells it since 4.1."""
+    for name, value in entries.items():
+        is_date = name == EXPIRY_ENTRY and isinstance(value, datetime)
+        yield name, value.isoformat() if is_date else value
+
+
+def _is_serializable(site: Site, entries: SecretEntries, name: str) -> bool:
+    try:
+        site.dumps({name: entries[name]})
+    except EntryNotSerializable:
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""What `manage.py check` reports of a migration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.utils import timezone
+
+from django_multisession.testing.rows import for_each
+from tests.moving.conftest import DJANGOS
+from tests.unit.checked_site import found, ids, right_site
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+__all__ = ["right_site"]
+
+DB, COOKIES = f"{DJANGOS}.db", f"{DJANGOS}.signed_cookies"
+THEN, LATER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def site(right_site: Settings) -> Settings:
+    return right_site
+
+
+@pytest.fixture(autouse=True)
+def session_middleware(site: Settings) -> None:
+    """The site of these tests is checked and not visited."""
+
+
+def set_all(settings: Settings, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(settings, f"MULTISESSION_MIGRATE_{name}", value)
+
+
+@for_each(
+    ("values", "expected"),
+    [
+        ({"FROM": DB, "UNTIL": LATER}, []),
+        ({"FROM": COOKIES, "SINCE": THEN, "UNTIL": LATER}, []),
+        ({"FROM": COOKIES, "UNTIL": LATER}, ["multisession.E041"]),
+        ({"FROM": f"{DJANGOS}.bd", "UNTIL": LATER}, ["multisession.E039"]),
+        ({"FROM": "django_multisession.engines.redis", "UNTIL": LATER}, []),
+        ({"FROM": DB, "UNTIL": THEN}, ["multisession.W043"]),
+        ({"UNTIL": LATER}, ["multisession.W043"]),
+        ({"SINCE": THEN}, ["multisession.W043"]),
+    ],
+)
+def test_each_wrong_setting_of_a_migration_gets_one_message(
+    settings: Settings, values: dict[str, Any], expected: list[str]
+) -> None:
+    # The table runs in one test.
+    set_all(settings, FROM=None, UNTIL=None, SINCE=None)
+    for name in ("FROM", "UNTIL", "SINCE"):
+        delattr(settings, f"MULTISESSION_MIGRATE_{name}")
+    set_all(settings, **values)
+    assert ids() == expected
+
+
+def test_the_engine_that_the_site_left_is_another_than_its_own(settings: Settings) -> None:
+    set_all(settings, FROM=settings.SESSION_ENGINE)
+    assert ids() == ["multisession.E039"]
+
+
+def test_an_app_that_was_removed_too_early_is_named(settings: Settings) -> None:
+    set_all(settings, FROM="tests.moving.removed_app", UNTIL=LATER)
+    (message,) = found()
+    assert message.id == "multisession.E039"
+    assert "RuntimeError" in message.msg
+    assert "INSTALLED_APPS" in str(message.hint)
+
+
+@for_each("engine", ["cookie", "memcached"])
+def test_an_engine_that_can_forget_is_no_target(settings: Settings, engine: str) -> None:
+    set_all(settings, FROM=DB, UNTIL=LATER)
+    settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
+    assert "multisession.E042" in ids()
+
+
+def test_a_deployment_without_an_end_is_warned(settings: Settings) -> None:
+    set_all(settings, FROM=DB)
+    assert ids(deploy=True) == ["multisession.W129"]
+    set_all(settings, UNTIL=timezone.now().replace(year=2099))
+    assert ids(deploy=True) == []

@@ -1,0 +1,178 @@
+"""The engine that the site left fails, or an adoption is cut off: no request breaks, no session is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.sessions.backends import cache, db
+from django.db import DatabaseError, connection, transaction
+
+from django_multisession.exceptions import StoreUnavailable
+from tests.engine_fixtures import Engine
+from tests.moving.conftest import Old, login
+from tests.web.browser import Browser
+from tests.web.pages import log_in, put, read, user
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def take_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the tables and caches of the old engine fail, as they do when their server is down."""
+
+    def fail(*_args: Any, **_kwargs: Any) -> Any:
+        raise DatabaseError("no server at db.internal, password hunter2")
+
+    async def afail(*_args: Any, **_kwargs: Any) -> Any:
+        fail()
+
+    from django.core.cache.backends.locmem import LocMemCache
+
+    for kind, verb in [
+        (db.SessionStore, "_get_session_from_db"),
+        (db.SessionStore, "delete"),
+        (LocMemCache, "get"),
+        (LocMemCache, "delete"),
+    ]:
+        monkeypatch.setattr(kind, verb, fail)
+    for kind, verb in [
+        (db.SessionStore, "_aget_session_from_db"),
+        (db.SessionStore, "adelete"),
+        (LocMemCache, "aget"),
+        (LocMemCache, "adelete"),
+    ]:
+        monkeypatch.setattr(kind, verb, afail)
+
+
+def test_while_the_old_engine_is_down_its_clients_are_anonymous_and_keep_their_cookies(
+    browser: Browser, old: Old, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = old.begin(browser, cart=["tea"], **login("ada"))
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        reply = browser.visit(user)
+        assert (reply.status, reply.answer, reply.cookies) == (200, "", {})
+    assert browser.key == key
+    assert "can't be adopted: DatabaseError" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert key not in caplog.text
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_login_goes_on_while_the_old_engine_is_down(
+    browser: Browser, old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old.begin(browser, cart=["tea"])
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        assert browser.visit(log_in("ada")).new_key is not None
+        assert browser.visit(user).answer == "ada"
+
+
+def test_what_was_adopted_is_read_while_the_old_engine_is_down(
+    browser: Browser, old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old.begin(browser, cart=["tea"])
+    again = browser.copy()
+    browser.visit(read)
+    take_away(monkeypatch)
+    assert again.visit(read).answer == {"cart": ["tea"]}
+    assert again.key == browser.key
+
+
+def test_a_copy_that_cannot_be_removed_is_not_adopted_again(
+    browser: Browser,
+    old: Old,
+    monkeypatch: pytest.MonkeyPatch,
+    forget_tombstones: Callable[[], None],
+) -> None:
+    key = old.begin(browser, cart=["tea"])
+    thief = browser.copy()
+
+    def fail(*_args: Any) -> Any:
+        raise DatabaseError
+
+    with monkeypatch.context() as patch:
+        for kind in (db.SessionStore, cache.SessionStore):
+            patch.setattr(kind, "delete", fail)
+            patch.setattr(kind, "adelete", fail)
+        browser.visit(log_in("ada"))
+    assert old.holds(key)
+    forget_tombstones()
+    assert thief.visit(read).answer == {}
+
+
+def test_an_engine_that_cannot_be_imported_breaks_no_request(
+    browser: Browser, engine: Engine, settings: Settings
+) -> None:
+    settings.MULTISESSION_MIGRATE_FROM = "shop.no_such_module"
+    browser.key = "a" * 32
+    reply = browser.visit(read)
+    assert (reply.status, reply.answer, reply.cookies) == (200, {}, {})
+
+
+def test_a_fault_of_the_table_leaves_the_transaction_of_the_page_usable(
+    old_db: Old, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_store: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT * FROM no_such_table")
+
+    monkeypatch.setattr(db.SessionStore, "_get_session_from_db", fail)
+    with transaction.atomic():
+        assert engine.SessionStore("a" * 32).get("cart") is None
+        assert not connection.needs_rollback
+
+
+class Cut(StoreUnavailable):
+    """The connection broke."""
+
+
+@pytest.mark.parametrize("is_carried_out", [False, True], ids=["not sent", "answer lost"])
+@pytest.mark.parametrize("at", range(8))
+def test_an_adoption_that_is_cut_off_anywhere_is_made_by_the_next_request(
+    browser: Browser,
+    old_db: Old,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: Engine,
+    at: int,
+    is_carried_out: bool,
+) -> None:
+    old_db.begin(browser, cart=["tea"], **login("ada"))
+    server, sent = engine.driver.server, 0
+
+    def is_cut() -> bool:
+        nonlocal sent
+        sent += 1
+        return sent == at + 1
+
+    send, asend = server.send, server.asend
+
+    def cut(command: Any) -> Any:
+        is_last = is_cut()
+        if is_last and not is_carried_out:
+            raise Cut("cut")
+        reply = send(command)
+        if is_last:
+            raise Cut("cut")
+        return reply
+
+    async def acut(command: Any) -> Any:
+        is_last = is_cut()
+        if is_last and not is_carried_out:
+            raise Cut("cut")
+        reply = await asend(command)
+        if is_last:
+            raise Cut("cut")
+        return reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "send", cut, raising=False)
+        patch.setattr(server, "asend", acut, raising=False)
+        browser.copy().visit(put(city="Paris"))
+    assert browser.visit(user).answer == "ada"
+    assert browser.visit(read).answer["cart"] == ["tea"]

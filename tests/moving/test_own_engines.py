@@ -1,0 +1,168 @@
+"""A site moves from one engine of this package to another one, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from servers import MongoServer
+
+from django_multisession.core.records import Record
+from django_multisession.drivers import base
+from django_multisession.engines import mongodb, redis
+from tests.engine_fixtures import use_engine
+from tests.moving.conftest import forgetting
+from tests.web.browser import Browser
+from tests.web.pages import log_in, log_out, put, read, user
+from tests.web.visits import Visit
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Clock, Running
+
+REDIS, MONGODB = redis.SessionStore.__module__, mongodb.SessionStore.__module__
+
+
+class Site:
+    """A site with both servers.
+
+    Attributes:
+        here: Path of its engine.
+        there: Path of the other engine.
+    """
+
+    def __init__(self, settings: Settings, here: str, there: str) -> None:
+        self.settings, self.here, self.there = settings, here, there
+
+    def move(self) -> None:
+        self.settings.SESSION_ENGINE, self.settings.MULTISESSION_MIGRATE_FROM = (
+            self.there,
+            self.here,
+        )
+        self.here, self.there = self.there, self.here
+
+
+@pytest.fixture(params=[(REDIS, MONGODB), (MONGODB, REDIS)], ids=["redis first", "mongodb first"])
+def moving_site(
+    request: pytest.FixtureRequest, settings: Settings, running_servers: Running
+) -> Site:
+    for name in ("redis-8.2", "mongodb-standalone"):
+        use_engine(name, settings, running_servers)
+    here, there = request.param
+    settings.SESSION_ENGINE = here
+    return Site(settings, here, there)
+
+
+@pytest.fixture
+def engine(moving_site: Site) -> None:
+    """The site's own fixture sets one."""
+
+
+def facts(browser: Browser, engine: str) -> dict[str, Any]:
+    driver = import_module(engine).SessionStore.get_driver()
+    record = base.run(driver.get(browser.storage_key))
+    assert isinstance(record, Record)
+    names = (
+        "created_ms",
+        "began_ms",
+        "deadline_ms",
+        "idle_ms",
+        "user",
+        "authenticated_ms",
+        "series",
+    )
+    return {name: getattr(record, name) for name in names}
+
+
+def test_a_login_moves_there_and_back_with_everything_kept(
+    browser: Browser, moving_site: Site, clock: Clock
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    browser.visit(log_in("ada"))
+    before, keys = facts(browser, moving_site.here), {browser.key}
+    for _ in range(2):
+        clock.advance(timedelta(hours=1))
+        moving_site.move()
+        assert browser.visit(user).answer == "ada"
+        assert browser.visit(read).answer == {"cart": ["tea"]}
+        assert browser.key not in keys
+        keys.add(browser.key)
+        assert facts(browser, moving_site.here) == before
+
+
+def test_an_absolute_timeout_goes_on_from_the_login(
+    browser: Browser, moving_site: Site, clock: Clock, settings: Settings
+) -> None:
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = timedelta(hours=3)
+    browser.visit(log_in("ada"))
+    clock.advance(timedelta(hours=2))
+    moving_site.move()
+    assert browser.visit(user).answer == "ada"
+    clock.advance(timedelta(hours=1))
+    assert browser.visit(user).answer == ""
+
+
+def test_a_captured_cookie_is_worth_nothing_after_a_logout(
+    browser: Browser, moving_site: Site, forget: Callable[[str], None]
+) -> None:
+    browser.visit(log_in("ada"))
+    thief = browser.copy()
+    moving_site.move()
+    browser.visit(user)
+    moved = browser.copy()
+    browser.visit(log_out)
+    for each in (moving_site.here, moving_site.there):
+        forget(each)
+    assert thief.copy().visit(user).answer == ""
+    assert moved.copy().visit(user).answer == ""
+    moving_site.move()
+    assert thief.copy().visit(user).answer == ""
+    assert moved.copy().visit(user).answer == ""
+
+
+def test_a_logout_as_the_first_request_ends_what_is_there(
+    browser: Browser, moving_site: Site
+) -> None:
+    browser.visit(log_in("ada"))
+    thief = browser.copy()
+    moving_site.move()
+
+    async def flush(visit: Visit) -> None:
+        await visit.session.flush()
+
+    assert browser.visit(flush).deletes_the_cookie
+    assert thief.visit(user).answer == ""
+
+
+def test_two_requests_adopt_one_session(browser: Browser, moving_site: Site) -> None:
+    browser.visit(put(cart=["tea"]))
+    other = browser.copy()
+    moving_site.move()
+    browser.visit(put(city="Paris"))
+    assert other.visit(put(name="Ada")).status == 200
+    assert browser.key == other.key
+    assert browser.visit(read).answer == {"cart": ["tea"], "city": "Paris", "name": "Ada"}
+
+
+def test_an_unsigned_key_costs_no_look_up_in_an_engine_of_this_package(
+    browser: Browser, moving_site: Site
+) -> None:
+    moving_site.move()
+    browser.key = "a" * 32
+    moving_site.settings.MULTISESSION_MONGODB = {"URI": "mongodb://127.0.0.1:1"}
+    moving_site.settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1/0"}
+    assert browser.visit(read).deletes_the_cookie
+
+
+@pytest.fixture
+def forget(settings: Settings, running_servers: Running) -> Callable[[str], None]:
+    """Remove the tombstones of an engine, which its server would keep for a minute."""
+    servers = {
+        REDIS: running_servers.redis("redis-8.2").url,
+        MONGODB: running_servers.mongodb("mongodb-standalone", MongoServer).url,
+    }
+    return lambda engine: forgetting(engine.rpartition(".")[2], servers[engine], settings)

@@ -1,0 +1,165 @@
+"""A site goes back to Django's engine: no client is logged out, and no old cookie opens anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.sessions.backends import db
+from django.core.management import call_command
+
+from tests.engine_fixtures import Engine
+from tests.moving.conftest import DJANGOS, Old, leave, login
+from tests.web.browser import Browser
+from tests.web.conftest import OURS
+from tests.web.pages import failing, log_in, log_out, put, read, user
+from tests.web.visits import Visit
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def session_middleware() -> str:
+    """It is this package's middleware that brings sessions back."""
+    return OURS
+
+
+@pytest.fixture(params=["db", "cache"])
+def go_back(
+    request: pytest.FixtureRequest, settings: Settings, engine: Engine
+) -> Callable[[], Old]:
+    """What is called deploys Django's engine again."""
+    leave(settings, request.param)
+    del settings.MULTISESSION_MIGRATE_FROM
+
+    def deploy() -> Old:
+        settings.MULTISESSION_MIGRATE_FROM = engine.path
+        settings.SESSION_ENGINE = f"{DJANGOS}.{request.param}"
+        return Old(settings.SESSION_ENGINE)
+
+    return deploy
+
+
+def test_a_login_and_a_cart_go_back(browser: Browser, go_back: Callable[[], Old]) -> None:
+    browser.visit(put(cart=["tea"]))
+    browser.visit(log_in("ada"))
+    old = go_back()
+    again = browser.copy()
+    assert browser.visit(user).answer == "ada"
+    assert len(browser.key or "") == 32
+    assert old.holds(str(browser.key))
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+    assert again.visit(read).answer == {"cart": ["tea"]}
+    assert again.key == browser.key
+
+
+def test_a_page_that_fails_leaves_the_cookie_and_loses_nothing(
+    browser: Browser, go_back: Callable[[], Old]
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    go_back()
+    assert browser.visit(failing(read)).cookies == {}
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+
+
+def test_an_old_cookie_is_worth_nothing_after_a_logout(
+    browser: Browser, go_back: Callable[[], Old], forget_tombstones: Callable[[], None]
+) -> None:
+    browser.visit(log_in("ada"))
+    thief = browser.copy()
+    go_back()
+    browser.visit(user)
+    browser.visit(log_out)
+    assert thief.copy().visit(user).answer == ""
+    forget_tombstones()
+    assert thief.visit(user).answer == ""
+
+
+def test_two_requests_that_overlap_bring_one_session(
+    browser: Browser, go_back: Callable[[], Old]
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    other = browser.copy()
+    go_back()
+
+    async def visit_in_between(visit: Visit) -> Any:
+        return await visit.session.get("cart"), (await other.visiting(read)).answer
+
+    assert browser.visit(visit_in_between).answer == [["tea"], {"cart": ["tea"]}]
+    assert browser.key == other.key
+
+
+def test_while_a_server_is_down_its_clients_are_anonymous_and_keep_their_cookies(
+    browser: Browser,
+    go_back: Callable[[], Old],
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    browser.visit(log_in("ada"))
+    key = browser.key
+    go_back()
+
+    def fail(_command: Any) -> Any:
+        raise OSError("hunter2")
+
+    async def afail(_command: Any) -> Any:
+        fail(_command)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.driver.server, "send", fail, raising=False)
+        patch.setattr(engine.driver.server, "asend", afail, raising=False)
+        reply = browser.visit(user)
+    assert (reply.status, reply.answer, reply.cookies, browser.key) == (200, "", {}, key)
+    assert "hunter2" not in caplog.text
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_client_that_stayed_away_finds_its_session_back(
+    browser: Browser, settings: Settings, engine: Engine
+) -> None:
+    old = leave(settings, "db")
+    key = old.begin(browser, cart=["tea"], **login("ada"))
+    call_command("migratesessions", verbosity=0)
+    assert not old.holds(key)
+    settings.SESSION_ENGINE, settings.MULTISESSION_MIGRATE_FROM = old.path, engine.path
+    assert browser.visit(user).answer == "ada"
+    assert browser.key != key
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+    browser.visit(log_out)
+    thief = browser.stranger()
+    thief.key = key
+    assert thief.visit(user).answer == ""
+
+
+def test_a_session_that_is_there_already_asks_nothing_of_the_old_engine(
+    browser: Browser, go_back: Callable[[], Old], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = go_back()
+    old.begin(browser, cart=["tea"])
+
+    def fail(_command: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(engine.driver.server, "send", fail, raising=False)
+    monkeypatch.setattr(engine.driver.server, "asend", fail, raising=False)
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+
+
+def test_a_site_goes_there_and_back(browser: Browser, settings: Settings, engine: Engine) -> None:
+    old = leave(settings, "db")
+    settings.SESSION_ENGINE = old.path
+    del settings.MULTISESSION_MIGRATE_FROM
+    browser.visit(log_in("ada"))
+    visited = [browser.copy()]
+    for here, there in [(old.path, engine.path), (engine.path, old.path)] * 2:
+        settings.SESSION_ENGINE, settings.MULTISESSION_MIGRATE_FROM = there, here
+        assert browser.visit(user).answer == "ada"
+        visited.append(browser.copy())
+    browser.visit(log_out)
+    assert [each.visit(user).answer for each in visited] == [""] * 5
+    assert db.SessionStore.get_model_class().objects.count() == 0
