@@ -178,7 +178,7 @@ def test_djangos_authentication_middleware_takes_one_thread(
 @under_ours
 def test_a_foreign_engine_is_saved_in_a_thread(settings: Settings) -> None:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-    assert seen_in(untouched) == hops("process_response")
+    assert seen_in(untouched) == hops("_respond_foreign")
 
 
 @pytest.fixture
