@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 USER_ID = "_auth_user_id"
 
+#: At the end of a request Django looks at the connections of its thread.
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture
 def lossy(settings: Settings, running_servers: Running) -> Iterator[ends.LossyDriver]:
