@@ -46,6 +46,7 @@ MOVING = "docs/howto/move-from-django.md"
 WHILE_MOVING = """
 from mysite.test_settings import *
 INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
+MULTISESSION_MIGRATE_FROM = "django.contrib.sessions.backends.db"
 """
 SECRETS = "only-for-tests-" + "0123456789" * 4
 
