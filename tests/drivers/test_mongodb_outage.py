@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import re
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,6 @@ WITHIN = 60.0
 def driving(request: pytest.FixtureRequest) -> Iterator[Driving]:
     with Driving(request.param) as driving:
         yield driving
-    collect_what_pymongo_left()
 
 
 @pytest.fixture
@@ -60,18 +57,6 @@ def driver(proxy: TCPProxy, driving: Driving) -> MongoDBDriver:
 def own_server(mongodb_standalone: MongoServer, tmp_path: Path) -> Iterator[MongoServer]:
     with MongoServer(mongodb_standalone.binary, tmp_path / "mongod") as server:
         yield server
-
-
-def collect_what_pymongo_left() -> None:
-    """Collect sockets here, where it is known why they are open.
-
-    After an outage an async client's monitor connects anew. Closed while it does, PyMongo (4.20,
-    `_async_create_connection`) leaves the socket to the garbage collector, which would warn of it
-    in some later test.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def until_answered(driving: Driving, driver: MongoDBDriver, verb: str, *arguments: Any) -> Any:
@@ -349,4 +334,3 @@ def test_a_cancelled_request_leaves_no_connection_that_answers_the_next(
     with TCPProxy(own_server.host, own_server.port) as proxy, Driving("async") as driving:
         url = f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true"
         driving.runner.run(walk(driving.open(url, maxPoolSize=1), proxy))
-    collect_what_pymongo_left()

@@ -14,7 +14,6 @@ from servers import MongoServer
 
 from django_multisession.engines.mongodb import SessionStore
 from django_multisession.middleware import SessionMiddleware
-from tests.drivers.test_mongodb_outage import collect_what_pymongo_left
 from tests.faults.cancelling import cancelled_at
 from tests.faults.mongodb_site import site
 from tests.wire.visitor import session_cookie
@@ -97,4 +96,3 @@ def test_a_request_cancelled_at_any_await_is_done_or_not_and_harms_no_other(
 
     with site(mongodb_standalone.url, ONE_CONNECTION):
         asyncio.run(walk())
-    collect_what_pymongo_left()

@@ -21,7 +21,6 @@ from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.testing.driver.fixtures import left_by, make_end
 from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import NOW, record
-from tests.drivers.test_mongodb_outage import collect_what_pymongo_left
 from tests.faults.mongodb_election import STRIKES, Admin, endure, primary_of
 from tests.faults.mongodb_site import DATABASE, only_reads, site
 from tests.wire.visitor import Visitor
@@ -44,10 +43,9 @@ def every_member(
 
 
 @pytest.fixture
-def servers(every_member: MongoReplicaSet) -> Iterator[MongoReplicaSet]:
+def servers(every_member: MongoReplicaSet) -> MongoReplicaSet:
     """Whole, whatever a test did to it before."""
-    yield every_member.start()
-    collect_what_pymongo_left()
+    return every_member.start()
 
 
 @pytest.mark.long

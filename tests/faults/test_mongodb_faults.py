@@ -15,7 +15,6 @@ from servers import MongoServer
 
 from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engine import close_drivers
-from tests.drivers.test_mongodb_outage import collect_what_pymongo_left
 from tests.faults.mongodb_load import Load, look_for_the_ended
 from tests.faults.mongodb_site import DATABASE, only_reads, refused, site
 from tests.web.visits import Visit
@@ -31,9 +30,8 @@ Admin = pymongo.MongoClient[dict[str, Any]]
 
 
 @pytest.fixture(params=["sync", "async"])
-def visitor(request: pytest.FixtureRequest) -> Iterator[Visitor]:
-    yield Visitor(is_async=request.param == "async")
-    collect_what_pymongo_left()
+def visitor(request: pytest.FixtureRequest) -> Visitor:
+    return Visitor(is_async=request.param == "async")
 
 
 @pytest.fixture
@@ -104,7 +102,6 @@ def test_a_server_killed_under_load_has_everything_acknowledged_when_it_starts_a
         look_for_the_ended(load)
         assert load.wrongs == {}
         assert load.answers["log_out 200"] > 0
-    collect_what_pymongo_left()
 
 
 @pytest.mark.long

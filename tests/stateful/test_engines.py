@@ -8,14 +8,22 @@ from __future__ import annotations
 import contextvars
 import functools
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
+from django_multisession.drivers.base import Purging
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.testing.verbs import Run, SessionVerbs, open_runner
 from tests.conftest import Clock, Running
@@ -51,7 +59,7 @@ class Overlaps(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.model = Model(
-            purges=self.engine.kind in ("memory", "mongodb", "database"),
+            purges=isinstance(self.engine.driver, Purging),
             follows_clock=self.engine.kind == "memory",
             tombstone_seconds=120 if self.engine.kind == "database" else float("inf"),
         )
@@ -252,40 +260,48 @@ def compared_engine(
     return use_engine(request.param, settings, running_servers)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("mode", ["sync", "async"])
-def test_overlapping_requests_do_what_the_model_says(
-    compared_engine: Engine,
-    clock: Clock,
-    settings: Settings,
-    mode: str,
-) -> None:
+@pytest.fixture(params=["sync", "async"])
+def machine(
+    request: pytest.FixtureRequest, compared_engine: Engine, clock: Clock, settings: Settings
+) -> Iterator[type[Overlaps]]:
     settings.MULTISESSION_IDLE_TIMEOUT = 600
     settings.MULTISESSION_ABSOLUTE_TIMEOUT = 3600
-    run, close = open_runner(mode)
-    machine: Any = type(
-        "Machine",
-        (Overlaps,),
-        {
-            "engine": compared_engine,
-            "clock": clock,
-            "run": staticmethod(run) if run else None,
-        },
+    run, close = open_runner(request.param)
+    attributes = {
+        "engine": compared_engine,
+        "clock": clock,
+        "run": staticmethod(run) if run else None,
+    }
+    yield type("Machine", (Overlaps,), attributes)
+    close()
+
+
+@pytest.mark.long
+def test_overlapping_requests_do_what_the_model_says(machine: type[Overlaps]) -> None:
+    sequences = os.environ.get("MULTISESSION_SEQUENCES") or SEQUENCES[machine.engine.kind]
+    run_state_machine_as_test(
+        machine,
+        settings=hypothesis.settings(
+            max_examples=int(sequences),
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        ),
     )
-    sequences = os.environ.get("MULTISESSION_SEQUENCES") or SEQUENCES[compared_engine.kind]
-    try:
-        hypothesis.stateful.run_state_machine_as_test(
-            machine,
-            settings=hypothesis.settings(
-                max_examples=int(sequences),
-                stateful_step_count=STEPS,
-                deadline=None,
-                database=None,
-                suppress_health_check=list(hypothesis.HealthCheck),
-            ),
-        )
-    finally:
-        close()
+
+
+def test_a_late_login_where_a_purge_removed_the_session_or_not(machine: type[Overlaps]) -> None:
+    run = machine()
+    run.begin_with_a_session()
+    run.wait(61 + 600)
+    run.purge()
+    run.begin(choice=1, what="", name="a", value=0)
+    run.end_from_elsewhere(0)
+    run.log_in(0, "7")
+    run.wait(60)
+    run.log_in(0, "8")
+    run.respond(0)
 
 
 def test_a_cookie_answer_is_one_of_the_models() -> None:

@@ -24,7 +24,7 @@ from django_multisession.testing.driver.fixtures import make_record
 from django_multisession.testing.engine.fixtures import heard
 from tests.docs.pages import rows_of, section_of
 from tests.drivers.problems import OF_RELEASES
-from tests.engine_fixtures import add_options, use_engine
+from tests.engine_fixtures import PATIENCE, add_options, use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
 from tests.wire.conftest import under_ours
@@ -453,6 +453,8 @@ async def test_two_hundred_requests_of_an_outage_are_a_few_log_lines(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings.MULTISESSION_ON_OUTAGE = on_outage
+    # None of these is found out by waiting.
+    add_options("redis", settings, PATIENCE["redis"])
     await visitor.begin("first")
     # Each request is a use to note.
     clock.advance(seconds=61)
