@@ -37,6 +37,7 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 ENGINES = sorted(path.stem for path in PACKAGE.glob("engines/[!_]*.py"))
 DRIVERS = (
     "cookie.driver.CookieDriver",
+    "cookie.revocable.RevocableDriver",
     "memory.MemoryDriver",
     "redis.driver.RedisDriver",
     "mongodb.driver.MongoDBDriver",

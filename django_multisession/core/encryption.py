@@ -60,7 +60,7 @@ class Refusal(enum.Enum):
     UNKNOWN_KEY = "its key isn't known"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Decrypted:
     """What a value held.
 

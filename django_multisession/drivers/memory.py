@@ -33,6 +33,8 @@ from django_multisession.drivers.base import Ask, Capabilities, Steps, read
 
 DEFAULT_MAX_RECORDS = 10_000
 
+_NEVER_GONE = float("inf")
+
 
 class Slot(NamedTuple):
     """What is kept under a key.
@@ -169,7 +171,7 @@ class MemoryServer:
         slot = self.slots.get(key)
         if slot is None:
             return None
-        if slot.gone_at <= self._clock():
+        if slot.gone_at != _NEVER_GONE and slot.gone_at <= self._clock():
             del self.slots[key]
             return None
         self.slots.move_to_end(key)
@@ -189,7 +191,7 @@ class MemoryServer:
         ]
 
     def _keep(self, key: str, stored: Record | Tombstone, life: int) -> None:
-        gone_at = float("inf") if life >= NEVER else self._clock() + life / 1000
+        gone_at = _NEVER_GONE if life >= NEVER else self._clock() + life / 1000
         self.slots[key] = Slot(stored.raw, gone_at)
         self.slots.move_to_end(key)
         while len(self.slots) > self._max_records:

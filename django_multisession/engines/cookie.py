@@ -21,13 +21,15 @@ _EXAMPLE = f'{_SETTING} = {{"REVOCATION": "django_multisession.engines.redis"}}'
 
 
 def _open(options: SecretOptions) -> Driver:
-    from django_multisession.drivers.cookie import driver, revocations
+    from django_multisession.drivers.cookie.driver import CookieDriver
+    from django_multisession.drivers.cookie.revocable import RevocableDriver
+    from django_multisession.drivers.cookie.revocations import Revocations
 
     engine = _revoking(options)
     if engine is None:
-        return driver.CookieDriver(seconds)
-    ends = revocations.Revocations(engine.driver, seconds, lambda: longest_ms(config().policy))
-    return driver.CookieDriver(seconds, ends)
+        return CookieDriver(seconds)
+    ends = Revocations(engine.driver, seconds, lambda: longest_ms(config().policy))
+    return RevocableDriver(seconds, ends)
 
 
 def _judge(options: Mapping[str, Any]) -> Iterator[Problem]:

@@ -121,9 +121,10 @@ def add(session: Session, *, key: Verified | None = None, must_create: bool = Fa
 
 def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
     now, clock = session.site.now(), session.own_entries().clock
-    body = session.serialized()
-    composed = compose(session, key, None, body, now, session.site.life(session.own_entries(), now))
-    sent = Sent(composed, None, clock, session.is_login)
+    body, is_login = session.serialized(), session.is_login
+    life = session.site.life(session.own_entries(), now)
+    composed = compose(session, key, None, body, now, life, is_login=is_login)
+    sent = Sent(composed, None, clock, is_login)
     # Before it is sent: a lost answer must not make a second session of it.
     noted = session.state = New(state.key, state.after, (sent, *state.sent))
     is_made = yield from _place(session, state.after, sent, now)
@@ -254,7 +255,7 @@ def _composed(session: Session, state: Stored, now: int, *, is_changed: bool) ->
     is_sure = is_due or session.own_entries().is_surely_changed
     if not (is_sure or _changes(session, base, body)):
         return None
-    composed = compose(session, state.key, base, body, now, life)
+    composed = compose(session, state.key, base, body, now, life, is_login=is_login)
     return Sent(composed, base, clock, is_login)
 
 
@@ -507,6 +508,8 @@ def compose(
     body: SecretBytes,
     now: int,
     life: Life,
+    *,
+    is_login: bool,
 ) -> Snapshot:
     """Make the record to store under *key*, over *base* or as a new one.
 
@@ -520,7 +523,7 @@ def compose(
     if has_grown:
         site.require_size(body, session.own_entries())
     user_id = merging.user_id(session.own_entries())
-    if before is None or session.is_login:
+    if before is None or is_login:
         began, series = now, new_series()
         authenticated = now
     else:

@@ -45,13 +45,6 @@ HOOKS = (
 )
 
 
-_JSON = payloads.CompactJSON()
-
-
-def _djangos_json() -> payloads.CompactJSON:
-    return _JSON
-
-
 #: The site whose ``get_session_cookie_age()`` this thread or task is asking.
 _asking: ContextVar[Site | None] = ContextVar("asking", default=None)
 
@@ -82,7 +75,7 @@ class Site:
         self.hooks = hooks
         self.serializer_class = serializer_class
         self._make_serializer: Callable[[], payloads.Serializer] = (
-            _djangos_json if serializer_class is JSONSerializer else serializer_class
+            payloads.CompactJSON if serializer_class is JSONSerializer else serializer_class
         )
         self._bound = bound
         self._store: weakref.ref[SessionBase] | None = None
