@@ -19,7 +19,7 @@ from django_multisession.core.records import (
     to_milliseconds,
 )
 from django_multisession.drivers import base
-from django_multisession.drivers.base import Driver, Purging, Result, Steps
+from django_multisession.drivers.base import Driver, Indexed, Purging, Result, Steps
 from django_multisession.store import DriverSessionStore
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -91,6 +91,21 @@ class DriverVerbs:
     def count_expired(self, now: int) -> int:
         """See Purging.count_expired()."""
         return self._carry_out(self._purging().count_expired(now))
+
+    def of_user(
+        self, user_id: str, now: int, *, limit: int = 100
+    ) -> list[list[tuple[str, Record]]]:
+        """Return every page of Indexed.of_user()."""
+        if not isinstance(self._driver, Indexed):
+            pytest.skip("this driver finds no user's sessions")
+        pages: list[list[tuple[str, Record]]] = []
+        cursor = ""
+        while not pages or cursor:
+            found, cursor = self._carry_out(
+                self._driver.of_user(user_id, now, cursor=cursor, limit=limit)
+            )
+            pages.append(found)
+        return pages
 
     def close(self) -> None:
         """See Driver.close()."""

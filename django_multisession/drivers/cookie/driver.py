@@ -29,7 +29,7 @@ from django_multisession.core.records import (
 from django_multisession.drivers.base import Capabilities, Steps
 from django_multisession.drivers.cookie.jar import Jar, Move
 from django_multisession.drivers.cookie.revocations import LOSES_ENDS, NO_REVOCATION, Revocations
-from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.drivers.memory import SlotsDriver
 from django_multisession.exceptions import StoreUnavailable
 
 try:
@@ -38,7 +38,7 @@ except ImportError as error:
     raise ImproperlyConfigured("Install django-multisession[cookie] to use this engine.") from error
 
 
-class CookieDriver(MemoryDriver):
+class CookieDriver(SlotsDriver):
     """Stores records in the jar of one request, and ends beside it.
 
     Args:
