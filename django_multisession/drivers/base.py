@@ -264,6 +264,19 @@ class Indexed(Protocol):
         can't read isn't listed.
         """
 
+    def write_and_get(self, write: Steps[Result], key: str, /) -> Steps[tuple[Result, Stored]]:
+        """Carry out *write*, a verb of this driver that stores a record of a user, then `get` *key*.
+
+        In one round trip where the server can. What lies under *key* may be left out where nothing
+        was written.
+        """
+
+
+def write_then_get(driver: Driver, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+    """Do as `Indexed.write_and_get` for a server that takes one command after the other."""
+    result = yield from write
+    return result, (yield from driver.get(key))
+
 
 def listed(
     found: Iterable[tuple[str, bytes | None]], user_id: str, now: int

@@ -33,9 +33,11 @@ from django_multisession.drivers.base import (
     Ask,
     Capabilities,
     Listed,
+    Result,
     Steps,
     listed,
     read,
+    write_then_get,
 )
 
 DEFAULT_MAX_RECORDS = 10_000
@@ -311,3 +313,7 @@ class MemoryDriver(SlotsDriver):
     ) -> Steps[Listed]:
         """See Indexed.of_user()."""
         return self._ask("of_user", user_id, now, cursor, limit)
+
+    def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+        """See Indexed.write_and_get()."""
+        return write_then_get(self, write, key)

@@ -32,7 +32,7 @@ from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines.memory import SessionStore
 from django_multisession.session import end, events, save, state
-from django_multisession.session.line import MOST_HOPS
+from django_multisession.session.line import MOST_HOPS, REVOKED
 from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.settings.check_ids import Check
 from django_multisession.testing.driver.fixtures import make_record
@@ -375,6 +375,7 @@ def reasons_sent() -> Iterator[tuple[str, str]]:
     # Passed on by `line.end`.
     yield "session_ended", end.FLUSHED
     yield "session_ended", end.DELETED
+    yield "session_ended", REVOKED
 
 
 def test_every_reason_of_a_signal_is_documented() -> None:

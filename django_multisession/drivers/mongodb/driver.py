@@ -31,9 +31,11 @@ from django_multisession.drivers.base import (
     Ask,
     Capabilities,
     Listed,
+    Result,
     Steps,
     listed,
     read,
+    write_then_get,
 )
 from django_multisession.drivers.mongodb import documents
 from django_multisession.drivers.mongodb.checks import check
@@ -163,6 +165,10 @@ class MongoDBDriver:
         raws = ((str(each["_id"]), documents.bytes_of(each)) for each in found)
         last = str(found[-1]["_id"]) if len(found) == limit else ""
         return Listed(listed(raws, user_id, now), last)
+
+    def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+        """See Indexed.write_and_get()."""
+        return write_then_get(self, write, key)
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""

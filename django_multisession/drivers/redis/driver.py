@@ -31,6 +31,7 @@ from django_multisession.drivers.base import (
     Ask,
     Capabilities,
     Listed,
+    Result,
     Steps,
     listed,
     read,
@@ -223,6 +224,25 @@ class RedisDriver:
         if gone:
             yield Ask(self.server, "of_user", ("ZREM", place, *gone))
         return Listed(listed(zip(keys, raws, strict=True), user_id, now), _cursor(following))
+
+    def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+        """See Indexed.write_and_get(); one round trip: the script that writes reads too."""
+        stored: Stored = None
+        ask = next(write)
+        try:
+            name, digest, count, *rest = ask.command
+            rest[count:count] = [self._prefix + key]
+            command = (name, digest, count + 1, *rest, scripts.AND_GET)
+            try:
+                reply = yield ask._replace(command=command)
+            except BaseException as error:  # noqa: BLE001  (raised in the verb)
+                write.throw(error)
+            if isinstance(reply, list):
+                stored, reply = read(key, reply[0]), _WRITTEN
+            write.send(reply)
+        except StopIteration as stop:
+            return stop.value, stored
+        raise RuntimeError("a verb that writes a record of a user is one script")
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""

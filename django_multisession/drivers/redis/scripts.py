@@ -23,6 +23,9 @@ from django_multisession.core.records import (
     TOMBSTONE_MS,
 )
 
+#: The last value for a script that is to read one more key after its write; no other value is that.
+AND_GET = "and get"
+
 #: Digest → text: a script is sent by its digest, by its text where the server doesn't know it.
 TEXTS: dict[str, str] = {}
 
@@ -43,7 +46,7 @@ def _text_of(head: bytes) -> str:
 _INDEX = """
 local function index(keys, values)
   local left, entered = KEYS[keys], KEYS[keys + 1]
-  if not left then return end
+  if not entered then return end
   if ARGV[values] ~= '' and redis.call('TYPE', left).ok == 'zset' then
     redis.call('ZREM', left, ARGV[values])
   end
@@ -58,6 +61,14 @@ local function index(keys, values)
 end
 """
 
+#: What a script answers that wrote a record: 1, and what lies under its last key where it is asked.
+_WRITTEN = f"""
+if ARGV[#ARGV] == '{AND_GET}' and redis.call('TYPE', KEYS[#KEYS]).ok == 'string' then
+  return {{redis.call('GET', KEYS[#KEYS])}}
+end
+return 1
+"""
+
 #: KEYS: record. ARGV: value, life. For records with a user: SET alone does for the others.
 ADD = _script(
     _INDEX,
@@ -66,8 +77,8 @@ if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return redis.call('GET', KEYS[1])
 end
 index(2, 3)
-return 1
 """,
+    _WRITTEN,
 )
 
 #: KEYS[1]: what is written over. ARGV: revision of the base; now; the latest last use to write over.
@@ -97,8 +108,8 @@ REPLACE = _script(
     """
 redis.call('SET', place, ARGV[4], 'PX', ARGV[5])
 index(2, 6)
-return 1
 """,
+    _WRITTEN,
 )
 
 #: KEYS: old, new. ARGV: as above, value, life, tombstone.
@@ -110,8 +121,8 @@ MOVE = _script(
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
 redis.call('SET', place, ARGV[6], 'PX', {TOMBSTONE_MS})
 index(3, 7)
-return 1
 """,
+    _WRITTEN,
 )
 
 #: KEYS: record. ARGV: as above, last use, end and last use as they are stored, life.

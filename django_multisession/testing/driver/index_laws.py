@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from django_multisession.core.records import NEVER, SAVED, Reason, Record
+from django_multisession.core.records import NEVER, SAVED, Answer, Outcome, Reason, Record
 from django_multisession.testing.driver.fixtures import (
     IDLE_MS,
     NOW,
@@ -182,3 +182,49 @@ class DriverIndexLaws(DriverFixtures):
         pages = verbs.of_user(user, NOW, limit=50)
         assert len(pages) > 1
         assert found(verbs, user, limit=50).keys() == keys
+
+    # write_and_get
+
+    def test_an_add_brings_what_lies_under_another_key(self, verbs: DriverVerbs) -> None:
+        other, there = make_key(), record_of(None)
+        key, record = make_key(), record_of(make_user())
+        assert verbs.add_and_get(key, record, other) == (True, None)
+        verbs.add(other, there)
+        # By an attempt whose answer was lost.
+        assert verbs.add_and_get(key, record, other)[0] is True
+        assert verbs.add_and_get(make_key(), record, other) == (True, there)
+        assert verbs.get(key) == record
+
+    def test_a_move_and_a_replace_bring_what_lies_under_another_key(
+        self, verbs: DriverVerbs
+    ) -> None:
+        other, there, user = make_key(), record_of(None), make_user()
+        old, new, record = make_key(), make_key(), record_of(user)
+        verbs.add(other, there)
+        verbs.add(old, record)
+        saved = next_write(record)
+        assert verbs.replace_and_get(old, saved, record, NOW, other) == (SAVED, there)
+        moved = next_write(saved)
+        left = left_by(moved, new)
+        assert verbs.move_and_get(old, new, moved, saved, left, NOW, other) == (SAVED, there)
+        assert found(verbs, user) == {new: moved}
+
+    def test_a_refused_write_answers_as_ever(self, verbs: DriverVerbs) -> None:
+        other, there, user = make_key(), record_of(None), make_user()
+        key, record, absent = make_key(), record_of(user), make_key()
+        theirs = next_write(record)
+        verbs.add(other, there)
+        verbs.add(key, theirs)
+        conflict = Answer(Outcome.CONFLICT, theirs)
+        mine, unlike = next_write(record), record_of(user, revision=b"unlike-8")
+        assert verbs.add_and_get(key, unlike, other)[0] is False
+        assert verbs.replace_and_get(key, mine, record, NOW, other)[0] == conflict
+        left = left_by(mine, absent)
+        assert verbs.move_and_get(key, absent, mine, record, left, NOW, other)[0] == conflict
+        assert found(verbs, user) == {key: theirs}
+
+    def test_the_tombstone_under_another_key_is_brought(self, verbs: DriverVerbs) -> None:
+        other, end = make_key(), make_end()
+        verbs.add(other, record_of(None))
+        verbs.delete(other, end)
+        assert verbs.add_and_get(make_key(), record_of(make_user()), other) == (True, end)
