@@ -15,12 +15,11 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from django_multisession.core.records import NEVER, SERIES_LENGTH, to_datetime
 from django_multisession.session import of_user
-from django_multisession.session.of_user import Found
+from django_multisession.session.of_user import Found, NotIndexed
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Session
 from django_multisession.session.steps import Result, Steps
@@ -74,12 +73,12 @@ def list_sessions(user: Any, request: HttpRequest | None = None) -> list[UserSes
         ImproperlyConfigured: The engine can't find the sessions of a user.
         StoreUnavailable: The server did not answer.
     """
-    return _perform(request, lambda session: _list(session, _id_of(user)))
+    return _perform(request, lambda session: _list(session, id_of(user)))
 
 
 async def alist_sessions(user: Any, request: HttpRequest | None = None) -> list[UserSession]:
     """See list_sessions()."""
-    return await _aperform(request, lambda session: _list(session, _id_of(user)))
+    return await _aperform(request, lambda session: _list(session, id_of(user)))
 
 
 def end_session(user: Any, session_id: str) -> bool:
@@ -92,12 +91,12 @@ def end_session(user: Any, session_id: str) -> bool:
         ImproperlyConfigured: The engine can't find the sessions of a user.
         StoreUnavailable: The server did not answer.
     """
-    return _perform(None, lambda session: _end(session, _id_of(user), session_id))
+    return _perform(None, lambda session: _end(session, id_of(user), session_id))
 
 
 async def aend_session(user: Any, session_id: str) -> bool:
     """See end_session()."""
-    return await _aperform(None, lambda session: _end(session, _id_of(user), session_id))
+    return await _aperform(None, lambda session: _end(session, id_of(user), session_id))
 
 
 def end_other_sessions(request: HttpRequest) -> int:
@@ -132,12 +131,12 @@ def end_all_sessions(user: Any) -> int:
         ImproperlyConfigured: The engine can't find the sessions of a user.
         StoreUnavailable: The server did not answer. Some sessions may have been ended.
     """
-    return _perform(None, lambda session: of_user.end_all(session, _id_of(user)))
+    return _perform(None, lambda session: of_user.end_all(session, id_of(user)))
 
 
 async def aend_all_sessions(user: Any) -> int:
     """See end_all_sessions()."""
-    return await _aperform(None, lambda session: of_user.end_all(session, _id_of(user)))
+    return await _aperform(None, lambda session: of_user.end_all(session, id_of(user)))
 
 
 def _perform(request: HttpRequest | None, make: Callable[[Session], Steps[Result]]) -> Result:
@@ -190,13 +189,18 @@ def _store_of(request: HttpRequest | None) -> DriverSessionStore:
     engine = conf.given("SESSION_ENGINE")
     store = import_module(engine).SessionStore() if request is None else request.session
     if not isinstance(store, DriverSessionStore):
-        raise ImproperlyConfigured(
+        raise NotIndexed(
             "SESSION_ENGINE must be one of django_multisession.engines to find the sessions of a "
             f"user (got {engine!r})."
         )
     return store
 
 
-def _id_of(user: Any) -> str:
+def end_all_but(user_id: str, spared: Session | None) -> int:
+    """End the sessions of *user_id* but for *spared*; for `user_changes`."""
+    return _perform(None, lambda session: of_user.end_all_but(session, user_id, spared))
+
+
+def id_of(user: Any) -> str:
     """Return what Django puts into the sessions of *user*."""
     return str(user._meta.pk.value_to_string(user))  # noqa: SLF001  (as Django's login() does)

@@ -31,6 +31,10 @@ PAGE = 200
 MOST_PASSES = 16
 
 
+class NotIndexed(ImproperlyConfigured):
+    """The site's engine can't find the sessions of a user."""
+
+
 class Found(NamedTuple):
     """A live session of the user.
 
@@ -88,8 +92,7 @@ def end(session: Session, user_id: str, is_meant: Callable[[Record], bool]) -> S
 
 def end_all(session: Session, user_id: str) -> Steps[int]:
     """End every session of *user_id*, and logins that are under way."""
-    yield from mark(session, user_id)
-    return (yield from end(session, user_id, lambda _record: True))
+    return (yield from end_all_but(session, user_id, None))
 
 
 def mark(session: Session, user_id: str) -> Steps[int]:
@@ -114,19 +117,26 @@ def mark(session: Session, user_id: str) -> Steps[int]:
     return now
 
 
+def end_all_but(session: Session, user_id: str, spared: Session | None) -> Steps[int]:
+    """End the sessions of *user_id* but for *spared*, which may be a login that is under way."""
+    marked_at = yield from mark(session, user_id)
+    own = None
+    if spared is not None:
+        spared.login_ms = max(spared.login_ms, marked_at)
+        own = series(spared)
+    return (yield from end(session, user_id, lambda record: record.series != own))
+
+
 def end_others(session: Session) -> Steps[int]:
     """End the other sessions of this session's user, and give this one a new key."""
     _indexed(session)
     user_id = user_of((yield from read_entries(session)))
     if user_id is None or isinstance(session.state, Ended):
         return 0
-    own = series(session)
-    # A login of this very request isn't one of the others.
-    session.login_ms = max(session.login_ms, (yield from mark(session, user_id)))
     if not session.is_moving:
         # Whoever has a copy of its cookie is among the others.
         give_new_key(session)
-    return (yield from end(session, user_id, lambda record: record.series != own))
+    return (yield from end_all_but(session, user_id, session))
 
 
 def series(session: Session) -> bytes | None:
@@ -156,7 +166,7 @@ def _indexed(session: Session) -> Indexed:
     if not isinstance(driver, Indexed):
         engine = getattr(session.site.sender, "engine", None)
         name = type(driver).__name__ if engine is None else engine.name
-        raise ImproperlyConfigured(
+        raise NotIndexed(
             f"The engine {name} can't find the sessions of a user. Set SESSION_ENGINE to redis, "
             "mongodb or database of django_multisession.engines, or to tiered with one of them as "
             "its back. See docs/howto/show-and-end-sessions.md."

@@ -22,7 +22,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.dispatch import Signal
 
 import django_multisession
-from django_multisession import exceptions, middleware, resolvers, signals
+from django_multisession import exceptions, middleware, resolvers, signals, user_changes
 from django_multisession import testing as contracts
 from django_multisession.core import keys, records
 from django_multisession.core.problems import Problem, Severity
@@ -261,6 +261,7 @@ def logged() -> Iterator[tuple[str, str, str]]:
         events.DROPPED,
         events.UNNOTED_USE,
         events.CUT_SHORT,
+        user_changes.NOT_ENDED,
     ):
         yield described(line)
         if line.limit is not None and line.limit.is_counted:
