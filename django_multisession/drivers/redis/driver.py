@@ -228,21 +228,30 @@ class RedisDriver:
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get(); one round trip: the script that writes reads too."""
         stored: Stored = None
-        ask = next(write)
+        is_asked = False
         try:
-            name, digest, count, *rest = ask.command
-            rest[count:count] = [self._prefix + key]
-            command = (name, digest, count + 1, *rest, scripts.AND_GET)
-            try:
-                reply = yield ask._replace(command=command)
-            except BaseException as error:  # noqa: BLE001  (raised in the verb)
-                write.throw(error)
-            if isinstance(reply, list):
-                stored, reply = read(key, reply[0]), _WRITTEN
-            write.send(reply)
+            ask = next(write)
+            while True:
+                is_script = ask.command[0] == "EVALSHA"
+                is_asked = is_asked or is_script
+                try:
+                    reply = yield self._and_get(ask, key) if is_script else ask
+                except BaseException as error:  # noqa: BLE001  (raised in the verb)
+                    ask = write.throw(error)
+                    continue
+                if isinstance(reply, list):
+                    stored, reply = read(key, reply[0]), _WRITTEN
+                ask = write.send(reply)
         except StopIteration as stop:
-            return stop.value, stored
-        raise RuntimeError("a verb that writes a record of a user is one script")
+            result: Result = stop.value
+        return result, stored if is_asked else (yield from self.get(key))
+
+    def _and_get(self, ask: Ask, key: str) -> Ask:
+        name, digest, count, *rest = ask.command
+        keys, values = rest[:count], rest[count:]
+        place = self._prefix + key
+        command = (name, digest, count + 1, *keys, place, *values, scripts.AND_GET)
+        return ask._replace(command=command)
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
