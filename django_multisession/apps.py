@@ -1,4 +1,7 @@
-"""Registers the system checks. The engines work without it: ``SESSION_ENGINE`` is enough."""
+"""Registers the system checks, and what ends the sessions of users who change.
+
+The engines work without it: ``SESSION_ENGINE`` is enough.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ class MultisessionConfig(AppConfig):
     verbose_name = "Sessions"
 
     def ready(self) -> None:
-        """Register the checks."""
+        """Register the checks, and watch the users."""
+        from django_multisession import user_changes
         from django_multisession.settings.checks import (
             check_deployment,
             check_installed,
@@ -26,3 +30,4 @@ class MultisessionConfig(AppConfig):
             checks.register(check, checks.Tags.security)
         for check in (check_deployment, check_server):
             checks.register(check, checks.Tags.security, deploy=True)
+        user_changes.connect()

@@ -26,7 +26,8 @@ session_key_changed = Signal()
 session_expired = Signal()
 
 #: A session was ended. ``storage_key``, ``reason``: ``"flushed"`` (a logout), ``"deleted"`` (by
-#: ``delete()``) or ``"login"`` (a login ended what its session had become).
+#: ``delete()``), ``"revoked"`` (as one of its user's, by `user_sessions`) or ``"login"`` (a login ended
+#: what its session had become).
 session_ended = Signal()
 
 #: A client sent a session key that this site did not sign. ``is_of_another_engine``: does it look

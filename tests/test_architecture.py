@@ -155,7 +155,7 @@ def steps_of(owner: type) -> set[str]:
 def test_every_verb_of_a_driver_is_written_once() -> None:
     assert public(Driver).keys() - steps_of(Driver) == {"aclose", "check", "close"}
     assert public(Purging).keys() == steps_of(Purging) == {"purge_expired", "count_expired"}
-    assert public(Indexed).keys() == steps_of(Indexed) == {"of_user"}
+    assert public(Indexed).keys() == steps_of(Indexed) == {"of_user", "write_and_get"}
 
 
 def test_a_server_has_a_sync_end_and_an_async_one() -> None:
@@ -342,7 +342,7 @@ def test_an_a_verb_of_the_store_waits_for_no_answer_of_a_server(
 
 
 #: What a session asks of its driver from its first save to its end.
-LIFE = {"add", "get", "replace", "move", "touch", "delete", "purge_expired"}
+LIFE = {"add", "get", "replace", "move", "touch", "delete", "purge_expired"} | {"write_and_get"}
 
 
 def test_a_whole_life_of_a_session_is_sent_by_the_sync_end(clock: Clock) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from django_multisession.core.problems import Problem
@@ -236,17 +236,63 @@ class Purging(Protocol):
         """
 
 
+class Listed(NamedTuple):
+    """One page of what `Indexed.of_user` finds.
+
+    Attributes:
+        records: Records with their storage keys.
+        cursor: Where the next page begins; empty behind the last one.
+    """
+
+    records: list[tuple[str, Record]]
+    cursor: str
+
+
 @runtime_checkable
 class Indexed(Protocol):
     """A driver that finds the sessions of one user."""
 
     def of_user(
-        self, user_id: str, now: int, /, *, after: str = "", limit: int = 100
-    ) -> Steps[list[tuple[str, Record]]]:
-        """Return at most *limit* live records of *user_id*, by storage key, behind the key *after*.
+        self, user_id: str, now: int, /, *, cursor: str = "", limit: int = 100
+    ) -> Steps[Listed]:
+        """Return one page of the records of *user_id* that are live at *now*: about *limit* of them.
 
-        A hint: the caller checks each record's signature, and with it the user.
+        The pages hold every record that was there from the first one to the last one, some perhaps
+        twice. A page may be empty and have another one behind it.
+
+        A hint: the caller checks each record's signature, and with it the user. What this process
+        can't read isn't listed.
         """
+
+    def write_and_get(self, write: Steps[Result], key: str, /) -> Steps[tuple[Result, Stored]]:
+        """Carry out *write*, a verb of this driver that stores a record of a user, then `get` *key*.
+
+        In one round trip where the server can. What lies under *key* may be left out where nothing
+        was written.
+        """
+
+
+def write_then_get(driver: Driver, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+    """Do as `Indexed.write_and_get` for a server that takes one command after the other."""
+    result = yield from write
+    return result, (yield from driver.get(key))
+
+
+def listed(
+    found: Iterable[tuple[str, bytes | None]], user_id: str, now: int
+) -> list[tuple[str, Record]]:
+    """Return those records in *found* that are of *user_id* and live at *now*."""
+    records = []
+    for key, raw in found:
+        try:
+            stored = read(key, raw)
+        except StoreUnavailable as problem:
+            # One record of a newer release must not hide the others.
+            log_unreadable(key, problem)
+            continue
+        if isinstance(stored, Record) and stored.user_id == user_id and stored.is_live(now):
+            records.append((key, stored))
+    return records
 
 
 def run(steps: Steps[Result]) -> Result:

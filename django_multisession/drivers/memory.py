@@ -29,7 +29,16 @@ from django_multisession.core.records import (
     server_life,
     touched,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Steps, read
+from django_multisession.drivers.base import (
+    Ask,
+    Capabilities,
+    Listed,
+    Result,
+    Steps,
+    listed,
+    read,
+    write_then_get,
+)
 
 DEFAULT_MAX_RECORDS = 10_000
 
@@ -167,6 +176,17 @@ class MemoryServer:
         """See Purging.count_expired()."""
         return len(self._expired(now))
 
+    def of_user(self, user_id: str, now: int, cursor: str, limit: int) -> Listed:
+        """See Indexed.of_user(). Looks at every record."""
+        now_kept = self._clock()
+        there = [
+            (key, slot.raw)
+            for key, slot in self.slots.items()
+            if key > cursor and slot.gone_at > now_kept and slot.raw.startswith(RECORD_HEAD)
+        ]
+        found = sorted(listed(there, user_id, now))
+        return Listed(found[:limit], found[limit - 1][0] if len(found) > limit else "")
+
     def _find(self, key: str) -> bytes | None:
         slot = self.slots.get(key)
         if slot is None:
@@ -198,7 +218,7 @@ class MemoryServer:
             self.slots.popitem(last=False)
 
 
-class MemoryDriver:
+class SlotsDriver:
     """Keeps at most *max_records* records; see `MemoryServer`.
 
     Nothing is shared with callers: what is kept are bytes. Expired records are kept until they are
@@ -285,3 +305,17 @@ class MemoryDriver:
 
     def _ask(self, verb: str, *arguments: Any) -> Steps[Any]:
         return (yield Ask(self.server, verb, Command(verb, arguments)))
+
+
+class MemoryDriver(SlotsDriver):
+    """Finds the sessions of a user too."""
+
+    def of_user(
+        self, user_id: str, now: int, *, cursor: str = "", limit: int = 100
+    ) -> Steps[Listed]:
+        """See Indexed.of_user()."""
+        return self._ask("of_user", user_id, now, cursor, limit)
+
+    def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+        """See Indexed.write_and_get()."""
+        return write_then_get(self, write, key)

@@ -11,7 +11,10 @@ from django_multisession.core.records import (
     encode_signed,
     new_revision,
 )
-from django_multisession.drivers.base import Driver, Steps
+from django_multisession.drivers.base import Driver, Indexed, Steps
+
+#: No user of the site's.
+_USER = b"multisession.check"
 
 
 def make_keys() -> tuple[str, str]:
@@ -30,6 +33,8 @@ def trial(driver: Driver, key: str, new: str) -> Steps[None]:
     first, second, third = (_unsigned(number) for number in range(3))
     yield from driver.add(key, first)
     yield from driver.add(key, second)
+    if isinstance(driver, Indexed):
+        yield from driver.of_user(_USER.decode(), 0)
     yield from driver.touch(key, first, 1, 0)
     yield from driver.replace(key, second, first, 0)
     left = Tombstone(third.revision, Reason.MOVED, new)
@@ -40,5 +45,7 @@ def trial(driver: Driver, key: str, new: str) -> Steps[None]:
 
 
 def _unsigned(touched_ms: int) -> Record:
-    facts = Facts(created_ms=0, began_ms=0, touched_ms=touched_ms, idle_ms=1000, deadline_ms=2000)
+    facts = Facts(
+        created_ms=0, began_ms=0, touched_ms=touched_ms, idle_ms=1000, deadline_ms=2000, user=_USER
+    )
     return assemble(facts, bytes(32), encode_signed(facts, b"", bytes(4)))

@@ -209,6 +209,7 @@ def note_login(session: Session) -> None:
     Django's ``login()`` gives none to a user who is logged in already, and code that sets the entry
     by hand gives none (OWASP ASVS 7.2.4).
     """
+    session.login_ms = session.site.now()
     match session.state:
         case Ended():
             is_due = True

@@ -20,6 +20,8 @@ from django_multisession.session.steps import Steps
 
 #: How many keys an end follows at most.
 MOST_HOPS = 16
+#: What the signal says of sessions that were ended as their user's.
+REVOKED = "revoked"
 
 
 @dataclasses.dataclass(slots=True)
@@ -45,7 +47,7 @@ def open_record(session: Session, key: Verified, record: Record) -> Opened | Non
     """Return the live *record* under *key* with its entries; None: no session."""
     site = session.site
     now = site.now()
-    if record.touched_ms > now and _is_used_in_the_future(record, now):
+    if record.touched_ms > now and is_used_in_the_future(record, now):
         log_unreadable(key.storage_key, "it was last used too far in the future")
         return None
     try:
@@ -124,7 +126,7 @@ def end_here(session: Session, place: str, left: Tombstone, reason: str) -> Step
         session.note(signals.session_ended, storage_key=place, reason=reason)
 
 
-def _is_used_in_the_future(record: Record, now: int) -> bool:
+def is_used_in_the_future(record: Record, now: int) -> bool:
     """Was the last use, which isn't signed, written into the store to lengthen the session?
 
     A clock that was wrong and is set right leaves such times too, by up to an idle timeout. Where

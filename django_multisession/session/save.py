@@ -10,7 +10,7 @@ from django.contrib.sessions.backends.base import CreateError
 from django.views.decorators.debug import sensitive_variables
 
 from django_multisession import signals
-from django_multisession.core import merging
+from django_multisession.core import marks, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.lifetime import Life
 from django_multisession.core.merging import Merge
@@ -27,9 +27,17 @@ from django_multisession.core.records import (
 )
 from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.core.values import ABSENT
-from django_multisession.exceptions import SessionConflict, SessionEnded, StoreUnavailable
+from django_multisession.drivers.base import Indexed, log_unreadable
+from django_multisession.drivers.base import Steps as DriverSteps
+from django_multisession.exceptions import (
+    BadPayload,
+    SessionConflict,
+    SessionEnded,
+    StoreUnavailable,
+)
+from django_multisession.session import line
 from django_multisession.session.context import note_moving
-from django_multisession.session.line import MOST_HOPS, Opened, find, open_record
+from django_multisession.session.line import MOST_HOPS, REVOKED, Opened, find, open_record
 from django_multisession.session.read import (
     is_fresh,
     read_entries,
@@ -46,7 +54,7 @@ from django_multisession.session.state import (
     Unreachable,
     unread,
 )
-from django_multisession.session.steps import Steps, pause, queue
+from django_multisession.session.steps import Result, Steps, pause, queue
 from django_multisession.settings.conf import config
 
 #: A new key is never taken (132 random bits); a server that says so again and again is broken.
@@ -58,6 +66,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.004, 0.25
 #: Bytes of serialized entries from which on saves in one process go one after the other from the
 #: first try: a try that fails costs more than the wait.
 BIG = 32 * 1024
+
+#: What lies under the storage key of a mark, where that was asked for.
+Marking = Record | Tombstone | None
 
 _random = secrets.SystemRandom()
 
@@ -127,7 +138,7 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
     sent = Sent(composed, None, clock, is_login)
     # Before it is sent: a lost answer must not make a second session of it.
     noted = session.state = New(state.key, state.after, (sent, *state.sent))
-    is_made = yield from _place(session, state.after, sent, now)
+    is_made, mark = yield from _place(session, state.after, sent, now)
     current = session.state
     if not isinstance(current, New):
         return True  # a thread or another coroutine of this request ended it
@@ -136,6 +147,8 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
         session.state = (state if current is noted else current)._replace(key=None)
         return False
     _finish_add(session, current, sent, now)
+    if mark is not None:
+        yield from _heed(session, sent, mark)
     return True
 
 
@@ -162,6 +175,7 @@ def _look_for_added(session: Session, state: New) -> Steps[bool]:
             return True
         if isinstance(found, Opened) and found.snapshot.record.holds(sent.composed.record):
             _finish_add(session, state, sent, None)
+            yield from _look_for_mark(session, sent)
             return True
         if isinstance(found, Tombstone):
             session.state = Ended(key, key.storage_key, found)
@@ -169,8 +183,10 @@ def _look_for_added(session: Session, state: New) -> Steps[bool]:
     return False
 
 
-def _place(session: Session, after: Ended | None, sent: Sent, now: int) -> Steps[bool]:
-    """Store a new record; as the successor of an ended session it claims the tombstone, once.
+def _place(
+    session: Session, after: Ended | None, sent: Sent, now: int
+) -> Steps[tuple[bool, Marking]]:
+    """Store a new record, and return whether, with the mark; as the successor of an ended session it claims the tombstone, once.
 
     Without a claim, an anonymous session that a logout leaves behind would set its cookie over that
     of a login which came in between.
@@ -190,13 +206,64 @@ def _place(session: Session, after: Ended | None, sent: Sent, now: int) -> Steps
             place = base.successor
             base = yield from driver.get(place)
             continue
-        answer = yield from driver.move(place, new, record, base, sent.left, now)
+        moving = driver.move(place, new, record, base, sent.left, now)
+        mark: Marking = None
+        if sent.is_login:
+            answer, mark = yield from _with_mark(session, sent, moving)
+        else:
+            answer = yield from moving
         if answer.outcome is Outcome.SAVED:
             if isinstance(base, Record) and sent.is_login:
                 session.note(signals.session_ended, storage_key=place, reason="login")
-            return True
+            return True, mark
         base = answer.stored
-    return (yield from driver.add(new, record))
+    if sent.is_login:
+        return (yield from _with_mark(session, sent, driver.add(new, record)))
+    return (yield from driver.add(new, record)), None
+
+
+# The mark that all sessions of the user were ended: see `core.marks`
+
+
+def _with_mark(
+    session: Session, sent: Sent, writing: DriverSteps[Result]
+) -> Steps[tuple[Result, Marking]]:
+    """Write what a login stores, and look for the mark of its user."""
+    driver = session.site.driver
+    place = _place_of_mark(session, sent)
+    if place and isinstance(driver, Indexed):
+        return (yield from driver.write_and_get(writing, place))
+    return (yield from writing), None
+
+
+def _look_for_mark(session: Session, sent: Sent) -> Steps[None]:
+    """Look for the mark after a login whose answer did not arrive."""
+    place, driver = _place_of_mark(session, sent) if sent.is_login else "", session.site.driver
+    if place and isinstance(driver, Indexed):
+        yield from _heed(session, sent, (yield from session.site.driver.get(place)))
+
+
+def _place_of_mark(session: Session, sent: Sent) -> str:
+    user = sent.composed.record.user
+    return "" if user is None else marks.place_of(user, session.site.bound[0])
+
+
+def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
+    """End the login that *sent* has stored, if *mark* says that all sessions of its user were ended.
+
+    Raises:
+        SessionEnded: It does.
+    """
+    if not isinstance(mark, Record) or not marks.ends_login(mark, session.login_ms):
+        return
+    try:
+        session.site.open(mark, Verified("", _place_of_mark(session, sent)))
+    except (BadPayload, StoreUnavailable) as problem:
+        log_unreadable(sent.composed.key.storage_key, problem)
+        return
+    left = session.site.tombstone(Reason.ENDED)
+    yield from line.end(session, sent.composed.key.storage_key, left, REVOKED)
+    raise interrupted(session, left)
 
 
 # Updating
@@ -265,11 +332,17 @@ def _write(
     """Send *sent*; False if another save was met, and the session goes on from that one now."""
     base = state.snapshot
     session.state = state.sending(sent)
-    answer = yield from _send(session, sent, now)
+    mark: Marking = None
+    if sent.is_login:
+        answer, mark = yield from _with_mark(session, sent, _send(session, sent, now))
+    else:
+        answer = yield from _send(session, sent, now)
     if (current := session.stored_over(base)) is None:
         return False  # a thread or another coroutine of this request was faster
     if answer.outcome is Outcome.SAVED:
         _finish_update(session, current, sent, merges, now)
+        if mark is not None:
+            yield from _heed(session, sent, mark)
         return True
     found = yield from _found_instead(session, base, answer)
     if (current := session.stored_over(base)) is None:
@@ -282,13 +355,13 @@ def _write(
     return True
 
 
-def _send(session: Session, sent: Sent, now: int) -> Steps[Answer]:
+def _send(session: Session, sent: Sent, now: int) -> DriverSteps[Answer]:
     composed, base, driver = sent.composed, sent.base, session.site.driver
     assert base is not None  # noqa: S101  (for mypy: what has none is added)
     old, new, record = base.key.storage_key, composed.key.storage_key, composed.record
     if old == new:
-        return (yield from driver.replace(old, record, base.record, now))
-    return (yield from driver.move(old, new, record, base.record, sent.left, now))
+        return driver.replace(old, record, base.record, now)
+    return driver.move(old, new, record, base.record, sent.left, now)
 
 
 def _finish_update(
@@ -321,8 +394,9 @@ def _look_for_sent(session: Session, state: Stored, merges: list[Merge]) -> Step
     found = yield from read_where_moved(session, state.snapshot)
     if session.state is not state or not isinstance(found, Opened):
         return
-    if state.sent_in(found.snapshot.record) is not None:
+    if (sent := state.sent_in(found.snapshot.record)) is not None:
         _take_over(session, found, merges)
+        yield from _look_for_mark(session, sent)
 
 
 def _found_instead(session: Session, base: Snapshot, answer: Answer) -> Steps[Opened | None]:

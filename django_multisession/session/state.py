@@ -242,6 +242,7 @@ class Session:
         "counts_as_use",
         "entries",
         "events",
+        "login_ms",
         "said",
         "said_at",
         "site",
@@ -250,7 +251,7 @@ class Session:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.came_at = site.now()
+        self.came_at = self.login_ms = site.now()  # when code logged its user in
         self.came_with: tuple[Verified, ...] = ()  # what the client sent
         self.state: State = New()
         self.entries: Entries | None = None

@@ -55,6 +55,7 @@ class Check(enum.Enum):
     SAME_TIERS = ("E046", Severity.ERROR)
     ENCRYPTION_KEYS = ("E050", Severity.ERROR)
     ENCRYPTION_WRITES = ("E051", Severity.ERROR)
+    END_SESSIONS_ON = ("E052", Severity.ERROR)
     NOT_SECURE = ("W120", Severity.WARNING)
     NOT_HTTP_ONLY = ("W121", Severity.WARNING)
     CROSS_SITE = ("W122", Severity.WARNING)

@@ -41,6 +41,7 @@ READ_ONCE = (
     "MULTISESSION_CONFLICT_RESOLVERS",
     "MULTISESSION_ENCRYPTION_KEYS",
     "MULTISESSION_ENCRYPTION_WRITES",
+    "MULTISESSION_END_SESSIONS_ON",
     "MULTISESSION_IDLE_TIMEOUT",
     "MULTISESSION_MAX_SIZE",
     "MULTISESSION_MIGRATE_FROM",
@@ -82,6 +83,9 @@ EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
 ON_INTERRUPTED_CHOICES = ("error", "ignore")
+
+#: Changes of a user that end sessions: all by default.
+END_SESSIONS_ON = ("password", "deactivated", "deleted")
 
 DEFAULT_MAX_SIZE = 1024 * 1024
 LEAST_MAX_SIZE = 1024
@@ -271,6 +275,18 @@ def _config(
         record_keys=record_keys,
         adopting_keys=(),
         encryption=_encryption(reader),
+        end_sessions_on=frozenset(
+            reader.value(
+                "MULTISESSION_END_SESSIONS_ON",
+                Check.END_SESSIONS_ON,
+                END_SESSIONS_ON,
+                f"a tuple or a list of some of {', '.join(map(repr, END_SESSIONS_ON))}",
+                lambda value: (
+                    isinstance(value, tuple | list)
+                    and all(each in END_SESSIONS_ON for each in value)
+                ),
+            )
+        ),
         cookie_keys=cookie_keys,
     )
 

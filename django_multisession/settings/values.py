@@ -60,6 +60,7 @@ class Config:
         record_keys: Sign records, by their ids; derived likewise.
         adopting_keys: Make new session keys of another engine's; derived likewise.
         encryption: ``MULTISESSION_ENCRYPTION_KEYS``, and which of them encrypts.
+        end_sessions_on: ``MULTISESSION_END_SESSIONS_ON``: which changes of a user end sessions.
         cookie_keys: Encrypt sessions that no server holds; derived as *record_keys*.
         read_from: The values that were read.
     """
@@ -79,6 +80,7 @@ class Config:
     record_keys: RecordKeys = dataclasses.field(repr=False)
     adopting_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     encryption: Ring
+    end_sessions_on: frozenset[str]
     cookie_keys: Ring
     read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 

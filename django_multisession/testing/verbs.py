@@ -19,7 +19,7 @@ from django_multisession.core.records import (
     to_milliseconds,
 )
 from django_multisession.drivers import base
-from django_multisession.drivers.base import Driver, Purging, Result, Steps
+from django_multisession.drivers.base import Driver, Indexed, Purging, Result, Steps
 from django_multisession.store import DriverSessionStore
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -91,6 +91,49 @@ class DriverVerbs:
     def count_expired(self, now: int) -> int:
         """See Purging.count_expired()."""
         return self._carry_out(self._purging().count_expired(now))
+
+    def of_user(
+        self, user_id: str, now: int, *, limit: int = 100
+    ) -> list[list[tuple[str, Record]]]:
+        """Return every page of Indexed.of_user()."""
+        pages: list[list[tuple[str, Record]]] = []
+        cursor = ""
+        while not pages or cursor:
+            found, cursor = self._carry_out(
+                self._indexed().of_user(user_id, now, cursor=cursor, limit=limit)
+            )
+            pages.append(found)
+        return pages
+
+    def add_and_get(self, key: str, record: Record, other: str) -> tuple[bool, Stored]:
+        """See Indexed.write_and_get(), of an add."""
+        return self._carry_out(self._indexed().write_and_get(self._driver.add(key, record), other))
+
+    def replace_and_get(
+        self, key: str, record: Record, base: Record, now: int, other: str
+    ) -> tuple[Answer, Stored]:
+        """See Indexed.write_and_get(), of a replace."""
+        writing = self._driver.replace(key, record, base, now)
+        return self._carry_out(self._indexed().write_and_get(writing, other))
+
+    def move_and_get(
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        base: Record | Tombstone,
+        left: Tombstone,
+        now: int,
+        other: str,
+    ) -> tuple[Answer, Stored]:
+        """See Indexed.write_and_get(), of a move."""
+        writing = self._driver.move(old_key, new_key, record, base, left, now)
+        return self._carry_out(self._indexed().write_and_get(writing, other))
+
+    def _indexed(self) -> Indexed:
+        if not isinstance(self._driver, Indexed):
+            pytest.skip("this driver finds no user's sessions")
+        return self._driver
 
     def close(self) -> None:
         """See Driver.close()."""

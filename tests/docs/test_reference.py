@@ -22,7 +22,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.dispatch import Signal
 
 import django_multisession
-from django_multisession import exceptions, middleware, resolvers, signals
+from django_multisession import exceptions, middleware, resolvers, signals, user_changes
 from django_multisession import testing as contracts
 from django_multisession.core import keys, records
 from django_multisession.core.problems import Problem, Severity
@@ -32,7 +32,7 @@ from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines.memory import SessionStore
 from django_multisession.session import end, events, save, state
-from django_multisession.session.line import MOST_HOPS
+from django_multisession.session.line import MOST_HOPS, REVOKED
 from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.settings.check_ids import Check
 from django_multisession.testing.driver.fixtures import make_record
@@ -261,6 +261,7 @@ def logged() -> Iterator[tuple[str, str, str]]:
         events.DROPPED,
         events.UNNOTED_USE,
         events.CUT_SHORT,
+        user_changes.NOT_ENDED,
     ):
         yield described(line)
         if line.limit is not None and line.limit.is_counted:
@@ -375,6 +376,7 @@ def reasons_sent() -> Iterator[tuple[str, str]]:
     # Passed on by `line.end`.
     yield "session_ended", end.FLUSHED
     yield "session_ended", end.DELETED
+    yield "session_ended", REVOKED
 
 
 def test_every_reason_of_a_signal_is_documented() -> None:

@@ -62,6 +62,8 @@ def test_the_views_shown_answer(block: Block, site: Any) -> None:
     views = views_of(block)
     assert views
     site.urlpatterns = [path(f"{name}/", view) for name, view in views.items()]
+    if "login_required" in block.text:
+        pytest.skip("a test of its own logs in")
     for name in views:
         response = Client().get(f"/{name}/")
         assert response.status_code == 200
@@ -171,3 +173,26 @@ def test_the_consumer_shown_takes_no_key_from_the_browser_while_the_secret_is_ro
     for _ in range(2):
         assert asyncio.run(Socket(ada).asks())["type"] == "websocket.send"
     assert SessionStore().exists(ada)
+
+
+def test_the_shown_page_of_devices_lists_and_ends_them(
+    site: types.ModuleType, settings: Settings, django_user_model: Any, db: None
+) -> None:
+    shown = views_of(block_of("docs/howto/show-and-end-sessions.md", "views.py"))
+    site.urlpatterns = [  # type: ignore[attr-defined]
+        path("devices", shown["devices"]),
+        path("end/<session_id>", shown["end_device"]),
+        path("end-others", shown["end_other_devices"]),
+    ]
+    ada = django_user_model.objects.create_user("ada")
+    browsers = [Client() for _ in range(3)]
+    for browser in browsers:
+        browser.force_login(ada)
+    listed = browsers[0].get("/devices").json()
+    assert sorted(listed.values()) == [False, False, True]
+    other = next(each for each, is_current in listed.items() if not is_current)
+    assert browsers[0].post(f"/end/{other}").status_code == 200
+    assert browsers[0].post(f"/end/{other}").status_code == 404
+    assert browsers[0].post("/end-others").json() == {"ended": 1}
+    assert list(browsers[0].get("/devices").json().values()) == [True]
+    assert [browser.get("/devices").status_code for browser in browsers] == [200, 302, 302]

@@ -33,7 +33,8 @@ Connect = Callable[..., RedisDriver]
 
 #: Each with the commands that it sends. A claim here ends first what it claims.
 COMMANDS = {
-    "add": ["SET"],
+    "add": ["EVALSHA"],
+    "anonymous add": ["SET"],
     "get": ["GET"],
     "replace": ["EVALSHA"],
     "move": ["EVALSHA"],
@@ -41,10 +42,12 @@ COMMANDS = {
     "retire": ["EVALSHA"],
     "withdraw": ["EVALSHA"],
     "delete": ["EVALSHA"],
+    "of_user": ["ZSCAN", "MGET"],
     "claim": ["EVALSHA", "EVALSHA"],
     "ending claim": ["EVALSHA", "EVALSHA"],
     # A taken key is looked at, because it may be an attempt's whose answer was lost.
-    "refused add": ["SET", "GET"],
+    "refused add": ["EVALSHA"],
+    "refused anonymous add": ["SET", "GET"],
     "refused get": ["GET"],
     "conflicting replace": ["EVALSHA"],
     "refused move": ["EVALSHA"],
@@ -73,6 +76,7 @@ def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str
 
     performed: dict[str, Callable[[], Any]] = {
         "add": lambda: call(driver.add, "other", new),
+        "anonymous add": lambda: call(driver.add, "other", next_write(stored, user=None)),
         "get": lambda: call(driver.get, key),
         "replace": lambda: call(driver.replace, key, new, stored, NOW),
         "move": lambda: call(driver.move, key, "moved", new, stored, left, NOW),
@@ -80,9 +84,11 @@ def perform(call: Verb, driver: RedisDriver, name: str, stored: Record, key: str
         "retire": lambda: call(driver.retire, key, stored, end, NOW, NEVER),
         "withdraw": lambda: call(driver.withdraw, key, stored),
         "delete": lambda: call(driver.delete, key, end),
+        "of_user": lambda: call(driver.of_user, str(stored.user_id), NOW),
         "claim": claim,
         "ending claim": claim_to_end,
         "refused add": lambda: call(driver.add, key, other),
+        "refused anonymous add": lambda: call(driver.add, key, next_write(other, user=None)),
         "refused get": lambda: call(driver.get, "absent"),
         "conflicting replace": lambda: call(driver.replace, key, new, other, NOW),
         "refused move": lambda: call(driver.move, "absent", "moved", new, other, left, NOW),

@@ -300,7 +300,7 @@ def test_sentinel_leads_to_the_master(
     run: Run | None, own_redis: RedisServer, sentinel: Sentinel, settings: Any
 ) -> None:
     driver = RedisDriver(through_sentinel(settings, sentinel))
-    verbs, record = DriverVerbs(driver, run), make_record()
+    verbs, record = DriverVerbs(driver, run), make_record(user=None)
     assert verbs.add("key", record)
     new = next_write(record)
     assert verbs.replace("key", new, record, NOW) == SAVED

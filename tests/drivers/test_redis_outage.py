@@ -104,7 +104,7 @@ def test_a_hanging_server_costs_one_timeout(
         with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.2 s\.$") as caught:
             call(driver.add, "key", record)
         assert caught.value.kind is OutageKind.TIMED_OUT
-        assert proxy.commands == ["SET"]
+        assert proxy.commands == ["EVALSHA"]
         own_redis.resume()
         # What the server says late is not taken for an answer.
         for _ in range(10):

@@ -134,7 +134,7 @@ def forgetting(kind: str, url: str, settings: Settings) -> None:
     if kind == "redis":
         pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(url) as server:
-            for name in server.scan_iter(pattern):
+            for name in server.scan_iter(pattern, _type="string"):
                 if is_tombstone(server.get(name) or b""):
                     server.delete(name)
         return

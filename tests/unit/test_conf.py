@@ -166,6 +166,9 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
     assert conf.problems() == []
 
 
+ENDING = "a tuple or a list of some of 'password', 'deactivated', 'deleted'"
+
+
 @for_each(
     ("name", "value", "check_id", "expected"),
     [
@@ -196,6 +199,10 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
             "a dict of names and dotted paths",
         ),
         ("MULTISESSION_CONFLICT_RESOLVERS", {7: "x.y"}, "E028", "a dict of names and dotted paths"),
+        ("MULTISESSION_END_SESSIONS_ON", "password", "E052", ENDING),
+        ("MULTISESSION_END_SESSIONS_ON", None, "E052", ENDING),
+        ("MULTISESSION_END_SESSIONS_ON", ["email"], "E052", ENDING),
+        ("MULTISESSION_END_SESSIONS_ON", [["password"]], "E052", ENDING),
         ("MULTISESSION_MAX_SIZE", 1023, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", 16711681, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", True, "E008", "a number of bytes from 1024 to 16711680"),
@@ -292,6 +299,7 @@ WRONG: dict[str, Any] = {
     "MULTISESSION_ON_INTERRUPTED": "end",
     "MULTISESSION_CONFLICT_RESOLVERS": "django_multisession.resolvers.union",
     "MULTISESSION_MAX_SIZE": 1,
+    "MULTISESSION_END_SESSIONS_ON": "password",
 }
 
 

@@ -40,6 +40,7 @@ ATTRIBUTES = {
     "counts_as_use": "what code assigned to counts_as_use",
     "came_at": "when the request came",
     "came_with": "the storage keys that it came with",
+    "login_ms": "when code logged its user in",
     "events": "what happened, to be sent",
 }
 

@@ -32,7 +32,10 @@ def everything_in(engine: Engine, settings: Settings) -> bytes:
     if engine.kind == "redis":
         with redis.Redis.from_url(engine.server.url) as server:
             found = list(server.scan_iter(settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"))
-            return b"".join(name + (server.get(name) or b"") for name in found)
+            indexed = [name for name in found if b":user:" in name]
+            held = [server.get(name) or b"" for name in found if name not in indexed]
+            held += [entry for name in indexed for entry in server.zrange(name, 0, -1)]
+            return b"".join(found + held)
     if engine.kind == "memcached":
         items = memcached_items(engine, settings)
         return b"".join(place.encode() + raw for place, raw in items.items())

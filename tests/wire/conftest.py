@@ -117,7 +117,7 @@ def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
     if engine.kind == "redis":
         pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(engine.server.url) as server:
-            yield lambda: len(list(server.scan_iter(pattern)))
+            yield lambda: len(list(server.scan_iter(pattern, _type="string")))
     elif engine.kind == "memcached":
         yield lambda: len(memcached_items(engine, settings))
     else:

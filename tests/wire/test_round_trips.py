@@ -28,6 +28,12 @@ UNDER_DJANGOS = ("redis-8.2", "mongodb-standalone")
 #: memcached must be shown what a write goes over, and changes one item in a command.
 ON_MEMCACHED = {"login": 3, "logout": 2}
 
+
+def with_mark(engine: Any, cost: int, *, is_login: bool = True) -> int:
+    """Return *cost*, and one for the mark that a login looks for, where its write can't bring that."""
+    return cost + (is_login and engine.kind == "mongodb")
+
+
 #: One server of each kind is enough under Django's: what differs is above the drivers.
 every_server = pytest.mark.parametrize(
     ("engine_name", "session_middleware"),
@@ -104,6 +110,8 @@ def counted(scenario: Scenario) -> Callable[..., None]:
             ("logout", {}),
         ):
             assert (await regular.get(page, **query)).status_code == 200
+        # To a login without a session belongs a script of its own.
+        assert (await visitor.stranger().get("login", user="ada")).status_code == 200
         proxy.reset()
         await scenario(visitor=visitor, proxy=proxy, **fixtures)
 
@@ -137,7 +145,8 @@ async def test_a_request_costs_ours_what_the_table_says(
     proxy.reset()
     response = await visitor.get(row.page, **QUERIES.get(row.page, {}))
     assert response.status_code == 200
-    assert (proxy.round_trips, len(proxy.commands)) == (row.ours, row.ours), proxy.commands
+    cost = with_mark(engine, row.ours, is_login=row.request == "login")
+    assert (proxy.round_trips, len(proxy.commands)) == (cost, cost), proxy.commands
 
 
 @each_row
@@ -166,7 +175,8 @@ async def test_what_an_async_page_leaves_to_the_middleware_costs_the_same(
     proxy.reset()
     response = await visitor.get(f"{row.page}_and_leave_it", **QUERIES[row.page])
     assert (response.status_code, session_cookie(response)) == (200, visitor.key)
-    assert (proxy.round_trips, len(proxy.commands)) == (row.ours, row.ours), proxy.commands
+    cost = with_mark(engine, row.ours, is_login=row.request == "login")
+    assert (proxy.round_trips, len(proxy.commands)) == (cost, cost), proxy.commands
 
 
 @each_row
@@ -273,7 +283,7 @@ async def test_logging_in_without_a_session_costs_one(
     engine: Any, proxy: TCPProxy, visitor: Visitor
 ) -> None:
     await visitor.get("login", user="ada")
-    assert proxy.round_trips == 1
+    assert proxy.round_trips == with_mark(engine, 1)
 
 
 @every_server
@@ -284,7 +294,7 @@ async def test_logging_in_again_costs_two(engine: Any, proxy: TCPProxy, visitor:
     proxy.reset()
     await visitor.get("login", user="ada")
     assert visitor.key != key
-    assert proxy.round_trips == 2
+    assert proxy.round_trips == with_mark(engine, 2)
 
 
 @every_server
@@ -328,7 +338,7 @@ async def test_a_login_costs_one_more_for_each_new_key_that_it_follows(
     proxy.reset()
     await late.get("login", user="ada")
     # The tombstone, the session that it names, and the move that ends that one.
-    assert proxy.round_trips == 3, proxy.commands
+    assert proxy.round_trips == with_mark(engine, 3), proxy.commands
     assert (await late.get("user")).json() == {"user": "ada"}
     assert (await visitor.get("read")).json() == {"name": None}
 
@@ -349,7 +359,8 @@ async def test_the_successor_of_an_ended_session_costs_what_a_change_costs(
         assert response.status_code == 200
         assert client.key != ended
     # The tombstone, and the claim: one move.
-    assert (proxy.round_trips, len(proxy.commands)) == (2, 2), proxy.commands
+    cost = with_mark(engine, 2, is_login=page == "login")
+    assert (proxy.round_trips, len(proxy.commands)) == (cost, cost), proxy.commands
 
 
 async def end_from_elsewhere(engine: Any, key: str | None, *, is_async: bool) -> None:

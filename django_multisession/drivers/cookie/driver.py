@@ -16,7 +16,7 @@ from django_multisession.core.problems import Problem
 from django_multisession.drivers.base import Capabilities
 from django_multisession.drivers.cookie.jar import Jar
 from django_multisession.drivers.cookie.revocations import NO_REVOCATION
-from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.drivers.memory import SlotsDriver
 
 try:
     encryption.require_library()
@@ -24,7 +24,7 @@ except ImportError as error:
     raise ImproperlyConfigured("Install django-multisession[cookie] to use this engine.") from error
 
 
-class CookieDriver(MemoryDriver):
+class CookieDriver(SlotsDriver):
     """Stores records, and their ends, in the jar of one request.
 
     Args:

@@ -29,7 +29,14 @@ from django_multisession.core.records import (
     answer_to_touch,
     touched,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Steps
+from django_multisession.drivers.base import (
+    Ask,
+    Capabilities,
+    Listed,
+    Result,
+    Steps,
+    write_then_get,
+)
 from django_multisession.drivers.database import rows, table
 from django_multisession.drivers.database.checks import check
 from django_multisession.drivers.database.server import Command, DatabaseServer
@@ -158,6 +165,17 @@ class DatabaseDriver:
         """See Purging.count_expired()."""
         command = Command(lambda at: table.count_expired(at, now), is_write=False)
         return self._ask("count_expired", command)
+
+    def of_user(
+        self, user_id: str, now: int, *, cursor: str = "", limit: int = 100
+    ) -> Steps[Listed]:
+        """See Indexed.of_user()."""
+        run = functools.partial(table.of_user, user_id=user_id, now=now, cursor=cursor, limit=limit)
+        return self._ask("of_user", Command(run, is_write=False))
+
+    def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+        """See Indexed.write_and_get()."""
+        return write_then_get(self, write, key)
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""

@@ -43,6 +43,10 @@ CLEAR = (
     " WHERE storage_key = %s AND revision LIKE %s AND ends_ms < %s"
 )
 COUNT_EXPIRED = "SELECT COUNT(*) FROM django_multisession_session WHERE ends_ms < %s"
+OF_USER = (
+    "SELECT storage_key, record FROM django_multisession_session"
+    " WHERE user_id = %s AND ends_ms > %s AND storage_key > %s ORDER BY storage_key LIMIT %s"
+)
 
 #: Tombstones of every version.
 ANY_TOMBSTONE = f"{TOMBSTONE_HEAD[:1].hex()}__{TOMBSTONE_HEAD[2:].hex()}%"
@@ -87,6 +91,9 @@ def gone_before(clock_ms: int) -> int:
 
 def user_of(record: Record) -> str | None:
     """Return the user as a column of text takes it; the record's own bytes are what counts."""
-    if record.user is None:
-        return None
-    return record.user.decode("utf-8", "replace").replace("\0", "\ufffd")[:USER_LENGTH]
+    return None if record.user is None else text_of(record.user)
+
+
+def text_of(user: bytes) -> str:
+    """Return *user* as the column holds it: several users may be alike there."""
+    return user.decode("utf-8", "replace").replace("\0", "\ufffd")[:USER_LENGTH]

@@ -12,7 +12,7 @@ from django.db.utils import IntegrityError
 
 from django_multisession.core.records import Record, Stored, Tombstone
 from django_multisession.core.secret import SecretBytes
-from django_multisession.drivers.base import read
+from django_multisession.drivers.base import Listed, listed, read
 from django_multisession.drivers.database import rows
 
 
@@ -103,6 +103,17 @@ def count_expired(connection: BaseDatabaseWrapper, now: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute(rows.COUNT_EXPIRED, (rows.gone_before(now),))
         return int(cursor.fetchone()[0])
+
+
+def of_user(
+    connection: BaseDatabaseWrapper, user_id: str, now: int, cursor: str, limit: int
+) -> Listed:
+    """Return one page of a user's records."""
+    user = rows.text_of(user_id.encode("utf-8", "surrogatepass"))
+    with connection.cursor() as cursor_of_database:
+        cursor_of_database.execute(rows.OF_USER, (user, now, cursor, limit))
+        found = [(key, SecretBytes(raw)) for key, raw in cursor_of_database.fetchall()]
+    return Listed(listed(found, user_id, now), found[-1][0] if len(found) == limit else "")
 
 
 def _bound(

@@ -56,6 +56,11 @@ def first_of(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return batch[0] if batch else None
 
 
+def all_of(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the documents that a ``find`` brought: none where one can't be decoded."""
+    return list(reply["cursor"]["firstBatch"]) if "cursor" in reply else []
+
+
 def bytes_of(document: Mapping[str, Any] | None) -> bytes | None:
     """Return the bytes that *document* holds: none, which are unreadable, where it holds others."""
     if document is None:
@@ -87,6 +92,12 @@ def _begins(head: bytes, revision: bytes) -> Expression:
     expected = head + bytes(REVISION_AT - len(head)) + revision
     others = (int.from_bytes(expected) ^ _COMPARED).to_bytes(len(expected))
     return {"$bitsAllSet": expected, "$bitsAllClear": others}
+
+
+def of_user(user_id: str, now: int, after: str) -> Expression:
+    """Select the records of *user_id* that are live at *now*, behind the key *after*."""
+    user = _text_of(user_id.encode("utf-8", "surrogatepass"))
+    return {"user_id": user, "_id": {"$gt": after}, "ends_ms": {"$gt": now}}
 
 
 # What is written
@@ -165,5 +176,9 @@ def _from_now(life: int) -> Expression:
 
 
 def _user_id(record: Record) -> str | None:
+    return None if record.user is None else _text_of(record.user)
+
+
+def _text_of(user: bytes) -> str:
     # BSON has no text that isn't UTF-8; the record's own bytes are what counts.
-    return None if record.user is None else record.user.decode("utf-8", "replace")
+    return user.decode("utf-8", "replace")

@@ -27,7 +27,16 @@ from django_multisession.core.records import (
     server_life,
     touched,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Steps, read
+from django_multisession.drivers.base import (
+    Ask,
+    Capabilities,
+    Listed,
+    Result,
+    Steps,
+    listed,
+    read,
+    write_then_get,
+)
 from django_multisession.drivers.mongodb import documents
 from django_multisession.drivers.mongodb.checks import check
 from django_multisession.drivers.mongodb.server import (
@@ -146,6 +155,21 @@ class MongoDBDriver:
         )
         return answer_to_delete(read(key, documents.bytes_of(document)), left)
 
+    def of_user(
+        self, user_id: str, now: int, *, cursor: str = "", limit: int = 100
+    ) -> Steps[Listed]:
+        """See Indexed.of_user()."""
+        selection = documents.of_user(user_id, now, cursor)
+        reply = yield Ask(self.server, "of_user", _listing(selection, limit))
+        found = documents.all_of(reply)
+        raws = ((str(each["_id"]), documents.bytes_of(each)) for each in found)
+        last = str(found[-1]["_id"]) if len(found) == limit else ""
+        return Listed(listed(raws, user_id, now), last)
+
+    def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+        """See Indexed.write_and_get()."""
+        return write_then_get(self, write, key)
+
     def check(self) -> list[Problem]:
         """See Driver.check()."""
         return check(self.server, self)
@@ -180,6 +204,21 @@ def _finding(key: str) -> Command:
         filter={"_id": key},
         projection=documents.BYTES,
         limit=1,
+        singleBatch=True,
+        codec_options=sessions.codec_options,
+    )
+
+
+def _listing(selection: documents.Expression, limit: int) -> Command:
+    return lambda sessions: sessions.database.command(
+        "find",
+        sessions.name,
+        filter=selection,
+        projection=documents.BYTES,
+        sort={"_id": 1},
+        limit=limit,
+        # As many as fit into a reply: one cursor less to keep.
+        batchSize=limit,
         singleBatch=True,
         codec_options=sessions.codec_options,
     )

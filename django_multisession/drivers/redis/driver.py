@@ -22,13 +22,23 @@ from django_multisession.core.records import (
     answer_to_replace,
     answer_to_retire,
     answer_to_touch,
+    is_tombstone,
     server_life,
     times_of,
     touched,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Steps, read, run
+from django_multisession.drivers.base import (
+    Ask,
+    Capabilities,
+    Listed,
+    Result,
+    Steps,
+    listed,
+    read,
+    run,
+)
 from django_multisession.drivers.options import flat
-from django_multisession.drivers.redis import scripts
+from django_multisession.drivers.redis import index, scripts
 from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, unanswered
 from django_multisession.drivers.redis.server import RedisServer
 from django_multisession.drivers.trial import make_keys, trial
@@ -65,10 +75,19 @@ class RedisDriver:
     def add(self, key: str, record: Record) -> Steps[bool]:
         """See Driver.add(). Only a key that is taken, or an answer that was lost, is looked at."""
         place, life = self._prefix + key, server_life(record, record.touched_ms)
-        is_added = yield Ask(self.server, "add", ("SET", place, record.raw, "NX", "PX", life))
-        if is_added is not None:
-            return True
-        return answer_to_add(read(key, (yield Ask(self.server, "add", ("GET", place)))), record)
+        if record.user is None:
+            is_added = yield Ask(self.server, "add", ("SET", place, record.raw, "NX", "PX", life))
+            if is_added is not None:
+                return True
+            reply = yield Ask(self.server, "add", ("GET", place))
+        else:
+            change = index.entering(self._prefix, key, record, record.touched_ms)
+            reply = yield self._script(
+                "add", scripts.ADD, (place,), record.raw, life, change=change
+            )
+            if reply == _WRITTEN:
+                return True
+        return answer_to_add(read(key, reply), record)
 
     def get(self, key: str) -> Steps[Stored]:
         """See Driver.get()."""
@@ -85,6 +104,7 @@ class RedisDriver:
             record.touched_ms,
             record.raw,
             server_life(record, now),
+            change=index.saved(self._prefix, key, base, record, now),
         )
         if reply == _WRITTEN:
             return SAVED
@@ -110,6 +130,7 @@ class RedisDriver:
             record.raw,
             server_life(record, now),
             left.raw,
+            change=index.moved(self._prefix, old_key, base, new_key, record, now),
         )
         if reply == _WRITTEN:
             return SAVED
@@ -130,6 +151,7 @@ class RedisDriver:
             touched_ms,
             times_of(used),
             server_life(used, now),
+            change=index.entering(self._prefix, key, used, now),
         )
         if reply == _WRITTEN:
             return SAVED
@@ -153,6 +175,7 @@ class RedisDriver:
             latest_use,
             left.raw,
             TOMBSTONE_MS,
+            change=index.leaving(self._prefix, key, base),
         )
         if reply == _WRITTEN:
             return SAVED
@@ -160,12 +183,75 @@ class RedisDriver:
 
     def withdraw(self, key: str, record: Record) -> Steps[None]:
         """See Driver.withdraw()."""
-        yield self._script("withdraw", scripts.WITHDRAW, (self._prefix + key,), record.revision)
+        yield self._script(
+            "withdraw",
+            scripts.WITHDRAW,
+            (self._prefix + key,),
+            record.revision,
+            change=index.leaving(self._prefix, key, record),
+        )
 
     def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
         """See Driver.delete()."""
-        reply = yield self._script("delete", scripts.DELETE, (self._prefix + key,), left.raw)
+        reply = yield self._script(
+            "delete",
+            scripts.DELETE,
+            (self._prefix + key,),
+            left.raw,
+            self._prefix + index.NAME,
+            key,
+        )
         return reply == _WRITTEN or answer_to_delete(read(key, reply), left)
+
+    def of_user(
+        self, user_id: str, now: int, *, cursor: str = "", limit: int = 100
+    ) -> Steps[Listed]:
+        """See Indexed.of_user(); two round trips, and one that removes what is there no longer."""
+        place = index.place_of(self._prefix, user_id.encode("utf-8", "surrogatepass"))
+        scan = ("ZSCAN", place, cursor or "0", "COUNT", limit)
+        reply = yield Ask(self.server, "of_user", scan)
+        if not isinstance(reply, list):
+            return Listed([], "")  # another program's key
+        following, found = reply
+        keys = [name.decode("ascii", "replace") for name in found[::2]]
+        if not keys:
+            return Listed([], _cursor(following))
+        places = [self._prefix + key for key in keys]
+        raws = yield Ask(self.server, "of_user", ("MGET", *places))
+        gone = [
+            key for key, raw in zip(keys, raws, strict=True) if raw is None or is_tombstone(raw)
+        ]
+        if gone:
+            yield Ask(self.server, "of_user", ("ZREM", place, *gone))
+        return Listed(listed(zip(keys, raws, strict=True), user_id, now), _cursor(following))
+
+    def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
+        """See Indexed.write_and_get(); one round trip: the script that writes reads too."""
+        stored: Stored = None
+        is_asked = False
+        try:
+            ask = next(write)
+            while True:
+                is_script = ask.command[0] == "EVALSHA"
+                is_asked = is_asked or is_script
+                try:
+                    reply = yield self._and_get(ask, key) if is_script else ask
+                except BaseException as error:  # noqa: BLE001  (raised in the verb)
+                    ask = write.throw(error)
+                    continue
+                if isinstance(reply, list):
+                    stored, reply = read(key, reply[0]), _WRITTEN
+                ask = write.send(reply)
+        except StopIteration as stop:
+            result: Result = stop.value
+        return result, stored if is_asked else (yield from self.get(key))
+
+    def _and_get(self, ask: Ask, key: str) -> Ask:
+        name, digest, count, *rest = ask.command
+        keys, values = rest[:count], rest[count:]
+        place = self._prefix + key
+        command = (name, digest, count + 1, *keys, place, *values, scripts.AND_GET)
+        return ask._replace(command=command)
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
@@ -189,6 +275,17 @@ class RedisDriver:
         await self.server.aclose()
 
     def _script(
-        self, verb: str, digest: str, places: tuple[str, ...], *values: bytes | int | str
+        self,
+        verb: str,
+        digest: str,
+        places: tuple[str, ...],
+        *values: bytes | int | str,
+        change: index.Change = index.UNCHANGED,
     ) -> Ask:
+        if change.places:
+            places, values = (*places, *change.places), (*values, *change.values)
         return Ask(self.server, verb, ("EVALSHA", digest, len(places), *places, *values))
+
+
+def _cursor(told: bytes) -> str:
+    return "" if told == b"0" else told.decode()

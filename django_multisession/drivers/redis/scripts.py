@@ -4,6 +4,9 @@ A record is one string (`core.records`). The scripts compare what lies at fixed 
 is, when it ends, its last use, its revision. They compute no deadline. They answer 1 where they wrote
 and bring what is stored where they did not, so that `records.answer_to_replace` and its like decide
 what that means. Each reads before it writes: wrong types are errors before anything has changed.
+
+A script that is given one more pair of keys changes the index of a user too (`index`). What another
+program left in the place of an index stays there: no request fails at it.
 """
 
 from __future__ import annotations
@@ -13,11 +16,15 @@ import hashlib
 from django_multisession.core.records import (
     ENDS_AT,
     RECORD_HEAD,
+    RECORD_OVERHEAD,
     REVISION_AT,
     REVISION_LENGTH,
     TOMBSTONE_HEAD,
     TOMBSTONE_MS,
 )
+
+#: The last value for a script that is to read one more key after its write; no other value is that.
+AND_GET = "and get"
 
 #: Digest → text: a script is sent by its digest, by its text where the server doesn't know it.
 TEXTS: dict[str, str] = {}
@@ -34,6 +41,45 @@ def _script(*parts: str) -> str:
 def _text_of(head: bytes) -> str:
     return "'" + "".join(f"\\{byte:03d}" for byte in head) + "'"
 
+
+#: Behind the keys and the values of a script: see `index.Change`.
+_INDEX = """
+local function index(keys, values)
+  local left, entered = KEYS[keys], KEYS[keys + 1]
+  if not entered then return end
+  if ARGV[values] ~= '' and redis.call('TYPE', left).ok == 'zset' then
+    redis.call('ZREM', left, ARGV[values])
+  end
+  local kind = redis.call('TYPE', entered).ok
+  if ARGV[values + 1] ~= '' and (kind == 'zset' or kind == 'none') then
+    redis.call('ZADD', entered, ARGV[values + 2], ARGV[values + 1])
+    redis.call('ZREMRANGEBYSCORE', entered, '-inf', '(' .. ARGV[values + 3])
+    if redis.call('PTTL', entered) < tonumber(ARGV[values + 4]) then
+      redis.call('PEXPIRE', entered, ARGV[values + 4])
+    end
+  end
+end
+"""
+
+#: What a script answers that wrote a record: 1, and what lies under its last key where it is asked.
+_WRITTEN = f"""
+if ARGV[#ARGV] == '{AND_GET}' and redis.call('TYPE', KEYS[#KEYS]).ok == 'string' then
+  return {{redis.call('GET', KEYS[#KEYS])}}
+end
+return 1
+"""
+
+#: KEYS: record. ARGV: value, life. For records with a user: SET alone does for the others.
+ADD = _script(
+    _INDEX,
+    """
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  return redis.call('GET', KEYS[1])
+end
+index(2, 3)
+""",
+    _WRITTEN,
+)
 
 #: KEYS[1]: what is written over. ARGV: revision of the base; now; the latest last use to write over.
 #: A tombstone is a base too: it has no times, and now is empty.
@@ -57,31 +103,37 @@ if not is_base then return redis.call('GET', place) end
 
 #: KEYS: record. ARGV: as above, value, life. Also leaves tombstones.
 REPLACE = _script(
+    _INDEX,
     _OVER_BASE,
     """
 redis.call('SET', place, ARGV[4], 'PX', ARGV[5])
-return 1
+index(2, 6)
 """,
+    _WRITTEN,
 )
 
 #: KEYS: old, new. ARGV: as above, value, life, tombstone.
 MOVE = _script(
+    _INDEX,
     "if redis.call('EXISTS', KEYS[2]) == 1 then return redis.call('GET', KEYS[1]) end",
     _OVER_BASE,
     f"""
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
 redis.call('SET', place, ARGV[6], 'PX', {TOMBSTONE_MS})
-return 1
+index(3, 7)
 """,
+    _WRITTEN,
 )
 
 #: KEYS: record. ARGV: as above, last use, end and last use as they are stored, life.
 TOUCH = _script(
+    _INDEX,
     _OVER_BASE,
     f"""
 if used < tonumber(ARGV[4]) then
   redis.call('SETRANGE', place, {ENDS_AT}, ARGV[5])
   redis.call('PEXPIRE', place, ARGV[6])
+  index(2, 7)
 end
 return 1
 """,
@@ -89,30 +141,46 @@ return 1
 
 #: KEYS: record. ARGV: revision.
 WITHDRAW = _script(
+    _INDEX,
     f"""
 local start = redis.call('GETRANGE', KEYS[1], 0, {REVISION_AT + REVISION_LENGTH - 1})
 local is_record = string.sub(start, 1, {len(RECORD_HEAD)}) == {_text_of(RECORD_HEAD)}
-if is_record and string.sub(start, {REVISION_AT + 1}) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+if is_record and string.sub(start, {REVISION_AT + 1}) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+  index(2, 2)
+end
 return 1
-"""
+""",
 )
 
-#: KEYS: record. ARGV: the tombstone. Answers 1 if a record was there, readable or not, else what is
+#: KEYS: record. ARGV: the tombstone, what the keys of indexes begin with, the entry. Answers 1 if a record was there, readable or not, else what is
 #: stored.
 DELETE = _script(
     f"""
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' then return nil end
+local index
 if kind == 'string' then
   -- Of whatever version: a newer release's tombstone stays too.
   local head = redis.call('GETRANGE', KEYS[1], 0, {len(TOMBSTONE_HEAD) - 1})
   if string.sub(head, 1, 1) == {_text_of(TOMBSTONE_HEAD[:1])}
     and string.sub(head, 3) == {_text_of(TOMBSTONE_HEAD[2:])}
   then return redis.call('GET', KEYS[1]) end
+  local size = redis.call('GETRANGE', KEYS[1], {RECORD_OVERHEAD - 4}, {RECORD_OVERHEAD - 1})
+  if head == {_text_of(RECORD_HEAD)} and #size == 4 and size ~= '\\255\\255\\255\\255' then
+    local last = {RECORD_OVERHEAD - 1} + struct.unpack('>I4', size)
+    local user = ''
+    if last >= {RECORD_OVERHEAD} then
+      user = redis.call('GETRANGE', KEYS[1], {RECORD_OVERHEAD}, last)
+    end
+    index = ARGV[2] .. redis.sha1hex(user)
+  end
 end
 -- First, because a server whose memory is full lets a script go on that has written: users can log out.
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', {TOMBSTONE_MS})
+-- No key of this script, because only the record names its user. No Redis but a Cluster minds.
+if index and redis.call('TYPE', index).ok == 'zset' then redis.call('ZREM', index, ARGV[3]) end
 return 1
 """
 )

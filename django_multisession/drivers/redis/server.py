@@ -27,6 +27,13 @@ Failure = Refused | OSError | StoreUnavailable
 _FAILURES = (Refused, OSError, StoreUnavailable)
 
 
+def hidden(reply: Any) -> Any:
+    """Return *reply* such that no frame shows the bytes in it."""
+    if reply.__class__ is list:
+        return [hidden(each) for each in reply]
+    return SecretBytes(reply) if reply.__class__ is bytes else reply
+
+
 class RedisServer:
     """Sends commands from threads and from event loops.
 
@@ -59,7 +66,7 @@ class RedisServer:
             # Error pages show what frames hold.
             return SecretBytes(reply)
         if not isinstance(reply, Exception):
-            return reply
+            return hidden(reply) if reply.__class__ is list else reply
         reply = self._reply_after(reply, command, began)  # type: ignore[arg-type]  # one of _FAILURES
         if isinstance(reply, StoreUnavailable):
             # Error pages show what frames hold, and this may be a payload. For the same reason it is
@@ -80,7 +87,7 @@ class RedisServer:
             except _FAILURES as error:
                 found = error
             if not isinstance(found, Exception):
-                return found
+                return hidden(found)
             failure = found  # type: ignore[assignment]  # a Refused comes as a reply
         return reply
 
@@ -93,7 +100,9 @@ class RedisServer:
         except _FAILURES as error:
             failure = error
         else:
-            return SecretBytes(reply) if reply.__class__ is bytes else reply
+            if reply.__class__ is bytes:
+                return SecretBytes(reply)
+            return hidden(reply) if reply.__class__ is list else reply
         reply = await self._areply_after(failure, command, began)
         if isinstance(reply, StoreUnavailable):
             del command
@@ -108,7 +117,7 @@ class RedisServer:
             try:
                 multiplexed = await self._multiplexed.get()
                 async with asyncio.timeout_at(began + self._endpoint.address.timeout):
-                    return await multiplexed.exchange(attempt.command)
+                    return hidden(await multiplexed.exchange(attempt.command))
             except _FAILURES as error:
                 failure = error
         return reply

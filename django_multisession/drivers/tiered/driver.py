@@ -36,7 +36,8 @@ class TieredDriver:
             self._purging = back
             self.purge_expired, self.count_expired = self._purge_expired, back.count_expired
         if isinstance(back, Indexed):
-            self.of_user = back.of_user
+            # No copy is asked for what must be the newest.
+            self.of_user, self.write_and_get = back.of_user, back.write_and_get
 
     def add(self, key: str, record: Record) -> Steps[bool]:
         """See Driver.add()."""

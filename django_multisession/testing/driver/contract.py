@@ -29,6 +29,7 @@ from django_multisession.testing.driver.fixtures import (
     make_key,
     make_record,
 )
+from django_multisession.testing.driver.index_laws import DriverIndexLaws
 from django_multisession.testing.driver.move_laws import DriverMoveLaws
 from django_multisession.testing.driver.step_laws import DriverStepLaws
 from django_multisession.testing.driver.unreadable_laws import DriverUnreadableLaws
@@ -38,7 +39,9 @@ from django_multisession.testing.stored_records import changed, next_write
 from django_multisession.testing.verbs import DriverVerbs
 
 
-class DriverContract(DriverWriteLaws, DriverMoveLaws, DriverStepLaws, DriverUnreadableLaws):
+class DriverContract(
+    DriverWriteLaws, DriverMoveLaws, DriverStepLaws, DriverUnreadableLaws, DriverIndexLaws
+):
     """Laws that hold for one caller at a time: of writes, of touches, of ends.
 
     Subclasses provide the fixture `driver`: one with nothing in it.

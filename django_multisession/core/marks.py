@@ -1,0 +1,34 @@
+"""The mark that all sessions of a user were ended: pure.
+
+A login may be under way while they are listed: its record is stored after the list was read. So the
+mark is stored before the list is read, and a login reads it after its record is stored. One of the two
+sees the other. The mark is a signed record of its own, of no user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from django_multisession.core.keys import STORAGE_KEY_LENGTH
+from django_multisession.core.records import NEVER, Facts, Record
+
+#: How long a mark is kept: longer than a request takes from its login to its response.
+MARK_MS = 600_000
+
+_PURPOSE = b"django_multisession.all_ended.1:"
+
+
+def place_of(user: bytes, namespace: bytes) -> str:
+    """Return the storage key of the mark of *user* in the site or tenant *namespace*."""
+    message = b"%b%d:%b%b" % (_PURPOSE, len(namespace), namespace, user)
+    return hashlib.sha256(message).hexdigest()[:STORAGE_KEY_LENGTH]
+
+
+def facts_at(now: int) -> Facts:
+    """Return what a mark says that is made at *now*."""
+    return Facts(now, now, now, MARK_MS, NEVER)
+
+
+def ends_login(mark: Record, login_ms: int) -> bool:
+    """Does *mark* end a login that began at *login_ms*?"""
+    return login_ms < mark.began_ms

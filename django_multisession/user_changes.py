@@ -1,0 +1,115 @@
+"""Ends the sessions of a user whose password changes, who is deactivated, or who is deleted.
+
+What a user was loaded with is kept on the instance, and compared when that is saved. Sessions are
+ended once the transaction is committed. A server that doesn't answer then breaks no save: the sessions
+are refused by Django at their next request, as they are without this.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.db.models.signals import post_delete, post_init, post_save
+
+from django_multisession import user_sessions
+from django_multisession.drivers.log_lines import TEN_A_MINUTE, Line
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.session.context import own_session
+from django_multisession.session.of_user import NotIndexed
+from django_multisession.settings.conf import config
+
+logger = logging.getLogger("django_multisession")
+
+#: At most ten a minute: an import of users during an outage is one fault.
+NOT_ENDED = Line(
+    logger,
+    logging.ERROR,
+    "The sessions of user %s were not ended after a change (%s): %s "
+    "Django refuses them at their next request.",
+    TEN_A_MINUTE,
+)
+
+_LOADED = "_multisession_loaded"
+_UID = "django_multisession.user_changes"
+
+
+class Loaded(NamedTuple):
+    """What a user was loaded or last saved with; None for what wasn't loaded."""
+
+    password: str | None
+    is_active: bool | None
+
+
+def reason_for(before: Loaded, after: Loaded) -> str | None:
+    """Return which change of a user ends sessions, if one does."""
+    if after.is_active is False and before.is_active is not False:
+        return "deactivated"
+    if after.password is not None and after.password != before.password:
+        return "password"
+    return None
+
+
+def connect() -> None:
+    """Watch the site's users; no one, if no user model is installed."""
+    try:
+        user_model = get_user_model()
+    except ImproperlyConfigured:
+        return
+    for model in apps.get_models():
+        # Signals name the proxy or the child that was saved.
+        if issubclass(model, user_model):
+            post_init.connect(_note, sender=model, dispatch_uid=_UID)
+            post_save.connect(_compare, sender=model, dispatch_uid=_UID)
+            post_delete.connect(_end_deleted, sender=model, dispatch_uid=_UID)
+
+
+def _note(*, instance: Any, **_kwargs: Any) -> None:
+    # No field that was deferred is loaded for it.
+    held = instance.__dict__
+    held[_LOADED] = Loaded(held.get("password"), held.get("is_active"))
+
+
+def _compare(
+    *, instance: Any, created: bool, using: str, update_fields: Any = None, **kwargs: Any
+) -> None:
+    if kwargs.get("raw"):
+        return
+    before = instance.__dict__.get(_LOADED) or Loaded(None, None)
+    held = instance.__dict__
+    after = Loaded(
+        *(
+            held.get(name) if update_fields is None or name in update_fields else old
+            for name, old in zip(Loaded._fields, before, strict=True)
+        )
+    )
+    held[_LOADED] = after
+    reason = None if created else reason_for(before, after)
+    if reason is not None:
+        _end_after_commit(instance, reason, using)
+
+
+def _end_deleted(*, instance: Any, using: str, **_kwargs: Any) -> None:
+    _end_after_commit(instance, "deleted", using)
+
+
+def _end_after_commit(user: Any, reason: str, using: str) -> None:
+    if reason in config().end_sessions_on:
+        # A user that was deleted has no id any more when the transaction is committed.
+        user_id = user_sessions.id_of(user)
+        transaction.on_commit(lambda: _end(user_id, reason), using=using, robust=True)
+
+
+def _end(user_id: str, reason: str) -> None:
+    spared = own_session() if reason == "password" else None
+    try:
+        user_sessions.end_all_but(user_id, spared)
+    except NotIndexed:
+        # Django refuses these sessions at their next request, as with its own engines.
+        return
+    except StoreUnavailable as problem:
+        NOT_ENDED.write(user_id, reason, problem)

@@ -1,0 +1,250 @@
+"""A change of a user ends the user's sessions, and an outage breaks no save."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth import (
+    get_user_model,
+)
+from django.contrib.auth.models import User
+from django.contrib.auth.tokens import default_token_generator
+from django.contrib.auth.views import PasswordChangeView, PasswordResetConfirmView
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import path
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from django_multisession.core.records import Tombstone
+from django_multisession.drivers.base import run as carry_out
+from django_multisession.engine import close_drivers
+from django_multisession.engines import memory
+from django_multisession.user_changes import Loaded, reason_for
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BEFORE, AFTER = "correct horse", "battery staple"
+
+
+def who(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(request.user.get_username())
+
+
+urlpatterns = [
+    path("who", who),
+    path("change", PasswordChangeView.as_view(success_url="/who")),
+    path(
+        "reset/<uidb64>/<token>",
+        PasswordResetConfirmView.as_view(success_url="/who", post_reset_login=True),
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def site(settings: Settings) -> None:
+    settings.SESSION_ENGINE = "django_multisession.engines.memory"
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = [
+        "django_multisession.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    close_drivers()
+
+
+@pytest.fixture
+def ada(site: None) -> User:
+    return User.objects.create_user("ada", password=BEFORE)
+
+
+@pytest.fixture
+def browsers(ada: User) -> list[Client]:
+    found = [Client() for _ in range(3)]
+    for browser in found:
+        assert browser.login(username="ada", password=BEFORE)
+    return found
+
+
+def ended(browser: Client) -> bool:
+    """Is the session ended in the store, and not only refused by Django?"""
+    driver = memory.SessionStore.get_driver()
+    key: Any = memory.SessionStore(browser.cookies["sessionid"].value)._recognized.key
+    stored = carry_out(driver.get(key.storage_key))
+    return stored is None or isinstance(stored, Tombstone)
+
+
+def set_password(user: User) -> None:
+    user.set_password(AFTER)
+    user.save()
+
+
+def set_hash(user: User) -> None:
+    user.password = "x"
+    user.save(update_fields=["password"])
+
+
+def deactivate(user: User) -> None:
+    user.is_active = False
+    user.save()
+
+
+def delete(user: User) -> None:
+    user.delete()
+
+
+def asave(user: User) -> None:
+    user.set_password(AFTER)
+    asyncio.run(user.asave())
+
+
+def by_proxy(user: User) -> None:
+    loaded = get_user_model().objects.only("pk").get(pk=user.pk)
+    loaded.set_password(AFTER)
+    loaded.save()
+
+
+@pytest.mark.parametrize("change", [set_password, set_hash, deactivate, delete, asave, by_proxy])
+def test_a_change_of_a_user_ends_the_sessions(
+    ada: User, browsers: list[Client], change: Callable[[User], None]
+) -> None:
+    stranger = Client()
+    stranger.force_login(User.objects.create_user("bob"))
+    change(ada)
+    assert [ended(browser) for browser in browsers] == [True, True, True]
+    assert not ended(stranger)
+
+
+def rename(user: User) -> None:
+    user.first_name = "Ada"
+    user.save()
+
+
+def save_another_field(user: User) -> None:
+    user.password = "x"
+    user.save(update_fields=["first_name"])
+
+
+def update_in_bulk(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+@pytest.mark.parametrize("change", [rename, save_another_field, update_in_bulk])
+def test_another_change_ends_none(
+    ada: User, browsers: list[Client], change: Callable[[User], None]
+) -> None:
+    change(ada)
+    assert not any(ended(browser) for browser in browsers)
+
+
+@pytest.mark.parametrize(("kept", "change"), [("password", deactivate), ("deactivated", delete)])
+def test_the_setting_says_which_changes_end_sessions(
+    settings: Settings, ada: User, browsers: list[Client], kept: str, change: Any
+) -> None:
+    settings.MULTISESSION_END_SESSIONS_ON = (kept,)
+    change(ada)
+    assert not any(ended(browser) for browser in browsers)
+
+
+def test_the_command_that_changes_a_password_ends_the_sessions(
+    browsers: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.contrib.auth.management.commands import changepassword
+
+    monkeypatch.setattr(changepassword.Command, "_get_pass", lambda *_arguments: AFTER)
+    call_command("changepassword", "ada", verbosity=0)
+    assert all(ended(browser) for browser in browsers)
+
+
+def test_a_password_that_is_changed_by_its_user_leaves_the_own_session(
+    browsers: list[Client],
+) -> None:
+    mine, *others = browsers
+    form = {"old_password": BEFORE, "new_password1": AFTER, "new_password2": AFTER}
+    assert mine.post("/change", form).status_code == 302
+    assert mine.get("/who").content == b"ada"
+    assert [ended(browser) for browser in others] == [True, True]
+
+
+@pytest.mark.parametrize("is_atomic", [False, True])
+def test_a_login_behind_a_reset_password_stays(
+    ada: User, browsers: list[Client], monkeypatch: pytest.MonkeyPatch, is_atomic: bool
+) -> None:
+    # Where requests are transactions, the sessions end behind the login.
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", is_atomic)
+    ada.refresh_from_db()
+    visitor = Client()
+    uid = urlsafe_base64_encode(force_bytes(ada.pk))
+    asked = visitor.get(f"/reset/{uid}/{default_token_generator.make_token(ada)}")
+    form = {"new_password1": AFTER, "new_password2": AFTER}
+    assert visitor.post(asked["Location"], form).status_code == 302
+    assert visitor.get("/who").content == b"ada"
+    assert all(ended(browser) for browser in browsers)
+
+
+def test_sessions_end_when_the_change_is_committed(ada: User, browsers: list[Client]) -> None:
+    with transaction.atomic():
+        set_password(ada)
+        assert not any(ended(browser) for browser in browsers)
+    assert all(ended(browser) for browser in browsers)
+
+
+def test_a_change_that_is_rolled_back_ends_none(ada: User, browsers: list[Client]) -> None:
+    with transaction.atomic():
+        set_password(ada)
+        transaction.set_rollback(True)
+    assert not any(ended(browser) for browser in browsers)
+
+
+def test_an_outage_breaks_no_save(
+    settings: Settings, ada: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SESSION_ENGINE = "django_multisession.engines.redis"
+    settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:9/0"}
+    close_drivers()
+    with caplog.at_level(logging.ERROR, "django_multisession"):
+        set_password(ada)
+    ada.refresh_from_db()
+    assert ada.check_password(AFTER)
+    told = [line for line in caplog.messages if "were not ended" in line]
+    assert told[0].startswith(
+        f"The sessions of user {ada.pk} were not ended after a change (password)"
+    )
+    close_drivers()
+
+
+@pytest.mark.parametrize(
+    "engine", ["django_multisession.engines.cookie", "django.contrib.sessions.backends.cache"]
+)
+def test_an_engine_that_finds_no_sessions_breaks_no_save(
+    settings: Settings, ada: User, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SESSION_ENGINE = engine
+    set_password(ada)
+    ada.refresh_from_db()
+    assert ada.check_password(AFTER)
+    assert caplog.messages == []
+
+
+def test_a_user_costs_no_query_more(ada: User, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(2):
+        loaded = User.objects.get(pk=ada.pk)
+        loaded.save()
+
+
+def test_what_was_not_loaded_is_compared_as_unknown() -> None:
+    unknown = Loaded(None, None)
+    assert reason_for(unknown, Loaded("x", True)) == "password"
+    assert reason_for(unknown, Loaded(None, False)) == "deactivated"
+    assert reason_for(unknown, unknown) is None
+    assert reason_for(Loaded("x", False), Loaded("x", True)) is None
+    assert reason_for(Loaded("x", False), Loaded("x", False)) is None
