@@ -42,6 +42,7 @@ MONGODB_KINDS = ("read", "change", "new")
 #: How many requests an async measurement plays concurrently.
 WIDTHS = (1, 32)
 WARM_UP = 20
+OK = 200
 
 STOCK = ("django.contrib.sessions.backends.cache", "django.contrib.sessions.middleware")
 OURS = ("django_multisession.engines.redis", "django_multisession.middleware")
@@ -161,7 +162,9 @@ def async_profile(kind: str, name: str, middleware: str, width: int) -> Counts:
 
     async def counted(act: Callable[[Any], Awaitable[Any]], requests: list[Any]) -> Counts:
         METER.taken()
-        await asyncio.gather(*map(act, requests))
+        responses = await asyncio.gather(*map(act, requests))
+        if any(response.status_code != OK for response in responses):
+            raise RuntimeError("a request had no answer in time: the machine is too busy")
         return METER.taken()
 
     async def both(requests: Iterator[list[Any]]) -> tuple[Counts, Counts]:
