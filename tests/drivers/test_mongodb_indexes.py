@@ -20,6 +20,7 @@ from django_multisession.core.records import to_datetime
 from django_multisession.drivers import releases
 from django_multisession.drivers.base import arun, run
 from django_multisession.drivers.mongodb import checks as mongodb_checks
+from django_multisession.drivers.mongodb import documents
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import left_by, make_end
@@ -380,3 +381,21 @@ def test_a_hole_is_closed_from_the_fix_of_a_series_on(
     version: releases.Version, fixed: releases.Version | None
 ) -> None:
     assert releases.fix_for(version, releases.MONGODB) == fixed
+
+
+def test_a_listing_reads_the_documents_of_the_user_alone(mongodb_standalone: MongoServer) -> None:
+    with Driving("sync") as driving:
+        driver = driving.open(mongodb_standalone.url)
+        for number in range(3):
+            run(driver.add(f"key-{number}", record(user_id="ada")))
+        with Looking(mongodb_standalone.url, driver) as looking:
+            document = looking.sessions.find_one({"_id": "key-0"})
+            assert document is not None
+            looking.sessions.insert_many(
+                {**document, "_id": f"other-{number}", "user_id": f"user-{number}"}
+                for number in range(500)
+            )
+            selection = documents.of_user("ada", NOW, "")
+            plan = looking.sessions.find(selection).sort("_id", 1).limit(100).explain()
+            assert len(run(driver.of_user("ada", NOW)).records) == 3
+    assert plan["executionStats"]["totalKeysExamined"] <= 4

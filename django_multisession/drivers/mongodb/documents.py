@@ -97,7 +97,9 @@ def _begins(head: bytes, revision: bytes) -> Expression:
 def of_user(user_id: str, now: int, after: str) -> Expression:
     """Select the records of *user_id* that are live at *now*, behind the key *after*."""
     user = _text_of(user_id.encode("utf-8", "surrogatepass"))
-    return {"user_id": user, "_id": {"$gt": after}, "ends_ms": {"$gt": now}}
+    # The index is one of text alone, and a server takes it where a query asks for that.
+    of_user = {"$eq": user, "$type": "string"}
+    return {"user_id": of_user, "_id": {"$gt": after}, "ends_ms": {"$gt": now}}
 
 
 # What is written
