@@ -20,7 +20,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_multisession.core import keys, records
-from django_multisession.drivers.base import Ask, Steps
+from django_multisession.drivers.base import Ask, Steps, write_then_get
 from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
 from django_multisession.engines.memory import SessionStore as MemorySessionStore
 from django_multisession.session.events import OutageWatch
@@ -165,6 +165,9 @@ class SuspendingDriver:
 
     def __init__(self, server: Any) -> None:
         self.server = server
+
+    def write_and_get(self, write: Steps[Any], key: str) -> Steps[Any]:
+        return write_then_get(self, write, key)
 
     def __getattr__(self, name: str) -> Any:
         def verb(*arguments: Any) -> Steps[Any]:
