@@ -179,6 +179,10 @@ def open_database(alias: str, database: Mapping[str, Any], options: Mapping[str,
         pymysql.install_as_MySQLdb()
     given = {DEFAULT_DB_ALIAS: {}, alias: {**database, "OPTIONS": dict(options)}}
     connections.settings[alias] = connections.configure_settings(given)[alias]
+    if connections[alias].settings_dict != connections.settings[alias]:
+        # Of another test, to another address.
+        connections[alias].close()
+        del connections[alias]
     # Migrations are for the first test of a worker, rows for each.
     if Session._meta.db_table not in connections[alias].introspection.table_names():
         call_command("migrate", Session._meta.app_label, database=alias, verbosity=0)

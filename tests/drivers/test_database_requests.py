@@ -99,6 +99,14 @@ def test_a_login_that_was_saved_and_rolled_back_has_the_key_of_its_response(
     assert shown(client, old) == "[]"
 
 
+def test_a_new_session_that_was_saved_and_rolled_back_is_undone(
+    client: Client, engine: Engine
+) -> None:
+    visitor = Client(ALIAS=engine.name)
+    assert visitor.get("/login-and-save").status_code == 200
+    assert shown(visitor) == "[]"
+
+
 @pytest.mark.parametrize("what", ["flush", "flush-and-raise"])
 def test_a_logout_holds(client: Client, what: str) -> None:
     old = client.cookies["sessionid"].value

@@ -15,7 +15,7 @@ from typing import Any
 from tests.exhaustive import site
 from tests.exhaustive.explore import Budget, Programs, Scene
 from tests.exhaustive.requests import Program
-from tests.exhaustive.verbs import ALL, CORE, VERBS
+from tests.exhaustive.verbs import ALL, CORE, UNDONE, VERBS
 
 Task = tuple[str, ...]
 NOTHING_WRONG = Budget()
@@ -255,6 +255,7 @@ SHORT = (
     Bound("one-verb", ((1,), (1,)), budget=Budget(faults=2)),
     Bound("gather", ((2, 2),), GATHERED),
     Bound("gather-faults", ((2, 1),), GATHERED, Budget(faults=1)),
+    Bound("undone", ((1,), (1,)), (*ALL, *UNDONE)),
 )
 #: Half a minute each.
 LONG = (

@@ -19,10 +19,17 @@ _ENDS = ("kill", "logout", "login_other")
 _READ = ("read", "set_a", "set_b", "nested", "remove", "add", "save", "must_create", "reload")
 _MOVES = ("cycle", *(f"{verb},create" for verb in _READ))
 
+#: Verbs after which a record isn't the one that another request read.
+_CHANGES = (
+    *(*_LOGINS, "logout", "kill", "delete", "set_a", "set_b", "nested", "remove", "add"),
+    *("cycle", "create", "clear", "undone_login", "undone_logout", "undone_login_and_save"),
+)
+
 _LIVES = "I1 {} was acknowledged and … lives"
 _ALIVE = "I1 the ended session … is alive at the end"
 _REMOVED = "I3 a response removes the cookie of a newer login (it logged out)"
 _REMOVED_BY_CLEAR = "I3 a response removes the cookie of a newer login"
+_LOST = "I2 respond was acknowledged and … = … reached no record"
 _ANONYMOUS = "I3 a response sets a cookie over a newer login's, to a session without a user"
 
 
@@ -88,7 +95,19 @@ def _rows() -> Iterator[Row]:
         yield Row(limit, _ANONYMOUS, f"create,reload | {login}", CLOCK)
 
 
-ROWS = tuple(_rows())
+def _rows_of_rolled_back_transactions() -> Iterator[Row]:
+    limit = "A logout that a rollback undid ends no session that has moved to another key since."
+    yield Row(limit, f"{_LIVES.format('respond')} under another key", "cycle | undone_logout")
+    yield Row(limit, _ALIVE, "cycle | undone_logout")
+    limit = "A logout that responds later than a login that came after it removes its cookie."
+    for login in (*_LOGINS, "undone_login", "undone_login_and_save"):
+        yield Row(limit, _REMOVED_BY_CLEAR, f"{login} | undone_logout")
+    limit = "A login that was saved and undone is lost where the session was changed meanwhile."
+    for change in _CHANGES:
+        yield Row(limit, _LOST, f"{change} | undone_login_and_save")
+
+
+ROWS = (*_rows(), *_rows_of_rolled_back_transactions())
 
 
 def new_findings(bound: Bound, findings: Iterable[Finding]) -> list[Finding]:

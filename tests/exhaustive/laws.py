@@ -220,6 +220,9 @@ class Laws:
         if event.verb == "logout":
             stored = {login.mark for login in seen.logins if login.who == who}
             return self._first_identities | (stored & set(event.before.marks))
+        if event.verb == RESPOND and "undone_logout" in ghost.did:
+            # It is ended again by then.
+            return self._first_identities
         is_flush = event.verb == "login_other" and "flush" in ghost.did
         is_kill = event.verb == "kill" and not (ghost.is_cycled or ghost.marks)
         return self._first_identities if is_flush or is_kill else frozenset()

@@ -7,9 +7,11 @@ verbs and of the answers it got, which is what lets `requests` remember it.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
@@ -18,8 +20,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_multisession.core import keys, records
-from django_multisession.drivers.base import Ask, Steps
-from django_multisession.drivers.memory import Command
+from django_multisession.drivers.base import Ask, Steps, write_then_get
+from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
 from django_multisession.engines.memory import SessionStore as MemorySessionStore
 from django_multisession.session.events import OutageWatch
 from django_multisession.session.site import Site
@@ -34,6 +36,9 @@ SETTINGS: dict[str, Any] = {
     "MULTISESSION_IDLE_TIMEOUT": IDLE_TIMEOUT,
     "MULTISESSION_CONFLICT_RESOLVERS": {"n": "django_multisession.resolvers.sum_of_changes"},
 }
+
+#: A call that a request begins a transaction with: all that is stored.
+SNAPSHOT = "snapshot"
 
 
 class Clock:
@@ -96,10 +101,62 @@ class Lock:
         self.release()
 
 
+class Transaction:
+    """A transaction of the request's database that is rolled back, as `DatabaseServer` sees it.
+
+    Its commands are carried out in a copy of the store that no other request sees. A database makes
+    another request wait for the rows that were written, so every schedule there is one of these.
+    """
+
+    def __init__(self, slots: Any) -> None:
+        self._server = MemoryServer(DEFAULT_MAX_RECORDS, lambda: clock.seconds)
+        self._server.slots = collections.OrderedDict(slots)
+        self.is_open = True
+        self.undone: list[Command] = []
+
+    def send(self, command: Command) -> Any:
+        reply = self._server.send(command)
+        if command[0] in SENT_AGAIN:
+            self.undone.append(SENT_AGAIN[command[0]](command))
+        return reply
+
+
+#: The verbs that are sent again after a rollback, and as what.
+SENT_AGAIN: dict[str, Callable[[Command], Command]] = {
+    "delete": lambda command: command,
+    "move": lambda command: command,
+    "retire": lambda command: Command("delete", (command.arguments[0], command.arguments[2])),
+}
+transaction: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
+
+
+@contextlib.asynccontextmanager
+async def rolled_back() -> AsyncIterator[None]:
+    """Carry out what is sent in this block in a transaction, and roll it back."""
+    opened = Transaction(await Suspension(Command(SNAPSHOT, ())))
+    transaction.set(opened)
+    try:
+        yield
+    finally:
+        opened.is_open = False
+
+
+async def send_undone() -> None:
+    """Send again what a rollback undid: before the next verb, and at the end of the request."""
+    found = transaction.get()
+    while found is not None and found.undone:
+        await Suspension(found.undone[0])
+        del found.undone[0]
+
+
 class SuspendingServer:
     """The async end of a server: each command suspends its coroutine and is handed out."""
 
     async def asend(self, command: Command, /) -> Any:
+        found = transaction.get()
+        if found is not None and found.is_open:
+            return found.send(command)
+        await send_undone()
         return await Suspension(command)
 
 
@@ -108,6 +165,9 @@ class SuspendingDriver:
 
     def __init__(self, server: Any) -> None:
         self.server = server
+
+    def write_and_get(self, write: Steps[Any], key: str) -> Steps[Any]:
+        return write_then_get(self, write, key)
 
     def __getattr__(self, name: str) -> Any:
         def verb(*arguments: Any) -> Steps[Any]:

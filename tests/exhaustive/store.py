@@ -22,10 +22,10 @@ from django_multisession.core.records import (
 )
 from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
 from django_multisession.settings.conf import config
-from tests.exhaustive.site import SessionStore, clock
+from tests.exhaustive.site import SNAPSHOT, SessionStore, clock
 
 #: Verbs that leave entries, keys and tombstones as they are.
-READS = frozenset({"get", "touch"})
+READS = frozenset({"get", "touch", SNAPSHOT})
 #: Verbs that name the time, and whose success confirms the caller's session.
 WRITES = frozenset({"add", "replace", "move", "touch"})
 _COMMITS = frozenset({"add", "replace", "move"})
@@ -108,6 +108,8 @@ class Store:
         clock.seconds = seconds
         server = self._server
         server.slots = collections.OrderedDict(self._states.values[state])
+        if call[0] == SNAPSHOT:
+            return self._answers.number(self._states.values[state]), state
         answer = server.send(call)
         kept = ((key, slot) for key, slot in server.slots.items() if slot.gone_at > seconds)
         return self._answers.number(answer), self._states.number(frozenset(kept))

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.exhaustive import site
 from tests.exhaustive.site import SessionStore
 
 USER, MARK = "_auth_user_id", "_auth_mark"
@@ -223,6 +224,7 @@ async def reload(actor: Actor) -> None:
 async def respond(actor: Actor) -> tuple[str, str | None]:
     """Return what becomes of the cookie, and the session key that it is set to."""
     answer = await actor.store.arespond()
+    await site.send_undone()
     return answer.name, actor.store.session_key if answer.name == "SET" else None
 
 
@@ -234,8 +236,41 @@ async def forget_user(actor: Actor) -> None:
             actor.ghost = actor.ghost.gave(name, None)
 
 
+# In a transaction that is rolled back
+
+
+@verb
+async def undone_save(actor: Actor) -> None:
+    async with site.rolled_back():
+        value = actor.value()
+        await actor.store.aset("a", value)
+        await actor.store.asave()
+    # What it saved is undone, and the response doesn't save it.
+    actor.note(own=actor.ghost.own | {("a", value)}, last=())
+
+
+@verb
+async def undone_logout(actor: Actor) -> None:
+    async with site.rolled_back():
+        await logout(actor)
+
+
+@verb
+async def undone_login(actor: Actor) -> None:
+    async with site.rolled_back():
+        await login(actor)
+
+
+@verb
+async def undone_login_and_save(actor: Actor) -> None:
+    async with site.rolled_back():
+        await login(actor)
+        await actor.store.asave()
+
+
+UNDONE = ("undone_save", "undone_logout", "undone_login", "undone_login_and_save")
 #: Verbs of bounds; and those of most requests, for bounds in which all are too many.
-ALL = tuple(name for name in VERBS if name != "forget_user")
+ALL = tuple(name for name in VERBS if name not in {"forget_user", *UNDONE})
 CORE = tuple(
     name for name in ALL if name not in {"create", "must_create", "kill", "delete", "reload"}
 )

@@ -191,9 +191,18 @@ if __name__ == "__main__":
     from django.conf import settings
 
     orders = Orders(**json.loads(os.environ[ORDERS]))
+    if "mariadb" in str(orders.settings.get("DATABASES")):
+        # Django asks for MySQLdb, which there is no wheel of.
+        import pymysql
+
+        pymysql.install_as_MySQLdb()
     settings.configure(
         SECRET_KEY="only-for-tests-" + "x" * 50,
-        INSTALLED_APPS=["django_multisession", "django.contrib.sessions"],
+        INSTALLED_APPS=[
+            "django_multisession",
+            "django_multisession.database",
+            "django.contrib.sessions",
+        ],
         USE_TZ=True,
         **orders.settings,
     )

@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import connections
 
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import DATABASES, Engine
 from tests.faults.processes_worker import CONFLICT, SAVED, Orders, started
 
 if TYPE_CHECKING:
@@ -16,13 +17,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 PROCESSES, SAVES = 8, 50
+EVERY_SERVER = ("redis-8.2", "mongodb-standalone", "memcached", *DATABASES)
 
 
 @pytest.fixture
 def site(network_engine: Engine, settings: Settings) -> dict[str, Any]:
     """Return the settings with which another process is of the same site."""
     name = f"MULTISESSION_{network_engine.kind.upper()}"
-    return {"SESSION_ENGINE": network_engine.path, name: getattr(settings, name)}
+    site = {"SESSION_ENGINE": network_engine.path, name: getattr(settings, name)}
+    if network_engine.kind == "database":
+        alias = network_engine.name
+        entry = connections.settings[alias]
+        written = {key: entry[key] for key in ("ENGINE", "NAME", "USER", "HOST", "PORT", "OPTIONS")}
+        site["DATABASES"] = {"default": {}, alias: written}
+    return site
 
 
 @pytest.fixture
@@ -38,6 +46,7 @@ def _stored(engine: Engine, session_key: str) -> dict[str, Any]:
     return dict(engine.SessionStore(session_key).items())
 
 
+@pytest.mark.parametrize("network_engine", EVERY_SERVER, indirect=True)
 def test_eight_processes_that_save_one_session_at_once_lose_no_entry_of_any(
     network_engine: Engine, site: dict[str, Any], session_key: str
 ) -> None:
@@ -76,7 +85,9 @@ on_servers_that_persist = pytest.mark.parametrize(
 
 
 @pytest.mark.long
-@on_servers_that_persist
+@pytest.mark.parametrize(
+    "network_engine", ["redis-8.2", "mongodb-standalone", *DATABASES], indirect=True
+)
 def test_of_workers_that_are_killed_amid_saves_what_was_acknowledged_is_there(
     network_engine: Engine, site: dict[str, Any], session_key: str
 ) -> None:

@@ -12,7 +12,17 @@ from typing import Any
 
 import pymongo
 import redis
-from servers import MemcachedServer, MongoReplicaSet, MongoServer, RedisServer, Server, free_port
+from servers import (
+    MariaDBServer,
+    MemcachedServer,
+    MongoReplicaSet,
+    MongoServer,
+    PostgreSQLServer,
+    RedisServer,
+    Server,
+    ServerFailed,
+    free_port,
+)
 
 from tests.conftest import Running
 from tests.faults.redis_site import LoadingRedis
@@ -21,6 +31,8 @@ from tests.proxy import TCPProxy
 DATABASE = "multisession_tests"
 PASSWORD = "the right one"
 DEADLINE_SECONDS = 60
+#: Whose clients are Django's connections.
+DATABASES = ("postgresql", "mariadb")
 
 Admin = pymongo.MongoClient[dict[str, Any]]
 
@@ -38,7 +50,8 @@ class Outage:
     """One way to fail.
 
     Attributes:
-        kind: Of server: ``"redis"``, ``"mongodb"``, ``"replica_set"`` or ``"memcached"``.
+        kind: Of server: ``"redis"``, ``"mongodb"``, ``"replica_set"``, ``"memcached"``,
+            ``"postgresql"`` or ``"mariadb"``.
         begin: Lasts as long as the block it opens.
         can_read: Does the server still read?
         can_end: Does it still end sessions?
@@ -75,6 +88,8 @@ class OwnServers:
                 "mongodb": self._start_mongodb,
                 "replica_set": self._start_replica_set,
                 "memcached": self._start_memcached,
+                "postgresql": self._start_postgresql,
+                "mariadb": self._start_mariadb,
             }[kind]
             self._started[kind] = start(self._directory / kind)
         return self._started[kind]
@@ -101,16 +116,28 @@ class OwnServers:
     def _start_memcached(self, place: Path) -> Server:
         return self._stack.enter_context(MemcachedServer(self._running.memcached().binary, place))
 
+    def _start_postgresql(self, place: Path) -> Server:
+        binary = self._running.database("database-postgresql").binary
+        return self._stack.enter_context(PostgreSQLServer(binary, place))
+
+    def _start_mariadb(self, place: Path) -> Server:
+        binary = self._running.database("database-mariadb").binary
+        # What it acknowledged is to outlive the process.
+        option = "--innodb-flush-log-at-trx-commit=2"
+        return self._stack.enter_context(MariaDBServer(binary, place, option))
+
 
 _ROLES = [{"role": "readWrite", "db": DATABASE}]
 
 
-def url(kind: str, proxy: TCPProxy) -> str:
-    """Return where a site finds the server of *kind* behind *proxy*."""
+def url(kind: str, proxy: TCPProxy | Server) -> str:
+    """Return where a site finds the server of *kind* behind *proxy*, or without one."""
     if kind == "redis":
         return f"redis://:{PASSWORD.replace(' ', '%20')}@{proxy.host}:{proxy.port}/0"
     if kind == "memcached":
         return f"{proxy.host}:{proxy.port}"
+    if kind in DATABASES:
+        return f"{kind}://{proxy.host}:{proxy.port}"
     user = f"site:{PASSWORD.replace(' ', '%20')}@" if kind == "mongodb" else ""
     return f"mongodb://{user}{proxy.host}:{proxy.port}/?directConnection=true"
 
@@ -125,6 +152,26 @@ def stopped(place: Place) -> Iterator[None]:
     finally:
         place.server.start()
         place.proxy.accept()
+
+
+@contextmanager
+def killed(place: Place) -> Iterator[None]:
+    place.server.kill()
+    try:
+        yield
+    finally:
+        start_again(place.server)
+
+
+def start_again(server: Server) -> None:
+    """Start a server that was killed; PostgreSQL's other processes may go on for a moment."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not server.running:
+        try:
+            server.start()
+        except ServerFailed:
+            assert time.monotonic() < deadline, "it must start again"
+            time.sleep(0.1)
 
 
 @contextmanager
@@ -325,4 +372,6 @@ OUTAGES = [
     Outage(kind="replica_set", begin=not_primary, can_read=True),
     Outage(kind="memcached", begin=cut_off),
     Outage(kind="memcached", begin=hanging, is_waited_for=True),
+    Outage(kind="postgresql", begin=killed),
+    Outage(kind="mariadb", begin=killed),
 ]

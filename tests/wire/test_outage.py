@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
+from django.db import close_old_connections, connections, transaction
 
 from django_multisession.drivers import base
 from django_multisession.engine import close_drivers
@@ -24,11 +28,12 @@ from django_multisession.testing.driver.fixtures import make_record
 from django_multisession.testing.engine.fixtures import heard
 from tests.docs.pages import rows_of, section_of
 from tests.drivers.problems import OF_RELEASES
-from tests.engine_fixtures import PATIENCE, add_options, use_engine
+from tests.engine_fixtures import PATIENCE, SQLITE, add_options, use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
 from tests.wire.conftest import under_ours
 from tests.wire.outages import (
+    DATABASES,
     DEADLINE_SECONDS,
     OUTAGES,
     PASSWORD,
@@ -36,6 +41,7 @@ from tests.wire.outages import (
     OwnServers,
     Place,
     hanging,
+    start_again,
     url,
 )
 from tests.wire.visitor import Response, Visitor, as_visited, session_cookie
@@ -56,6 +62,15 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 
 
+#: Of each kind of server; MongoDB's for all others.
+ENGINE_NAMES = {
+    "redis": "redis-8.2",
+    "memcached": "memcached",
+    "postgresql": "database-postgresql",
+    "mariadb": "database-mariadb",
+}
+
+
 @pytest.fixture
 def failed(session_middleware: str) -> int:
     """The status of a page that the outage kept from being served."""
@@ -70,19 +85,24 @@ def outage(request: pytest.FixtureRequest) -> Outage:
 
 @pytest.fixture
 def place(
-    outage: Outage, own_servers: OwnServers, settings: Settings, running_servers: Running
+    db: None,
+    outage: Outage,
+    own_servers: OwnServers,
+    settings: Settings,
+    running_servers: Running,
 ) -> Iterator[Place]:
     """The server that the outage will strike, as the site's."""
     server = own_servers.get(outage.kind)
     with TCPProxy(server.host, server.port) as proxy:
-        name = {"redis": "redis-8.2", "memcached": "memcached"}.get(
-            outage.kind, "mongodb-standalone"
-        )
-        use_engine(name, settings, running_servers, url=url(outage.kind, proxy))
+        name = ENGINE_NAMES.get(outage.kind, "mongodb-standalone")
+        # The proxy doesn't speak a database's protocol.
+        way = server if outage.kind in DATABASES else proxy
+        use_engine(name, settings, running_servers, url=url(outage.kind, way))
         if outage.is_waited_for:
             add_options(outage.kind, settings, SHORT[outage.kind])
         yield Place(server, proxy)
         close_drivers()
+        connections.close_all()
 
 
 def outages(*names: str) -> pytest.MarkDecorator:
@@ -283,7 +303,9 @@ class Regular:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@outages("redis-stopped", "mongodb-stopped", "memcached-cut_off")
+@outages(
+    "redis-stopped", "mongodb-stopped", "memcached-cut_off", "postgresql-killed", "mariadb-killed"
+)
 def test_a_server_that_stops_during_traffic_and_starts_again_costs_nobody_their_session(
     *, outage: Outage, place: Place, is_async: bool, failed: int
 ) -> None:
@@ -322,6 +344,86 @@ def test_a_server_that_stops_during_traffic_and_starts_again_costs_nobody_their_
     for one in regulars:
         assert set(one.statuses) == {200, failed}
         assert (one.shown, one.cookies) == ({one.name}, {None})
+
+
+@outages("postgresql-killed", "mariadb-killed")
+@pytest.mark.parametrize("max_age", [0, None], ids=["closed", "persistent"])
+@under_ours
+@as_visited
+async def test_a_database_that_is_killed_logs_no_one_out(
+    *, outage: Outage, place: Place, visitor: Visitor, ada: Any, max_age: int | None
+) -> None:
+    alias = ENGINE_NAMES[outage.kind]
+    connections.settings[alias]["CONN_MAX_AGE"] = max_age
+    connections[alias].settings_dict["CONN_MAX_AGE"] = max_age
+    # What Django does before and after each request, and its test clients leave out.
+    between_requests = sync_to_async(close_old_connections)
+
+    async def get(page: str, **query: str) -> Response:
+        await between_requests()
+        response = await visitor.get(page, **query)
+        await between_requests()
+        return response
+
+    await get("write", name="first")
+    assert (await get("login", user="ada")).status_code == 200
+    # Started again between two requests: each is answered at its first try.
+    for page, status in {"read": 200, "write": 200, "user": 200}.items():
+        place.server.kill()
+        start_again(place.server)
+        assert (await get(page, name="first")).status_code == status
+    with outage.begin(place):
+        answers = [await get(page, name="second") for page in ("read", "write", "logout", "user")]
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert {session_cookie(answer) for answer in answers} == {None}
+    assert (await get("user")).json() == {"user": "ada"}
+    assert (await get("read")).json() == {"name": "first"}
+
+
+@contextlib.contextmanager
+def locked(alias: str) -> Iterator[None]:
+    """Hold the lock of an SQLite database, in a thread and so by another connection."""
+
+    def hold() -> None:
+        with transaction.atomic(using=alias):
+            is_locked.set()
+            is_over.wait(DEADLINE_SECONDS)
+        connections[alias].close()
+
+    is_locked, is_over = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        holding = thread.submit(hold)
+        assert is_locked.wait(DEADLINE_SECONDS)
+        try:
+            yield
+        finally:
+            is_over.set()
+            holding.result()
+
+
+def shorten_patience(alias: str) -> None:
+    connections[alias].cursor().execute("PRAGMA busy_timeout = 1")
+
+
+@pytest.mark.parametrize("on_outage", ["error", "anonymous"])
+@under_ours
+@as_visited
+async def test_a_locked_sqlite_serves_readers_and_logs_no_one_out(
+    *, ada: Any, visitor: Visitor, on_outage: str, settings: Settings, running_servers: Running
+) -> None:
+    await sync_to_async(use_engine)(SQLITE, settings, running_servers)
+    settings.MULTISESSION_ON_OUTAGE = on_outage
+    await visitor.begin("first")
+    assert (await visitor.get("login", user="ada")).status_code == 200
+    await sync_to_async(shorten_patience)(SQLITE)
+    with locked(SQLITE):
+        answers = {page: await visitor.get(page, name="no") for page in ("read", "write", "logout")}
+    assert [answer.status_code for answer in answers.values()] == [200, 503, 503]
+    assert answers["read"].json() == {"name": "first"}
+    assert {session_cookie(answer) for answer in answers.values()} == {None}
+    assert (await visitor.get("user")).json() == {"user": "ada"}
+    assert (await visitor.get("write", name="after")).status_code == 200
+    assert (await visitor.get("read")).json() == {"name": "after"}
 
 
 @outages("redis-read_only_replica", "replica_set-not_primary")
@@ -379,6 +481,8 @@ NAMES = {
     "replica_set-not_primary": "MongoDB is a secondary",
     "memcached-cut_off": "memcached is unreachable",
     "memcached-hanging": "memcached hangs",
+    "postgresql-killed": "PostgreSQL is down",
+    "mariadb-killed": "MariaDB is down",
 }
 
 
@@ -394,7 +498,7 @@ HINTS = {
 
 def documented_failures() -> dict[str, tuple[str, str, str]]:
     section = section_of("explanation/outages.md", "## What is reported")
-    rows = [row for table in (0, 1, 2) for row in rows_of(section, table)]
+    rows = [row for table in (0, 1, 2, 3) for row in rows_of(section, table)]
     return {row[0]: (row[1].strip("`"), row[2].strip("`"), row[3].strip("`")) for row in rows}
 
 
@@ -420,7 +524,7 @@ async def test_a_failure_is_reported_as_the_documentation_says(
         with pytest.raises(StoreUnavailable) as failure:
             thread.submit(base.run, asked).result()
     (line,) = [line for line in caplog.messages if line.startswith("Sessions are unavailable: ")]
-    server = r"(?:Redis|MongoDB|memcached) at 127\.0\.0\.1:\d+(?:/\w+)? "
+    server = r'(?:(?:Redis|MongoDB|memcached) at 127\.0\.0\.1:\d+(?:/\w+)?|The database "[\w-]+") '
     says = server + re.escape(reason).replace("…", ".+")
     assert re.fullmatch(f"Sessions are unavailable: {says}", line)
     assert [event["reason"] for event in began] == [line.removeprefix("Sessions are unavailable: ")]
