@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from django_multisession.core.problems import Problem
@@ -79,7 +79,7 @@ Steps = Generator[Ask, Any, Result]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a driver and its server can do, beside what its verbs show (`Purging`, `Indexed`).
+    """What a driver and its server can do, beside what its verbs show, as of `Enumerable`.
 
     Attributes:
         survives_restart: Can records outlive a restart of the server?
@@ -236,6 +236,34 @@ class Purging(Protocol):
         """
 
 
+class Page(NamedTuple):
+    """A part of what a driver holds.
+
+    Attributes:
+        records: By storage key. A page may hold none, and more may follow.
+        after: What brings the next page; empty after the last one.
+    """
+
+    records: list[tuple[str, Record]]
+    after: str
+
+
+@runtime_checkable
+class Enumerable(Protocol):
+    """A driver that lists what it holds."""
+
+    def records(self, after: str, limit: int, /) -> Steps[Page]:
+        """Return a page of about *limit* records behind *after*, which is empty at first.
+
+        A record that is there from the first page to the last is in one of them, or in several;
+        what is written meanwhile may be missing. Records may have expired. Tombstones and bytes
+        that are no record are left out.
+
+        Raises:
+            StoreUnavailable: See `Driver.get`.
+        """
+
+
 @runtime_checkable
 class Indexed(Protocol):
     """A driver that finds the sessions of one user."""
@@ -324,6 +352,12 @@ def read(key: str, raw: bytes | None) -> Stored:
     except Unreadable as problem:
         log_unreadable(key, problem)
         return None
+
+
+def page_of(found: Iterable[tuple[str, bytes]], after: str) -> Page:
+    """Return the page of the records that *found* holds, each by its storage key."""
+    stored = [(key, read(key, raw)) for key, raw in found]
+    return Page([(key, each) for key, each in stored if isinstance(each, Record)], after)
 
 
 def log_unreadable(key: str, problem: object) -> None:

@@ -29,7 +29,7 @@ from django_multisession.core.records import (
     server_life,
     touched,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Steps, read
+from django_multisession.drivers.base import Ask, Capabilities, Page, Steps, page_of, read
 
 DEFAULT_MAX_RECORDS = 10_000
 
@@ -165,6 +165,11 @@ class MemoryServer:
         """See Purging.count_expired()."""
         return len(self._expired(now))
 
+    def records(self, after: str, limit: int) -> Page:
+        """See Enumerable.records()."""
+        keys = sorted(key for key in self.slots if key > after)[:limit]
+        return page_of([(key, self.slots[key].raw) for key in keys], keys[-1] if keys else "")
+
     def _find(self, key: str) -> bytes | None:
         slot = self.slots.get(key)
         if slot is None:
@@ -270,6 +275,10 @@ class MemoryDriver:
     def count_expired(self, now: int) -> Steps[int]:
         """See Purging.count_expired()."""
         return self._ask("count_expired", now)
+
+    def records(self, after: str, limit: int) -> Steps[Page]:
+        """See Enumerable.records()."""
+        return self._ask("records", after, limit)
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""

@@ -19,7 +19,7 @@ from django_multisession.core.records import (
     to_milliseconds,
 )
 from django_multisession.drivers import base
-from django_multisession.drivers.base import Driver, Purging, Result, Steps
+from django_multisession.drivers.base import Driver, Enumerable, Purging, Result, Steps
 from django_multisession.store import DriverSessionStore
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -91,6 +91,17 @@ class DriverVerbs:
     def count_expired(self, now: int) -> int:
         """See Purging.count_expired()."""
         return self._carry_out(self._purging().count_expired(now))
+
+    def records(self, limit: int) -> list[tuple[str, Record]]:
+        """Return the records of all pages of about *limit*; see Enumerable.records()."""
+        if not isinstance(self._driver, Enumerable):
+            pytest.skip("this driver lists nothing")
+        found, after = [], ""
+        while True:
+            page = self._carry_out(self._driver.records(after, limit))
+            found += page.records
+            if not (after := page.after):
+                return found
 
     def close(self) -> None:
         """See Driver.close()."""

@@ -8,7 +8,7 @@ import pytest
 from django.dispatch import Signal
 
 from django_multisession import signals
-from django_multisession.drivers.base import Driver, Purging
+from django_multisession.drivers.base import Driver, Enumerable, Purging
 from django_multisession.session import events
 from django_multisession.testing.engine.signal_laws import EVERY_SIGNAL
 
@@ -76,7 +76,8 @@ def test_an_outage_of_ends_ends_with_any_of_them(verb: str) -> None:
 
 
 def test_every_verb_of_a_driver_is_of_a_kind() -> None:
-    named = {name for each in (Driver, Purging) for name in vars(each) if not name.startswith("_")}
+    protocols = (Driver, Purging, Enumerable)
+    named = {name for each in protocols for name in vars(each) if not name.startswith("_")}
     others = {"capabilities", "server", "check", "close", "aclose"}
     assert set(events._KINDS) == (named - others) | {"load_foreign", "end_foreign"}
     assert set(events._KINDS.values()) == {"read", "end", "store", "foreign"}

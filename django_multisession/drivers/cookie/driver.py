@@ -55,6 +55,8 @@ class CookieDriver(MemoryDriver):
         is_native_async=True,
     )
     server: Jar
+    #: Clients hold the records.
+    records = None  # type: ignore[assignment]  # a jar can list its own, which no one asks for
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ from django_multisession.core.records import (
     answer_to_touch,
     touched,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Steps
+from django_multisession.drivers.base import Ask, Capabilities, Page, Steps
 from django_multisession.drivers.database import rows, table
 from django_multisession.drivers.database.checks import check
 from django_multisession.drivers.database.server import Command, DatabaseServer
@@ -158,6 +158,11 @@ class DatabaseDriver:
         """See Purging.count_expired()."""
         command = Command(lambda at: table.count_expired(at, now), is_write=False)
         return self._ask("count_expired", command)
+
+    def records(self, after: str, limit: int) -> Steps[Page]:
+        """See Enumerable.records()."""
+        command = Command(lambda at: table.page(at, after, limit), is_write=False)
+        return self._ask("records", command)
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""

@@ -12,7 +12,7 @@ from django.db.utils import IntegrityError
 
 from django_multisession.core.records import Record, Stored, Tombstone
 from django_multisession.core.secret import SecretBytes
-from django_multisession.drivers.base import read
+from django_multisession.drivers.base import Page, page_of, read
 from django_multisession.drivers.database import rows
 
 
@@ -96,6 +96,16 @@ def purge(connection: BaseDatabaseWrapper, now: int, limit: int) -> int:
         removed = (sessions if skips else expired).filter(pk__in=keys)
         # No row is loaded.
         return removed._raw_delete(connection.alias) if keys else 0  # noqa: SLF001
+
+
+def page(connection: BaseDatabaseWrapper, after: str, limit: int) -> Page:
+    """Return the records of *limit* rows, in the order of the primary key."""
+    from django_multisession.database.models import Session
+
+    rows_ = Session.objects.using(connection.alias).filter(pk__gt=int(after or 0)).order_by("pk")
+    found = list(rows_.values_list("pk", "storage_key", "record")[:limit])
+    listed = [(key, SecretBytes(raw)) for _, key, raw in found]
+    return page_of(listed, str(found[-1][0]) if found else "")
 
 
 def count_expired(connection: BaseDatabaseWrapper, now: int) -> int:

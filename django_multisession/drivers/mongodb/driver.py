@@ -27,7 +27,7 @@ from django_multisession.core.records import (
     server_life,
     touched,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Steps, read
+from django_multisession.drivers.base import Ask, Capabilities, Page, Steps, page_of, read
 from django_multisession.drivers.mongodb import documents
 from django_multisession.drivers.mongodb.checks import check
 from django_multisession.drivers.mongodb.server import (
@@ -146,6 +146,13 @@ class MongoDBDriver:
         )
         return answer_to_delete(read(key, documents.bytes_of(document)), left)
 
+    def records(self, after: str, limit: int) -> Steps[Page]:
+        """See Enumerable.records()."""
+        reply = yield Ask(self.server, "records", _listing(after, limit))
+        batch = reply["cursor"]["firstBatch"] if "cursor" in reply else []
+        found = [(str(each["_id"]), documents.bytes_of(each) or b"") for each in batch]
+        return page_of(found, found[-1][0] if found else "")
+
     def check(self) -> list[Problem]:
         """See Driver.check()."""
         return check(self.server, self)
@@ -180,6 +187,21 @@ def _finding(key: str) -> Command:
         filter={"_id": key},
         projection=documents.BYTES,
         limit=1,
+        singleBatch=True,
+        codec_options=sessions.codec_options,
+    )
+
+
+def _listing(after: str, limit: int) -> Command:
+    # A reply holds 16 MB: fewer than *limit* don't mean that these were the last.
+    return lambda sessions: sessions.database.command(
+        "find",
+        sessions.name,
+        filter={"_id": {"$gt": after}},
+        sort={"_id": 1},
+        projection=documents.BYTES,
+        limit=limit,
+        batchSize=limit,
         singleBatch=True,
         codec_options=sessions.codec_options,
     )

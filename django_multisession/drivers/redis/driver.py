@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ from django_multisession.core.records import (
     times_of,
     touched,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Steps, read, run
+from django_multisession.drivers.base import Ask, Capabilities, Page, Steps, page_of, read, run
 from django_multisession.drivers.options import flat
 from django_multisession.drivers.redis import scripts
 from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, unanswered
@@ -166,6 +167,16 @@ class RedisDriver:
         """See Driver.delete()."""
         reply = yield self._script("delete", scripts.DELETE, (self._prefix + key,), left.raw)
         return reply == _WRITTEN or answer_to_delete(read(key, reply), left)
+
+    def records(self, after: str, limit: int) -> Steps[Page]:
+        """See Enumerable.records(). What is added or removed meanwhile moves no other record."""
+        pattern = re.sub(r"([][*?\\^-])", r"\\\1", self._prefix) + "*"
+        command = ("SCAN", after or "0", "MATCH", pattern, "COUNT", limit)
+        cursor, places = yield Ask(self.server, "records", command)
+        raws = (yield Ask(self.server, "records", ("MGET", *places))) if places else []
+        keys = (place.decode("utf-8", "replace")[len(self._prefix) :] for place in places)
+        found = [(key, raw) for key, raw in zip(keys, raws, strict=True) if raw is not None]
+        return page_of(found, "" if cursor == b"0" else cursor.decode())
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
