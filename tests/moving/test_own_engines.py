@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from servers import MongoServer
 
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
 from django_multisession.engines import mongodb, redis
+from django_multisession.exceptions import StoreUnavailable
 from tests.engine_fixtures import use_engine
 from tests.moving.conftest import forgetting
 from tests.web.browser import Browser
@@ -208,6 +209,31 @@ def test_a_note_of_an_earlier_move_is_no_session(browser: Browser, moving_site: 
     moving_site.move()
     assert "Moved 1 session " in migrate()
     assert "Nothing is left." in migrate()
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+def test_while_the_old_engine_is_down_the_command_fails_and_moves_nothing_more(
+    browser: Browser, moving_site: Site, monkeypatch: pytest.MonkeyPatch, passes: int
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    moving_site.move()
+    driver = import_module(moving_site.there).SessionStore.get_driver()
+    records, begun = driver.records, 0
+
+    def cut(after: str, limit: int) -> base.Steps[base.Page]:
+        nonlocal begun
+        begun += not after
+        if begun > passes:
+            raise StoreUnavailable("cut")
+        page: base.Page = yield from records(after, limit)
+        return page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "records", cut)
+        with pytest.raises(CommandError, match=r"^cut (Nothing was moved|Moved 0 sessions)"):
+            migrate("--batch-size", "1000")
+    migrate()
     assert browser.visit(read).answer == {"cart": ["tea"]}
 
 

@@ -54,7 +54,10 @@ class Command(BaseCommand):
             size = BATCH if given is None else clearing.read_batch_size(given)
         except ValueError as error:
             raise CommandError(str(error)) from None
-        count = Count(total=listing.count(size))
+        try:
+            count = Count(total=listing.count(size))
+        except StoreUnavailable as error:
+            raise CommandError(f"{error} Nothing was moved.") from error
         if options["dry_run"]:
             self._say(options, f"Dry run: {count.total:,} live sessions in the old engine.")
             return
@@ -66,16 +69,16 @@ class Command(BaseCommand):
         try:
             self._move(store, listing.live(size), count, is_told=options["verbosity"] > 0)
         except KeyboardInterrupt:
-            said = migrating.described(count, listing.count(size))
+            said = migrating.described(count, _left(listing, size))
             raise CommandError(f"Stopped by Ctrl-C. {said}", returncode=130) from None
         except StoreUnavailable as error:
             count.failed += 1
             raise CommandError(
-                f"{error} {migrating.described(count, listing.count(size))}"
+                f"{error} {migrating.described(count, _left(listing, size))}"
             ) from error
         finally:
             signals.session_adopted.disconnect(note_dropped, sender=store)
-        said = migrating.described(count, listing.count(size))
+        said = migrating.described(count, _left(listing, size))
         if count.failed:
             raise CommandError(said)
         self._say(options, said)
@@ -103,6 +106,14 @@ class Command(BaseCommand):
     def _say(self, options: dict[str, Any], said: str) -> None:
         if options["verbosity"] > 0:
             self.stdout.write(said)
+
+
+def _left(listing: Listing, size: int) -> int | None:
+    """Return how many sessions are in the old engine; None if it gives no answer."""
+    try:
+        return listing.count(size)
+    except StoreUnavailable:
+        return None
 
 
 def _engines() -> tuple[type[DriverSessionStore], Listing]:
