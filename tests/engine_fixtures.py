@@ -43,7 +43,11 @@ ENGINES = (
 #: Two stores: one of each that lie on two servers, for what lies above the drivers.
 TIERED = "tiered-redis-mongodb"
 #: A kind of store → its server, as a part of an engine of two.
-SERVERS_OF_PARTS = {"redis": "redis-8.2", "mongodb": "mongodb-standalone"}
+SERVERS_OF_PARTS = {
+    "redis": "redis-8.2",
+    "mongodb": "mongodb-standalone",
+    "database": "database-sqlite",
+}
 
 #: The engine whose sessions clients hold, alone and with revocations in Redis: see tests/cookie.
 COOKIE_ENGINES = ("cookie", "cookie-revocable")

@@ -21,7 +21,15 @@ import pytest
 from django.contrib.sessions.backends.base import SessionBase
 
 import django_multisession
-from django_multisession.drivers.base import Ask, Driver, Indexed, Purging, Server, Steps
+from django_multisession.drivers.base import (
+    Ask,
+    Driver,
+    Enumerable,
+    Indexed,
+    Purging,
+    Server,
+    Steps,
+)
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.rows import for_each
@@ -156,6 +164,7 @@ def test_every_verb_of_a_driver_is_written_once() -> None:
     assert public(Driver).keys() - steps_of(Driver) == {"aclose", "check", "close"}
     assert public(Purging).keys() == steps_of(Purging) == {"purge_expired", "count_expired"}
     assert public(Indexed).keys() == steps_of(Indexed) == {"of_user", "write_and_get"}
+    assert public(Enumerable).keys() == steps_of(Enumerable) == {"records"}
 
 
 def test_a_server_has_a_sync_end_and_an_async_one() -> None:
@@ -179,7 +188,7 @@ def test_a_driver_has_the_verbs_of_the_contract(path: str, verb: str) -> None:
 
 
 @pytest.mark.parametrize("path", DRIVERS)
-@pytest.mark.parametrize("protocol", [Purging, Indexed])
+@pytest.mark.parametrize("protocol", [Purging, Enumerable, Indexed])
 def test_a_driver_that_can_do_more_does_it_as_the_contract_says(path: str, protocol: type) -> None:
     driver = driver_at(path)
     for verb in public(protocol).keys() & public(driver).keys():

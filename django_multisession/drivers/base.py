@@ -79,7 +79,7 @@ Steps = Generator[Ask, Any, Result]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a driver and its server can do, beside what its verbs show (`Purging`, `Indexed`).
+    """What a driver and its server can do, beside what its verbs show, as of `Enumerable`.
 
     Attributes:
         survives_restart: Can records outlive a restart of the server?
@@ -236,11 +236,11 @@ class Purging(Protocol):
         """
 
 
-class Listed(NamedTuple):
-    """One page of what `Indexed.of_user` finds.
+class Page(NamedTuple):
+    """A part of what a driver holds.
 
     Attributes:
-        records: Records with their storage keys.
+        records: By storage key. A page may hold none, and more may follow.
         cursor: Where the next page begins; empty behind the last one.
     """
 
@@ -249,12 +249,28 @@ class Listed(NamedTuple):
 
 
 @runtime_checkable
+class Enumerable(Protocol):
+    """A driver that lists what it holds."""
+
+    def records(self, cursor: str, limit: int, /) -> Steps[Page]:
+        """Return a page of about *limit* records from *cursor* on, which is empty at first.
+
+        A record that is there from the first page to the last is in one of them, or in several;
+        what is written meanwhile may be missing. Records may have expired. Tombstones and bytes
+        that are no record are left out.
+
+        Raises:
+            StoreUnavailable: See `Driver.get`.
+        """
+
+
+@runtime_checkable
 class Indexed(Protocol):
     """A driver that finds the sessions of one user."""
 
     def of_user(
         self, user_id: str, now: int, /, *, cursor: str = "", limit: int = 100
-    ) -> Steps[Listed]:
+    ) -> Steps[Page]:
         """Return one page of the records of *user_id* that are live at *now*: about *limit* of them.
 
         The pages hold every record that was there from the first one to the last one, some perhaps
@@ -370,6 +386,12 @@ def read(key: str, raw: bytes | None) -> Stored:
     except Unreadable as problem:
         log_unreadable(key, problem)
         return None
+
+
+def page_of(found: Iterable[tuple[str, bytes]], cursor: str) -> Page:
+    """Return the page of the records that *found* holds, each by its storage key."""
+    stored = [(key, read(key, raw)) for key, raw in found]
+    return Page([(key, each) for key, each in stored if isinstance(each, Record)], cursor)
 
 
 def log_unreadable(key: str, problem: object) -> None:

@@ -32,10 +32,11 @@ from django_multisession.core.records import (
 from django_multisession.drivers.base import (
     Ask,
     Capabilities,
-    Listed,
+    Page,
     Result,
     Steps,
     listed,
+    page_of,
     read,
     write_then_get,
 )
@@ -176,7 +177,7 @@ class MemoryServer:
         """See Purging.count_expired()."""
         return len(self._expired(now))
 
-    def of_user(self, user_id: str, now: int, cursor: str, limit: int) -> Listed:
+    def of_user(self, user_id: str, now: int, cursor: str, limit: int) -> Page:
         """See Indexed.of_user(). Looks at every record."""
         now_kept = self._clock()
         there = [
@@ -185,7 +186,12 @@ class MemoryServer:
             if key > cursor and slot.gone_at > now_kept and slot.raw.startswith(RECORD_HEAD)
         ]
         found = sorted(listed(there, user_id, now))
-        return Listed(found[:limit], found[limit - 1][0] if len(found) > limit else "")
+        return Page(found[:limit], found[limit - 1][0] if len(found) > limit else "")
+
+    def records(self, cursor: str, limit: int) -> Page:
+        """See Enumerable.records()."""
+        keys = sorted(key for key in self.slots if key > cursor)[:limit]
+        return page_of([(key, self.slots[key].raw) for key in keys], keys[-1] if keys else "")
 
     def _find(self, key: str) -> bytes | None:
         slot = self.slots.get(key)
@@ -310,12 +316,14 @@ class SlotsDriver:
 class MemoryDriver(SlotsDriver):
     """Finds the sessions of a user too."""
 
-    def of_user(
-        self, user_id: str, now: int, *, cursor: str = "", limit: int = 100
-    ) -> Steps[Listed]:
+    def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
         """See Indexed.of_user()."""
         return self._ask("of_user", user_id, now, cursor, limit)
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get()."""
         return write_then_get(self, write, key)
+
+    def records(self, cursor: str, limit: int) -> Steps[Page]:
+        """See Enumerable.records()."""
+        return self._ask("records", cursor, limit)

@@ -44,8 +44,11 @@ class Count:
         self.dropped |= set(names)
 
 
-def described(count: Count, left: int) -> str:
-    """Return the report of a run, after which *left* live sessions are in the old engine."""
+def described(count: Count, left: int | None) -> str:
+    """Return the report of a run, after which *left* live sessions are in the old engine.
+
+    None: it gave no answer.
+    """
     lines = [f"Moved {_sessions(count.moved)} in {count.seconds:.1f} s."]
     if count.shortened:
         names = ", ".join(map(repr, sorted(count.dropped)))
@@ -56,7 +59,10 @@ def described(count: Count, left: int) -> str:
         lines.append(f"{_sessions(count.empty)} held nothing that can be read.")
     if count.failed:
         lines.append(f"{_sessions(count.failed)} could not be moved. Run the command again.")
-    lines.append(f"{_sessions(left)} left in the old engine." if left else "Nothing is left.")
+    if left is None:
+        lines.append("The old engine gave no answer. Run the command again.")
+    else:
+        lines.append(f"{_sessions(left)} left in the old engine." if left else "Nothing is left.")
     return " ".join(lines)
 
 

@@ -91,6 +91,23 @@ def recognized(site: Site, session_key: object) -> Verified | None:
     return dataclasses.replace(_adopted_keys(site, source, foreign)[0], foreign=foreign)
 
 
+def listed(site: Site, origin: str) -> Verified | None:
+    """Return what `look` takes for the session that the source lists as *origin*."""
+    found = _migration(site)
+    is_ours = found is not None and found[1].is_ours
+    return Verified("", origin) if is_ours else recognized(site, origin)
+
+
+def is_mark(site: Site, place: str, record: Record) -> bool:
+    """Is the *record* at *place* a mark, and no session?"""
+    if record.idle_ms < NEVER or record.user is not None:
+        return False
+    try:
+        return site.open(record, Verified("", place)) in (_ADOPTED, _ENDED)
+    except (BadPayload, StoreUnavailable):
+        return False
+
+
 def adoption_of(site: Site, key: Verified) -> Adoption | None:
     """Return what may be adopted for a client that came with *key*; None without a migration."""
     found = _migration(site)
@@ -367,10 +384,10 @@ def compose(
     began = now if before is None else before.began_ms
     life = site.life(entries, began)
     touched_ms = now
-    if expires_ms is not None and life.idle_ms < NEVER:
-        touched_ms = min(now, expires_ms - life.idle_ms)
-    elif before is not None and not session.counts_as_use:
+    if before is not None and not (expires_ms is None and session.counts_as_use):
         touched_ms = before.touched_ms
+    elif expires_ms is not None and life.idle_ms < NEVER:
+        touched_ms = min(now, expires_ms - life.idle_ms)
     authenticated = now if before is None else before.authenticated_ms
     facts = Facts(
         now if before is None else before.created_ms,

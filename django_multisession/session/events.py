@@ -134,7 +134,7 @@ def log(signal: Signal, arguments: Mapping[str, Any]) -> None:
 #: full reads and deletes. Its outage ends when it answers the kind again with which that began. Any
 #: other verb is a kind of its own.
 _KINDS = {
-    **dict.fromkeys(("get", "count_expired", "of_user"), "read"),
+    **dict.fromkeys(("get", "count_expired", "of_user", "records"), "read"),
     **dict.fromkeys(("delete", "retire", "withdraw", "purge_expired"), "end"),
     **dict.fromkeys(("add", "replace", "move", "touch"), "store"),
     # The answers of another engine say nothing of this one's server.

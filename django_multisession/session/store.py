@@ -463,7 +463,7 @@ class DriverSessionStore(SessionBase):
         store = cls()
         site = store._inner.site
         site.key_verifier()  # the settings as they are now
-        key = adopt.recognized(site, session_key)
+        key = adopt.listed(site, session_key)
         if key is None:
             return False
         found = store._run(adopt.look(store._inner, key, expires_ms))

@@ -91,19 +91,24 @@ def check_site(**_kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
-    """Report a missing engine library, or options that it doesn't take."""
+    """Report a missing engine library, options that it doesn't take, and what it can't keep."""
     engine = _chosen_engine()
     if engine is None or _has_wrong_settings():
         return []
     try:
-        engine.driver()
+        can = engine.driver().capabilities
     except ImproperlyConfigured as error:
         lacks_library = isinstance(error.__cause__, ImportError)
         installs = [each.install for each in engine.with_parts() if each.install in str(error)]
         install = next(filter(None, installs), engine.install) if lacks_library else ""
         hint = f"pip install '{install}'" if install else engine.example
         return _messages([rules.not_opened(str(error), hint)])
-    return []
+    # Of an engine for development nothing is expected.
+    can_forget = engine.is_shared and not (can.survives_restart and can.saves_conditionally)
+    site = conf.site()
+    if site.config.migration is None or not can_forget:
+        return []
+    return _messages([migration.unfit_target(site.engine)])
 
 
 def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
@@ -234,7 +239,7 @@ def _migration_problems(site: Site) -> list[Problem]:
         problems.append(migration.unusable_source(found.engine, reason))
     if isinstance(source, CookieSource) and found.since_ms >= NEVER:
         problems.append(migration.unknown_beginning(found.engine))
-    return problems + migration.unfit_target(site.engine)
+    return problems
 
 
 def _made_from(base: str, paths: Iterable[str]) -> list[str]:

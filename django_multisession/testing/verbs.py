@@ -19,7 +19,7 @@ from django_multisession.core.records import (
     to_milliseconds,
 )
 from django_multisession.drivers import base
-from django_multisession.drivers.base import Driver, Indexed, Purging, Result, Steps
+from django_multisession.drivers.base import Driver, Enumerable, Indexed, Purging, Result, Steps
 from django_multisession.store import DriverSessionStore
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -134,6 +134,17 @@ class DriverVerbs:
         if not isinstance(self._driver, Indexed):
             pytest.skip("this driver finds no user's sessions")
         return self._driver
+
+    def records(self, limit: int) -> list[tuple[str, Record]]:
+        """Return the records of all pages of about *limit*; see Enumerable.records()."""
+        if not isinstance(self._driver, Enumerable):
+            pytest.skip("this driver lists nothing")
+        found, cursor = [], ""
+        while True:
+            page = self._carry_out(self._driver.records(cursor, limit))
+            found += page.records
+            if not (cursor := page.cursor):
+                return found
 
     def close(self) -> None:
         """See Driver.close()."""

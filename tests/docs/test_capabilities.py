@@ -18,6 +18,7 @@ CAPABILITIES: dict[str, Callable[[Any], bool]] = {
     "conditional saves": lambda driver: driver.capabilities.saves_conditionally,
     "moves a session atomically": lambda driver: driver.capabilities.moves_atomically,
     "native async": lambda driver: driver.capabilities.is_native_async,
+    "enumerable": lambda driver: callable(getattr(driver, "records", None)),
     "finds the sessions of a user": lambda driver: hasattr(driver, "of_user"),
 }
 

@@ -27,7 +27,7 @@ from django_multisession import testing as contracts
 from django_multisession.core import keys, records
 from django_multisession.core.problems import Problem, Severity
 from django_multisession.drivers import base, log_lines
-from django_multisession.drivers.base import Capabilities, Driver, Indexed, Purging
+from django_multisession.drivers.base import Capabilities, Driver, Enumerable, Indexed, Purging
 from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines.memory import SessionStore
@@ -86,11 +86,12 @@ def test_the_verbs_that_a_driver_may_lack_are_those_of_the_protocols() -> None:
         (code(verb), code(answer))
         for verb, answer in rows_of(section_of(CONTRACT, "## Optional verbs"))
     ]
-    assert documented == [*verbs_of(Purging), *verbs_of(Indexed)]
+    assert documented == [*verbs_of(Purging), *verbs_of(Enumerable), *verbs_of(Indexed)]
 
 
 @pytest.mark.parametrize(
-    ("section", "protocols"), [("## Verbs", [Driver]), ("## Optional verbs", [Purging, Indexed])]
+    ("section", "protocols"),
+    [("## Verbs", [Driver]), ("## Optional verbs", [Purging, Enumerable, Indexed])],
 )
 def test_every_verb_of_a_driver_has_its_heading(section: str, protocols: list[type]) -> None:
     headings = re.findall(r"^### `(\w+)`$", section_of(CONTRACT, section), re.MULTILINE)

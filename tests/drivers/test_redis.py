@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -177,6 +178,23 @@ def test_two_prefixes_share_a_server_without_meeting(
 ) -> None:
     call(driver.add, "key", make_record())
     assert call(connect(redis_server).get, "key") is None
+
+
+def test_a_prefix_that_is_a_pattern_lists_its_own_records(
+    call: Verb, redis_server: RedisServer, connect: Connect
+) -> None:
+    mine = uuid.uuid4().hex
+    record, found, after = make_record(), [], "0"
+    strange, plain = (
+        connect(redis_server, KEY_PREFIX=mine + end) for end in ("[a-b]*?^\\", "axx^\\")
+    )
+    call(strange.add, "mine", record)
+    call(plain.add, "theirs", record)
+    while after:
+        page = call(strange.records, after, 1000)
+        found += page.records
+        after = page.after
+    assert found == [("mine", record)]
 
 
 def test_every_key_has_the_prefix(

@@ -73,11 +73,25 @@ def test_an_app_that_was_removed_too_early_is_named(settings: Settings) -> None:
     assert "INSTALLED_APPS" in str(message.hint)
 
 
-@for_each("engine", ["cookie", "memcached"])
-def test_an_engine_that_can_forget_is_no_target(settings: Settings, engine: str) -> None:
+@for_each(
+    ("engine", "is_target"),
+    [
+        ("cookie", False),
+        ("memcached", False),
+        ("tiered", False),
+        ("database", True),
+        ("memory", True),
+    ],
+)
+def test_an_engine_that_can_forget_is_no_target(
+    settings: Settings, engine: str, is_target: bool
+) -> None:
+    path = "django_multisession.engines."
     set_all(settings, FROM=DB, UNTIL=LATER)
-    settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
-    assert "multisession.E042" in ids()
+    settings.MULTISESSION_MEMCACHED = {"SERVERS": ["127.0.0.1:11211"]}
+    settings.MULTISESSION_TIERED = {"FRONT": f"{path}database", "BACK": f"{path}memcached"}
+    settings.SESSION_ENGINE = f"{path}{engine}"
+    assert ids() == ([] if is_target else ["multisession.E042"])
 
 
 def test_a_deployment_without_an_end_is_warned(settings: Settings) -> None:

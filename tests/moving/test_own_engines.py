@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from servers import MongoServer
 
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
 from django_multisession.engines import mongodb, redis
+from django_multisession.exceptions import StoreUnavailable
 from tests.engine_fixtures import use_engine
 from tests.moving.conftest import forgetting
 from tests.web.browser import Browser
@@ -156,6 +159,82 @@ def test_an_unsigned_key_costs_no_look_up_in_an_engine_of_this_package(
     moving_site.settings.MULTISESSION_MONGODB = {"URI": "mongodb://127.0.0.1:1"}
     moving_site.settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1/0"}
     assert browser.visit(read).deletes_the_cookie
+
+
+# In bulk
+
+
+def migrate(*options: str) -> str:
+    stdout = io.StringIO()
+    call_command("migratesessions", *options, stdout=stdout)
+    return stdout.getvalue()
+
+
+def test_each_session_is_moved_in_bulk_with_its_times(
+    browser: Browser, moving_site: Site, clock: Clock
+) -> None:
+    browsers = [browser.stranger() for _ in range(5)]
+    for number, each in enumerate(browsers):
+        each.visit(put(number=number))
+    browsers[0].visit(log_in("ada"))
+    before = facts(browsers[0], moving_site.here)
+    clock.advance(timedelta(hours=1))
+    moving_site.move()
+    assert migrate("--dry-run").startswith("Dry run: 5 live sessions")
+    said = migrate("--batch-size", "2")
+    assert "Moved 5 sessions" in said
+    assert "Nothing is left." in said
+    assert browsers[0].visit(user).answer == "ada"
+    assert facts(browsers[0], moving_site.here) == before
+    for number, each in enumerate(browsers):
+        assert each.visit(read).answer == {"number": number}
+    assert "Moved 0 sessions" in migrate()
+
+
+def test_a_session_that_was_moved_in_bulk_ends_when_it_would_have_ended(
+    browser: Browser, moving_site: Site, clock: Clock, settings: Settings
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    clock.advance(timedelta(seconds=settings.SESSION_COOKIE_AGE) - timedelta(hours=1))
+    moving_site.move()
+    migrate()
+    clock.advance(timedelta(hours=1))
+    assert browser.visit(read).answer == {}
+
+
+def test_a_note_of_an_earlier_move_is_no_session(browser: Browser, moving_site: Site) -> None:
+    browser.visit(put(cart=["tea"]))
+    moving_site.move()
+    browser.visit(read)
+    moving_site.move()
+    assert "Moved 1 session " in migrate()
+    assert "Nothing is left." in migrate()
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+def test_while_the_old_engine_is_down_the_command_fails_and_moves_nothing_more(
+    browser: Browser, moving_site: Site, monkeypatch: pytest.MonkeyPatch, passes: int
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    moving_site.move()
+    driver = import_module(moving_site.there).SessionStore.get_driver()
+    records, begun = driver.records, 0
+
+    def cut(after: str, limit: int) -> base.Steps[base.Page]:
+        nonlocal begun
+        begun += not after
+        if begun > passes:
+            raise StoreUnavailable("cut")
+        page: base.Page = yield from records(after, limit)
+        return page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "records", cut)
+        with pytest.raises(CommandError, match=r"^cut (Nothing was moved|Moved 0 sessions)"):
+            migrate("--batch-size", "1000")
+    migrate()
+    assert browser.visit(read).answer == {"cart": ["tea"]}
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ ROOT = Path(__file__).parents[2]
 CLIENTS, WORKERS = 1000, 6
 SECONDS = 5.0
 DJANGOS = "django.contrib.sessions.backends"
-REDIS, MONGODB = (f"django_multisession.engines.{name}" for name in ("redis", "mongodb"))
+REDIS, MONGODB, DATABASE, TIERED = (
+    f"django_multisession.engines.{name}" for name in ("redis", "mongodb", "database", "tiered")
+)
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -48,6 +50,7 @@ class Client:
         self.number, self.address = number, address
         self.cookie = ""
         self.count = 0
+        self.visited_at = 0.0
 
     def get(self, path: str) -> tuple[Any, str]:
         connection = http.client.HTTPConnection(*self.address, timeout=60)
@@ -66,6 +69,7 @@ class Client:
 
     def visit(self, *, in_two_tabs: bool) -> None:
         """Count one up, and in another tab look at the same time."""
+        began = time.monotonic()
         seen: list[Any] = []
         other = threading.Thread(target=lambda: seen.append(self.get("/look/")))
         if in_two_tabs:
@@ -78,6 +82,7 @@ class Client:
         self.count += 1
         assert found == {"user": f"user{self.number}", "count": self.count}
         self.cookie = cookie
+        self.visited_at = began
 
 
 class Site:
@@ -96,6 +101,7 @@ class Site:
             "USE_TZ": True,
             "INSTALLED_APPS": [
                 "django_multisession",
+                "django_multisession.database",
                 "django.contrib.auth",
                 "django.contrib.contenttypes",
                 "django.contrib.sessions",
@@ -127,6 +133,7 @@ class Site:
                 "COLLECTION": f"traffic_{directory.name}",
                 "OPTIONS": {"timeoutMS": 60_000, "serverSelectionTimeoutMS": 60_000},
             },
+            "MULTISESSION_TIERED": {"FRONT": REDIS, "BACK": MONGODB},
             "LOGGING_CONFIG": None,
         }
 
@@ -205,13 +212,21 @@ class Traffic:
         for thread in self._threads:
             thread.join()
 
+    def wait_for_everyone(self) -> None:
+        """Wait until each client has come once more."""
+        since = time.monotonic()
+        while not self.failures and any(each.visited_at < since for each in self.clients):
+            time.sleep(0.1)
+
     def _go_on(self, number: int) -> None:
         chosen = random.Random(number)
         # A client's requests come from one worker, two at most at a time.
         mine = self.clients[number::WORKERS]
+        left: list[Client] = []
         while not self._is_over.is_set():
+            left = left or chosen.sample(mine, len(mine))
             try:
-                chosen.choice(mine).visit(in_two_tabs=chosen.random() < 0.2)
+                left.pop().visit(in_two_tabs=chosen.random() < 0.2)
             except Exception as error:  # noqa: BLE001  (reported by the test)
                 self.failures.append(f"{type(error).__name__}: {error}")
                 return
@@ -244,8 +259,14 @@ def in_parallel(clients: list[Client], act: Any) -> None:
         (f"{DJANGOS}.db", REDIS, f"{DJANGOS}.db"),
         (f"{DJANGOS}.cache", REDIS, f"{DJANGOS}.cache"),
         (REDIS, MONGODB, REDIS),
+        (REDIS, DATABASE, TIERED),
     ],
-    ids=["db to redis and back", "django-redis to redis and back", "redis to mongodb and back"],
+    ids=[
+        "db to redis and back",
+        "django-redis to redis and back",
+        "redis to mongodb and back",
+        "redis to database to tiered",
+    ],
 )
 def test_a_thousand_clients_stay_logged_in_and_lose_nothing(
     site: Site, engines: tuple[str, ...]
@@ -263,6 +284,9 @@ def test_a_thousand_clients_stay_logged_in_and_lose_nothing(
             if leaves == f"{DJANGOS}.db":
                 assert "Nothing is left." in site.manage("migratesessions")
             time.sleep(SECONDS)
+            if engine == DATABASE:
+                # The next move brings no cookie of the engine before.
+                traffic.wait_for_everyone()
             leaves = engine
     assert traffic.failures == [], site.said()
     assert traffic.visits > CLIENTS // 10

@@ -8,7 +8,7 @@ import pytest
 from django.dispatch import Signal
 
 from django_multisession import signals
-from django_multisession.drivers.base import Driver, Indexed, Purging
+from django_multisession.drivers.base import Driver, Enumerable, Indexed, Purging
 from django_multisession.session import events
 from django_multisession.testing.engine.signal_laws import EVERY_SIGNAL
 
@@ -78,7 +78,7 @@ def test_an_outage_of_ends_ends_with_any_of_them(verb: str) -> None:
 def test_every_verb_of_a_driver_is_of_a_kind() -> None:
     named = {
         name
-        for each in (Driver, Purging, Indexed)
+        for each in (Driver, Purging, Enumerable, Indexed)
         for name in vars(each)
         if not name.startswith("_")
     }

@@ -32,7 +32,7 @@ from django_multisession.core.records import (
 from django_multisession.drivers.base import (
     Ask,
     Capabilities,
-    Listed,
+    Page,
     Result,
     Steps,
     write_then_get,
@@ -166,9 +166,7 @@ class DatabaseDriver:
         command = Command(lambda at: table.count_expired(at, now), is_write=False)
         return self._ask("count_expired", command)
 
-    def of_user(
-        self, user_id: str, now: int, *, cursor: str = "", limit: int = 100
-    ) -> Steps[Listed]:
+    def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
         """See Indexed.of_user()."""
         run = functools.partial(table.of_user, user_id=user_id, now=now, cursor=cursor, limit=limit)
         return self._ask("of_user", Command(run, is_write=False))
@@ -176,6 +174,11 @@ class DatabaseDriver:
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get()."""
         return write_then_get(self, write, key)
+
+    def records(self, cursor: str, limit: int) -> Steps[Page]:
+        """See Enumerable.records()."""
+        command = Command(lambda at: table.page(at, cursor, limit), is_write=False)
+        return self._ask("records", command)
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""

@@ -12,7 +12,7 @@ from django.db.utils import IntegrityError
 
 from django_multisession.core.records import Record, Stored, Tombstone
 from django_multisession.core.secret import SecretBytes
-from django_multisession.drivers.base import Listed, listed, read
+from django_multisession.drivers.base import Page, listed, page_of, read
 from django_multisession.drivers.database import rows
 
 
@@ -98,6 +98,16 @@ def purge(connection: BaseDatabaseWrapper, now: int, limit: int) -> int:
         return removed._raw_delete(connection.alias) if keys else 0  # noqa: SLF001
 
 
+def page(connection: BaseDatabaseWrapper, cursor: str, limit: int) -> Page:
+    """Return the records of *limit* rows, in the order of the primary key."""
+    from django_multisession.database.models import Session
+
+    rows_ = Session.objects.using(connection.alias).filter(pk__gt=int(cursor or 0)).order_by("pk")
+    found = list(rows_.values_list("pk", "storage_key", "record")[:limit])
+    listed = [(key, SecretBytes(raw)) for _, key, raw in found]
+    return page_of(listed, str(found[-1][0]) if found else "")
+
+
 def count_expired(connection: BaseDatabaseWrapper, now: int) -> int:
     """Return how many rows a purge would remove."""
     with connection.cursor() as cursor:
@@ -107,13 +117,13 @@ def count_expired(connection: BaseDatabaseWrapper, now: int) -> int:
 
 def of_user(
     connection: BaseDatabaseWrapper, user_id: str, now: int, cursor: str, limit: int
-) -> Listed:
+) -> Page:
     """Return one page of a user's records."""
     user = rows.text_of(user_id.encode("utf-8", "surrogatepass"))
     with connection.cursor() as cursor_of_database:
         cursor_of_database.execute(rows.OF_USER, (user, now, cursor, limit))
         found = [(key, SecretBytes(raw)) for key, raw in cursor_of_database.fetchall()]
-    return Listed(listed(found, user_id, now), found[-1][0] if len(found) == limit else "")
+    return Page(listed(found, user_id, now), found[-1][0] if len(found) == limit else "")
 
 
 def _bound(

@@ -94,6 +94,11 @@ def _begins(head: bytes, revision: bytes) -> Expression:
     return {"$bitsAllSet": expected, "$bitsAllClear": others}
 
 
+def behind(key: str) -> Expression:
+    """Select whatever is behind *key*."""
+    return {"_id": {"$gt": key}}
+
+
 def of_user(user_id: str, now: int, after: str) -> Expression:
     """Select the records of *user_id* that are live at *now*, behind the key *after*."""
     user = _text_of(user_id.encode("utf-8", "surrogatepass"))

@@ -30,10 +30,11 @@ from django_multisession.core.records import (
 from django_multisession.drivers.base import (
     Ask,
     Capabilities,
-    Listed,
+    Page,
     Result,
     Steps,
     listed,
+    page_of,
     read,
     write_then_get,
 )
@@ -155,20 +156,25 @@ class MongoDBDriver:
         )
         return answer_to_delete(read(key, documents.bytes_of(document)), left)
 
-    def of_user(
-        self, user_id: str, now: int, *, cursor: str = "", limit: int = 100
-    ) -> Steps[Listed]:
+    def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
         """See Indexed.of_user()."""
         selection = documents.of_user(user_id, now, cursor)
         reply = yield Ask(self.server, "of_user", _listing(selection, limit))
         found = documents.all_of(reply)
         raws = ((str(each["_id"]), documents.bytes_of(each)) for each in found)
         last = str(found[-1]["_id"]) if len(found) == limit else ""
-        return Listed(listed(raws, user_id, now), last)
+        return Page(listed(raws, user_id, now), last)
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get()."""
         return write_then_get(self, write, key)
+
+    def records(self, cursor: str, limit: int) -> Steps[Page]:
+        """See Enumerable.records()."""
+        reply = yield Ask(self.server, "records", _listing(documents.behind(cursor), limit))
+        batch = documents.all_of(reply)
+        found = [(str(each["_id"]), documents.bytes_of(each) or b"") for each in batch]
+        return page_of(found, found[-1][0] if found else "")
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""

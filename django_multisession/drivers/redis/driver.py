@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,10 +31,11 @@ from django_multisession.core.records import (
 from django_multisession.drivers.base import (
     Ask,
     Capabilities,
-    Listed,
+    Page,
     Result,
     Steps,
     listed,
+    page_of,
     read,
     run,
 )
@@ -203,19 +205,17 @@ class RedisDriver:
         )
         return reply == _WRITTEN or answer_to_delete(read(key, reply), left)
 
-    def of_user(
-        self, user_id: str, now: int, *, cursor: str = "", limit: int = 100
-    ) -> Steps[Listed]:
+    def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
         """See Indexed.of_user(); two round trips, and one that removes what is there no longer."""
         place = index.place_of(self._prefix, user_id.encode("utf-8", "surrogatepass"))
         scan = ("ZSCAN", place, cursor or "0", "COUNT", limit)
         reply = yield Ask(self.server, "of_user", scan)
         if not isinstance(reply, list):
-            return Listed([], "")  # another program's key
+            return Page([], "")  # another program's key
         following, found = reply
         keys = [name.decode("ascii", "replace") for name in found[::2]]
         if not keys:
-            return Listed([], _cursor(following))
+            return Page([], _cursor(following))
         places = [self._prefix + key for key in keys]
         raws = yield Ask(self.server, "of_user", ("MGET", *places))
         gone = [
@@ -223,7 +223,7 @@ class RedisDriver:
         ]
         if gone:
             yield Ask(self.server, "of_user", ("ZREM", place, *gone))
-        return Listed(listed(zip(keys, raws, strict=True), user_id, now), _cursor(following))
+        return Page(listed(zip(keys, raws, strict=True), user_id, now), _cursor(following))
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get(); one round trip: the script that writes reads too."""
@@ -252,6 +252,16 @@ class RedisDriver:
         place = self._prefix + key
         command = (name, digest, count + 1, *keys, place, *values, scripts.AND_GET)
         return ask._replace(command=command)
+
+    def records(self, cursor: str, limit: int) -> Steps[Page]:
+        """See Enumerable.records(). What is added or removed meanwhile moves no other record."""
+        pattern = re.sub(r"([][*?\\^-])", r"\\\1", self._prefix) + "*"
+        command = ("SCAN", cursor or "0", "MATCH", pattern, "COUNT", limit)
+        following, places = yield Ask(self.server, "records", command)
+        raws = (yield Ask(self.server, "records", ("MGET", *places))) if places else []
+        keys = (place.decode("utf-8", "replace")[len(self._prefix) :] for place in places)
+        found = [(key, raw) for key, raw in zip(keys, raws, strict=True) if raw is not None]
+        return page_of(found, _cursor(following))
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""

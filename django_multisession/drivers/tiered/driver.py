@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import Answer, Outcome, Record, Stored, Tombstone, touched
-from django_multisession.drivers.base import Driver, Indexed, Purging, Result, Steps
+from django_multisession.drivers.base import Driver, Enumerable, Indexed, Purging, Result, Steps
 from django_multisession.drivers.tiered.copies import good_copy_in
 from django_multisession.drivers.tiered.front import Front
 from django_multisession.exceptions import StoreUnavailable
@@ -35,6 +35,8 @@ class TieredDriver:
         if isinstance(back, Purging):
             self._purging = back
             self.purge_expired, self.count_expired = self._purge_expired, back.count_expired
+        if isinstance(back, Enumerable):
+            self.records = back.records
         if isinstance(back, Indexed):
             # No copy is asked for what must be the newest.
             self.of_user, self.write_and_get = back.of_user, back.write_and_get

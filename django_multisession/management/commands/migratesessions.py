@@ -9,20 +9,18 @@ from importlib import import_module
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 from tqdm import tqdm
 
 from django_multisession import signals
-from django_multisession.core.records import to_milliseconds
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management import clearing, migrating
+from django_multisession.management.listing import Listing, listing_of
 from django_multisession.management.migrating import Count
-from django_multisession.session.custom_expiry import aware
 from django_multisession.session.store import DriverSessionStore
 from django_multisession.settings import conf
 from django_multisession.sources import source_of
 
-#: How many rows one query brings.
+#: How many sessions one query brings.
 BATCH = 1000
 #: A log gets a line so often.
 LINE_SECONDS = 60
@@ -42,7 +40,7 @@ class Command(BaseCommand):
         """See BaseCommand.add_arguments()."""
         # Without a type: call_command() passes it by, and a wrong value gets one message.
         parser.add_argument(
-            "--batch-size", metavar="N", help=f"Rows to read per query. Default: {BATCH}."
+            "--batch-size", metavar="N", help=f"Sessions to read per query. Default: {BATCH}."
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Count what would be moved, and move nothing."
@@ -50,14 +48,16 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """See BaseCommand.handle()."""
-        store, model = _engines()
+        store, listing = _engines()
         given = options["batch_size"]
         try:
             size = BATCH if given is None else clearing.read_batch_size(given)
         except ValueError as error:
             raise CommandError(str(error)) from None
-        live = model.objects.filter(expire_date__gt=timezone.now())
-        count = Count(total=live.count())
+        try:
+            count = Count(total=listing.count(size))
+        except StoreUnavailable as error:
+            raise CommandError(f"{error} Nothing was moved.") from error
         if options["dry_run"]:
             self._say(options, f"Dry run: {count.total:,} live sessions in the old engine.")
             return
@@ -67,16 +67,18 @@ class Command(BaseCommand):
 
         signals.session_adopted.connect(note_dropped, sender=store, weak=False)
         try:
-            self._move(store, _rows(live, size), count, is_told=options["verbosity"] > 0)
+            self._move(store, listing.live(size), count, is_told=options["verbosity"] > 0)
         except KeyboardInterrupt:
-            said = migrating.described(count, live.count())
+            said = migrating.described(count, _left(listing, size))
             raise CommandError(f"Stopped by Ctrl-C. {said}", returncode=130) from None
         except StoreUnavailable as error:
             count.failed += 1
-            raise CommandError(f"{error} {migrating.described(count, live.count())}") from error
+            raise CommandError(
+                f"{error} {migrating.described(count, _left(listing, size))}"
+            ) from error
         finally:
             signals.session_adopted.disconnect(note_dropped, sender=store)
-        said = migrating.described(count, live.count())
+        said = migrating.described(count, _left(listing, size))
         if count.failed:
             raise CommandError(said)
         self._say(options, said)
@@ -106,8 +108,16 @@ class Command(BaseCommand):
             self.stdout.write(said)
 
 
-def _engines() -> tuple[type[DriverSessionStore], Any]:
-    """Return the store of the new engine, and the model of the old one."""
+def _left(listing: Listing, size: int) -> int | None:
+    """Return how many sessions are in the old engine; None if it gives no answer."""
+    try:
+        return listing.count(size)
+    except StoreUnavailable:
+        return None
+
+
+def _engines() -> tuple[type[DriverSessionStore], Listing]:
+    """Return the store of the new engine, and what lists the sessions of the old one."""
     site = conf.site()
     if site.config.migration is None:
         raise CommandError(
@@ -118,26 +128,10 @@ def _engines() -> tuple[type[DriverSessionStore], Any]:
         raise CommandError(
             f"SESSION_ENGINE must be an engine of django_multisession (got {site.engine!r})."
         )
-    model = source_of(site.config.migration.engine).model
-    if model is None:
+    listing = listing_of(source_of(site.config.migration.engine), store()._inner.site)  # noqa: SLF001  (of this package)
+    if listing is None:
         raise CommandError(
             f"{site.config.migration.engine!r} can't list its sessions. "
             "Each is moved when its client comes."
         )
-    return store, model
-
-
-def _rows(live: Any, size: int) -> Iterator[tuple[str, int]]:
-    """Yield key and end of each session, in the order of the keys: rows vanish on the way."""
-    last = ""
-    while True:
-        batch = list(
-            live.filter(session_key__gt=last)
-            .order_by("session_key")
-            .values_list("session_key", "expire_date")[:size]
-        )
-        for session_key, expires in batch:
-            yield session_key, to_milliseconds(aware(expires))
-        if len(batch) < size:
-            return
-        last = batch[-1][0]
+    return store, listing

@@ -7,11 +7,7 @@ from collections.abc import Collection, Iterator
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import NEVER
 from django_multisession.settings.check_ids import Check
-from django_multisession.settings.reader import ENGINE_PREFIX
 from django_multisession.settings.values import Migration
-
-#: Those of our engines that can forget what was adopted: by an eviction, or at a client's wish.
-FORGETFUL = tuple(ENGINE_PREFIX + name for name in ("cookie", "memcached"))
 
 FROM, SINCE, UNTIL = (f"MULTISESSION_MIGRATE_{each}" for each in ("FROM", "SINCE", "UNTIL"))
 
@@ -33,17 +29,13 @@ def without_effect(
         )
 
 
-def unfit_target(engine: str) -> list[Problem]:
+def unfit_target(engine: str) -> Problem:
     """Report an engine that can't remember what was adopted."""
-    if engine not in FORGETFUL:
-        return []
-    return [
-        Check.MIGRATE_TO.found(
-            f"SESSION_ENGINE is {engine!r}, which can forget the sessions that were adopted by {FROM}: "
-            "a captured old cookie would be adopted again after a logout.",
-            f"Remove {FROM}, or migrate to an engine that keeps its records.",
-        )
-    ]
+    return Check.MIGRATE_TO.found(
+        f"SESSION_ENGINE is {engine!r}, which can forget the sessions that were adopted by {FROM}: "
+        "a captured old cookie would be adopted again after a logout.",
+        f"Remove {FROM}, or migrate to an engine that keeps its records.",
+    )
 
 
 def unusable_source(engine: str, found: str) -> Problem:

@@ -248,6 +248,25 @@ class DriverContract(
         verbs.add(make_key(), make_record(idle_ms=NEVER, deadline_ms=NEVER))
         assert verbs.count_expired(NOW + 36500 * DAY) == 0
 
+    # records
+
+    def test_records_are_listed_page_by_page(self, verbs: DriverVerbs) -> None:
+        stored = {make_key(): make_record() for _ in range(7)}
+        for key, record in stored.items():
+            verbs.add(key, record)
+        for limit in (1, 3, 100):
+            assert dict(verbs.records(limit)) == stored
+
+    def test_what_ended_is_not_listed(self, verbs: DriverVerbs) -> None:
+        ended, live = make_key(), make_key()
+        for key in (ended, live):
+            verbs.add(key, make_record())
+        verbs.delete(ended, make_end())
+        assert [key for key, _ in verbs.records(1)] == [live]
+
+    def test_of_nothing_nothing_is_listed(self, verbs: DriverVerbs) -> None:
+        assert verbs.records(10) == []
+
     # check and close
 
     def test_check_finds_nothing_wrong(self, driver: Driver) -> None:
