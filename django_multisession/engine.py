@@ -58,6 +58,7 @@ class Engine:
         judge: Returns what else is wrong with the options. It needs no client library.
         reopens_on: Further settings whose override closes the driver.
         install: What ``pip install`` takes for the client library; empty if it needs none.
+        app: Which app with migrations has to be in ``INSTALLED_APPS``; empty if none.
         example: The line of settings that most sites need.
         is_shared: Do all processes see its sessions, and do these survive a restart of the site?
         parts: Returns the engines whose drivers it opens, of options that may be wrong.
@@ -70,6 +71,7 @@ class Engine:
     judge: Callable[[Mapping[str, Any]], Iterable[Problem]] = _accepts
     reopens_on: tuple[str, ...] = ()
     install: str = ""
+    app: str = ""
     example: str = ""
     is_shared: bool = True
     parts: Callable[[Mapping[str, Any]], Iterable[Engine]] = _one_part

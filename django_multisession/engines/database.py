@@ -14,10 +14,13 @@ from django_multisession.store import DriverSessionStore
 __all__ = ["SessionStore"]
 
 
+_APP = "django_multisession.database"
+
+
 def _open(options: SecretOptions) -> Driver:
-    if not apps.is_installed("django_multisession.database"):
+    if not apps.is_installed(_APP):
         raise ImproperlyConfigured(
-            'Add "django_multisession.database" to INSTALLED_APPS and run migrate to use this engine.'
+            f'Add "{_APP}" to INSTALLED_APPS and run migrate to use this engine.'
         )
     from django_multisession.drivers.database.driver import DatabaseDriver
 
@@ -33,5 +36,6 @@ class SessionStore(DriverSessionStore):
         setting="MULTISESSION_DATABASE",
         keys=Keys(others=("ALIAS",), has_client=False),
         reopens_on=("DATABASES", "DATABASE_ROUTERS", "INSTALLED_APPS"),
+        app=_APP,
         example='MULTISESSION_DATABASE = {"ALIAS": "default"}',
     )

@@ -98,17 +98,26 @@ def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
     try:
         can = engine.driver().capabilities
     except ImproperlyConfigured as error:
-        lacks_library = isinstance(error.__cause__, ImportError)
-        installs = [each.install for each in engine.with_parts() if each.install in str(error)]
-        install = next(filter(None, installs), engine.install) if lacks_library else ""
-        hint = f"pip install '{install}'" if install else engine.example
-        return _messages([rules.not_opened(str(error), hint)])
+        return _messages([rules.not_opened(str(error), _hint_at(error, engine))])
     # Of an engine for development nothing is expected.
     can_forget = engine.is_shared and not (can.survives_restart and can.saves_conditionally)
     site = conf.site()
     if site.config.migration is None or not can_forget:
         return []
     return _messages([migration.unfit_target(site.engine)])
+
+
+def _hint_at(error: ImproperlyConfigured, engine: Engine) -> str:
+    """Return what lets *engine*, or the part that *error* names, be opened."""
+    parts = engine.with_parts()
+    for part in parts:
+        if part.app and f'"{part.app}"' in str(error):
+            return f'INSTALLED_APPS += ["{part.app}"], then run: manage.py migrate'
+    if not isinstance(error.__cause__, ImportError):
+        return engine.example
+    named = (part.install for part in parts if part.install in str(error))
+    install = next(filter(None, named), engine.install)
+    return f"pip install '{install}'" if install else engine.example
 
 
 def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
@@ -130,7 +139,7 @@ def check_deployment(**_kwargs: Any) -> list[checks.CheckMessage]:
         return _messages(problems)
     if _wrong_engine(site.engine):
         return []
-    return _messages([rules.foreign_engine(site.engine)])
+    return _messages([rules.foreign_engine(site.engine, site.config.migration)])
 
 
 def _exposures_of(chosen: Engine) -> Iterator[Problem]:

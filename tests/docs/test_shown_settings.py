@@ -45,6 +45,7 @@ SITE: dict[str, Any] = {
     "TEMPLATES": TEMPLATES,
 }
 ENVIRONMENT = {
+    "DATABASE_PASSWORD": "p" * 20,
     "MONGODB_PASSWORD": "p" * 20,
     "REDIS_PASSWORD": "p" * 20,
     "REDIS_URL": "redis://127.0.0.1:6379/0",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.signals import request_finished
@@ -530,12 +531,32 @@ def test_an_alias_that_there_is_not_is_told() -> None:
         DatabaseDriver({"ALIAS": "elsewhere"}, Clock())
 
 
+APP = "django_multisession.database"
+
+
 def test_without_the_app_the_engine_says_what_to_add(settings: Any) -> None:
-    settings.INSTALLED_APPS = [
-        app for app in settings.INSTALLED_APPS if app != "django_multisession.database"
-    ]
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != APP]
     with pytest.raises(ImproperlyConfigured, match=r'Add "django_multisession\.database"'):
         Engine("database").SessionStore.get_driver()
+
+
+@pytest.mark.parametrize("engine", ["database", "tiered"])
+def test_without_the_app_a_check_says_what_to_add(engine: str, settings: Any) -> None:
+    settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
+    settings.MULTISESSION_TIERED = {
+        "FRONT": "django_multisession.engines.memory",
+        "BACK": "django_multisession.engines.database",
+    }
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != APP]
+    (message,) = [each for each in checks.run_checks() if each.id == "multisession.E011"]
+    assert message.hint == f'INSTALLED_APPS += ["{APP}"], then run: manage.py migrate'
+
+
+def test_at_a_wrong_alias_a_check_shows_the_setting(settings: Any) -> None:
+    settings.SESSION_ENGINE = "django_multisession.engines.database"
+    settings.MULTISESSION_DATABASE = {"ALIAS": "elsewhere"}
+    (message,) = [each for each in checks.run_checks() if each.id == "multisession.E011"]
+    assert message.hint == 'MULTISESSION_DATABASE = {"ALIAS": "default"}'
 
 
 class Router:

@@ -190,6 +190,35 @@ def test_nothing_else_is_asked_of_a_site_with_another_engine(settings: Settings)
     assert ids(deploy=True) == ["multisession.W127"]
 
 
+# A site that leaves
+
+DB = "django.contrib.sessions.backends.db"
+FILE = "django.contrib.sessions.backends.file"
+
+
+@pytest.mark.parametrize(
+    ("engine", "migrate_from", "hint"),
+    [
+        (DB, None, 'SESSION_ENGINE = "django_multisession.engines.database", or remove '),
+        (FILE, None, 'SESSION_ENGINE = "django_multisession.engines.redis", or remove '),
+        (FILE, DB, 'SESSION_ENGINE = "django_multisession.engines.redis", or remove '),
+        (
+            DB,
+            "django_multisession.engines.memory",
+            'While sessions go back, add "multisession.W127" to SILENCED_SYSTEM_CHECKS.',
+        ),
+    ],
+)
+def test_the_hint_at_another_engine_fits_the_site(
+    settings: Settings, engine: str, migrate_from: str | None, hint: str
+) -> None:
+    settings.SESSION_ENGINE = engine
+    if migrate_from is not None:
+        settings.MULTISESSION_MIGRATE_FROM = migrate_from
+    (message,) = [each for each in found(deploy=True) if each.id == "multisession.W127"]
+    assert str(message.hint).startswith(hint)
+
+
 # Under Django's session middleware
 
 

@@ -17,7 +17,7 @@ from django_multisession.settings.reader import ENGINE_PREFIX, OURS, in_seconds
 from django_multisession.settings.rules.cookie import is_known_same_site, same_site
 from django_multisession.settings.rules.middleware import DJANGOS_APP, DJANGOS_MIDDLEWARE
 from django_multisession.settings.rules.renames import RENAMED
-from django_multisession.settings.values import Site
+from django_multisession.settings.values import Migration, Site
 
 
 def unknown_settings(our_settings: Collection[str], given: Collection[str]) -> list[Problem]:
@@ -124,13 +124,20 @@ def unpickling(serializer: str) -> Problem:
     )
 
 
-def foreign_engine(engine: str) -> Problem:
-    """Report that this package is installed and not used."""
+def foreign_engine(engine: str, migration: Migration | None) -> Problem:
+    """Report that this package is installed and not used, except by a site that leaves it."""
+    if migration is not None and migration.engine.startswith(ENGINE_PREFIX):
+        hint = 'While sessions go back, add "multisession.W127" to SILENCED_SYSTEM_CHECKS.'
+    else:
+        name = "database" if engine in _IN_A_DATABASE else "redis"
+        hint = (
+            f'SESSION_ENGINE = "{ENGINE_PREFIX}{name}", or remove "django_multisession" from '
+            "INSTALLED_APPS."
+        )
     return Check.FOREIGN_ENGINE.found(
         "SESSION_ENGINE must be an engine of django_multisession, as that is in INSTALLED_APPS "
         f"(got {engine!r}): nothing that it protects is protected.",
-        'SESSION_ENGINE = "django_multisession.engines.redis", or remove "django_multisession" '
-        "from INSTALLED_APPS.",
+        hint,
     )
 
 
@@ -189,6 +196,8 @@ def _endless(policy: Policy) -> Iterator[Problem]:
         )
 
 
+#: Django's engines whose sites have a database to keep sessions in.
+_IN_A_DATABASE = tuple(f"django.contrib.sessions.backends.{name}" for name in ("cached_db", "db"))
 _JSON_LINE = 'SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"'
 
 
