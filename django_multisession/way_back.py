@@ -144,26 +144,21 @@ def _bring_under(
     old: DriverSessionStore = source.store(key.session_key)
     site = old._inner.site  # noqa: SLF001  (of this package)
     place = keys.adoption_mark(b"back:" + key.storage_key.encode(), namespace)
-    mark = yield from adopt.read_mark(site, place)
+    mark, token = (yield from adopt.read_mark(site, place)), None
     if mark is None:
-        entries = yield Ask(_verbs, "load", _Call(old, "load"))
-        if old.is_unreachable:
-            raise StoreUnavailable("The session could not be read.")
-        if entries:
-            mark = SecretBytes(new_revision().hex().encode())
-            mine = _keys_there(key, mark, namespace)[0]
-            yield from _store(store, mine, entries)
-            # Of several requests, one says where the session is. No one has the others' keys.
-            ends = site.now() + int(site.cookie_age() * 1000)
-            if not (yield from adopt.add_mark(site, place, mark, ends)):
-                yield Ask(_verbs, "delete", _Call(store(), "delete", (mine,)))
-                mark = None
+        token = yield from _copy_there(store, old, key, place)
         # Another request may have brought it in between.
-        mark = mark or (yield from adopt.read_mark(site, place))
-    if mark is None:
+        mark = None if token else (yield from adopt.read_mark(site, place))
+    if mark is None and token is None:
         return None
-    yield from site.driver.delete(key.storage_key, Tombstone(new_revision(), Reason.MOVED))
-    found = yield from _first(store, _keys_there(key, mark, namespace))
+    left = Tombstone(new_revision(), Reason.MOVED)
+    is_ended_now = (yield from site.driver.delete(key.storage_key, left)) is True
+    if mark is not None:
+        # What is ended only now was used by no one there. Otherwise this may be a captured key.
+        if not (is_ended_now or mark.is_recent(site.now())):
+            return None
+        token = mark.why
+    found = yield from _first(store, _keys_there(key, token or b"", namespace))
     if found is None:
         return None
     session = store(found)
@@ -171,9 +166,30 @@ def _bring_under(
     return session
 
 
-def _keys_there(key: Verified, mark: bytes, namespace: bytes) -> list[str]:
+def _copy_there(
+    store: type[SessionBase], old: DriverSessionStore, key: Verified, place: str
+) -> Steps[bytes | None]:
+    """Store the session in the other engine; return its token, or None if this request has no say."""
+    site = old._inner.site  # noqa: SLF001  (of this package)
+    entries = yield Ask(_verbs, "load", _Call(old, "load"))
+    if old.is_unreachable:
+        raise StoreUnavailable("The session could not be read.")
+    if not entries:
+        return None
+    token = SecretBytes(new_revision().hex().encode())
+    mine = _keys_there(key, token, site.bound[0])[0]
+    yield from _store(store, mine, entries)
+    # Of several requests, one says where the session is. No one has the others' keys.
+    ends = site.now() + int(site.cookie_age() * 1000)
+    if not (yield from adopt.add_mark(site, place, token, ends)):
+        yield Ask(_verbs, "delete", _Call(store(), "delete", (mine,)))
+        return None
+    return token
+
+
+def _keys_there(key: Verified, token: bytes, namespace: bytes) -> list[str]:
     """Return the keys that the session of *key* may have, one for each secret; it may be rotated."""
-    origin = key.storage_key.encode() + b":" + mark
+    origin = key.storage_key.encode() + b":" + token
     return [keys.returned(origin, each, namespace) for each in config().adopting_keys]
 
 

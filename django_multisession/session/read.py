@@ -192,7 +192,7 @@ def load(session: Session, *, is_first: bool) -> Steps[Entries]:
         return Entries(session.stored_entries())
     require_server(session)
     key, state = session.stored_key, session.state
-    found = (yield from find(session, key)) if key else None
+    found = (yield from find(session, key)) if key and not key.foreign else None
     if session.state is state and isinstance(state, Stored) and not isinstance(found, Opened):
         # It was ended: no cookie is set on credit any more.
         session.state = state._replace(confirmed_at=None)

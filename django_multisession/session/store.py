@@ -386,7 +386,8 @@ class DriverSessionStore(SessionBase):
                     return True
                 if isinstance(state, Stored) and state.snapshot.key.storage_key == key.storage_key:
                     return False
-            if isinstance((yield from line.find(session, key)), line.Opened):
+            # Another engine's key leads to what was adopted from there for a while only.
+            if not key.foreign and isinstance((yield from line.find(session, key)), line.Opened):
                 return True
             return (yield from adopt.exists(session, key))
         return False

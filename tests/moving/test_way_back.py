@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.sessions.backends import db
 from django.core.management import call_command
 
+from django_multisession.exceptions import StoreUnavailable
 from tests.engine_fixtures import Engine
 from tests.moving.conftest import DJANGOS, Old, leave, login
 from tests.web.browser import Browser
@@ -19,7 +21,11 @@ from tests.web.visits import Visit
 if TYPE_CHECKING:
     from pytest_django import Settings
 
+    from tests.conftest import Clock
+
 pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -77,6 +83,42 @@ def test_an_old_cookie_is_worth_nothing_after_a_logout(
     assert thief.copy().visit(user).answer == ""
     forget_tombstones()
     assert thief.visit(user).answer == ""
+
+
+def test_an_old_cookie_leads_to_the_returned_session_for_a_minute(
+    browser: Browser, go_back: Callable[[], Old], clock: Clock
+) -> None:
+    browser.visit(log_in("ada"))
+    in_time, thief = browser.copy(), browser.copy()
+    go_back()
+    assert browser.visit(user).answer == "ada"
+    clock.advance(MINUTE - timedelta(seconds=1))
+    assert in_time.visit(user).answer == "ada"
+    assert in_time.key == browser.key
+    clock.advance(seconds=1)
+    reply = thief.visit(user)
+    assert (reply.answer, reply.deletes_the_cookie) == ("", True)
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_return_that_was_cut_off_goes_on_after_a_minute(
+    browser: Browser,
+    go_back: Callable[[], Old],
+    engine: Engine,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    browser.visit(log_in("ada"))
+    go_back()
+
+    def cut(*_args: Any) -> Any:
+        raise StoreUnavailable("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.driver, "delete", cut)
+        assert browser.visit(user).answer == ""
+    clock.advance(MINUTE)
+    assert browser.visit(user).answer == "ada"
 
 
 def test_two_requests_that_overlap_bring_one_session(
