@@ -17,7 +17,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils import timezone
 
-from django_multisession.core import keys
+from django_multisession.core import keys, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Tombstone, new_revision, to_milliseconds
 from django_multisession.core.secret import SecretBytes
@@ -95,6 +95,14 @@ async def abring(store: type[SessionBase], session_key: str) -> SessionBase | No
 def keeps_cookie(session: object) -> bool:
     """Is *session* that of a client whose own one couldn't be asked for?"""
     return getattr(session, "_keeps_cookie", False)
+
+
+def is_change_of_unknown(session: object) -> bool:
+    """Did a request change, begin or end a session without a login, where the own one is unknown?"""
+    if not (keeps_cookie(session) and isinstance(session, SessionBase)):
+        return False
+    has_changed = session.modified or session.session_key is not None
+    return has_changed and merging.USER_ID_ENTRY not in session
 
 
 def needs_cookie(session: SessionBase) -> bool:

@@ -28,6 +28,7 @@ from django_multisession.session.events import Event, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
 from django_multisession.session.site import Site, overridden
 from django_multisession.session.state import (
+    Ended,
     New,
     Session,
     Stored,
@@ -240,8 +241,9 @@ class DriverSessionStore(SessionBase):
 
     @property
     def is_unreachable(self) -> bool:
-        """Did the server not answer when the session was read?"""
-        return isinstance(self._inner.state, Unreachable)
+        """Did the server, or that of the engine that the site left, not answer when it was read?"""
+        state = self._inner.state
+        return isinstance(state, Unreachable) or (isinstance(state, Ended) and state.is_unknown)
 
     # The life of a session
 

@@ -13,7 +13,9 @@ from django_multisession.exceptions import StoreUnavailable
 from tests.engine_fixtures import Engine
 from tests.moving.conftest import Old, login
 from tests.web.browser import Browser
+from tests.web.conftest import OURS
 from tests.web.pages import log_in, put, read, user
+from tests.web.visits import Visit
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -71,6 +73,73 @@ def test_a_login_goes_on_while_the_old_engine_is_down(
         take_away(patch)
         assert browser.visit(log_in("ada")).new_key is not None
         assert browser.visit(user).answer == "ada"
+
+
+@pytest.mark.parametrize("on_outage", ["error", "anonymous"])
+def test_a_write_while_the_old_engine_is_down_logs_no_one_out(
+    browser: Browser,
+    old: Old,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    count_stored: Any,
+    session_middleware: str,
+    on_outage: str,
+) -> None:
+    settings.MULTISESSION_ON_OUTAGE = on_outage
+    key = old.begin(browser, cart=["tea"], **login("ada"))
+
+    async def give_a_key(visit: Visit) -> None:
+        await visit.session.cycle_key()
+
+    async def create(visit: Visit) -> None:
+        await visit.session.create()
+
+    async def save(visit: Visit) -> None:
+        await visit.session.set("city", "Paris")
+        await visit.session.save()
+
+    status = 503 if session_middleware == OURS else 500
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        for body in (put(city="Paris"), give_a_key, create, save):
+            reply = browser.visit(body)
+            assert (reply.status, reply.cookies) == (status, {})
+    assert (browser.key, count_stored()) == (key, 0)
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_page_that_reads_while_the_old_engine_is_down_is_in_no_cache_and_keeps_the_cookie(
+    browser: Browser,
+    old: Old,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    session_middleware: str,
+) -> None:
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    key = old.begin(browser, **login("ada"))
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        reply = browser.visit(user)
+    assert (reply.status, reply.answer, browser.key) == (200, "", key)
+    if session_middleware == OURS:
+        assert "no-store" in reply.headers["Cache-Control"]
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_logout_while_the_old_engine_is_down_ends_the_session(
+    browser: Browser, old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old.begin(browser, **login("ada"))
+    thief = browser.copy()
+
+    async def end(visit: Visit) -> None:
+        await read(visit)
+        await visit.session.delete()
+
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        browser.copy().visit(end)
+    assert thief.visit(user).answer == ""
 
 
 def test_what_was_adopted_is_read_while_the_old_engine_is_down(

@@ -161,6 +161,42 @@ def test_while_a_server_is_down_its_clients_are_anonymous_and_keep_their_cookies
     assert browser.visit(user).answer == "ada"
 
 
+@pytest.mark.parametrize("body", ["put", "save", "logout"])
+def test_a_write_while_a_server_is_down_is_refused_and_a_login_is_not(
+    browser: Browser,
+    go_back: Callable[[], Old],
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+) -> None:
+    async def save(visit: Visit) -> None:
+        await visit.session.set("city", "Paris")
+        await visit.session.save()
+        saved.append(visit.store.session_key)
+
+    saved: list[str] = []
+    browser.visit(log_in("ada"))
+    key = browser.key
+    old = go_back()
+
+    def fail(_command: Any) -> Any:
+        raise OSError
+
+    async def afail(_command: Any) -> Any:
+        fail(_command)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.driver.server, "send", fail, raising=False)
+        patch.setattr(engine.driver.server, "asend", afail, raising=False)
+        reply = browser.visit({"put": put(city="Paris"), "save": save, "logout": log_out}[body])
+        assert (reply.status, reply.cookies, browser.key) == (503, {}, key)
+        assert not any(map(old.holds, saved))
+        other = browser.copy()
+        assert other.visit(log_in("bob")).new_key is not None
+        assert other.visit(user).answer == "bob"
+    assert browser.visit(user).answer == "ada"
+
+
 def test_a_client_that_stayed_away_finds_its_session_back(
     browser: Browser, settings: Settings, engine: Engine
 ) -> None:
