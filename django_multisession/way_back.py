@@ -14,7 +14,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
 from django.contrib.sessions.backends.base import SessionBase
-from django.core.exceptions import SynchronousOnlyOperation
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.utils import timezone
 
 from django_multisession.core import keys, merging
@@ -25,7 +25,7 @@ from django_multisession.drivers.base import Ask, arun, run
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import adopt
 from django_multisession.settings.conf import config, current
-from django_multisession.sources import OwnSource, Source, source_of
+from django_multisession.sources import BrokenSource, OwnSource, Source, source_of
 from django_multisession.store import DriverSessionStore
 
 logger = logging.getLogger("django_multisession")
@@ -62,11 +62,18 @@ _verbs = _Verbs()
 
 
 def is_due() -> bool:
-    """Do sessions of an engine of this package go back?"""
+    """Do sessions of an engine of this package go back?
+
+    Raises:
+        ImproperlyConfigured: The engine can't be imported.
+    """
     migration = config().migration
     if migration is None or to_milliseconds(timezone.now()) >= migration.until_ms:
         return False
-    return isinstance(source_of(migration.engine), OwnSource)
+    source = source_of(migration.engine)
+    if isinstance(source, BrokenSource):
+        source.require()
+    return isinstance(source, OwnSource)
 
 
 def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
@@ -75,10 +82,13 @@ def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
     Returns:
         None if that isn't a key of this package's, or leads to no session. Of a client whose session
         couldn't be asked for, an empty one whose response keeps the cookie.
+
+    Raises:
+        ImproperlyConfigured: One of the engines can't be opened.
     """
     try:
         return run(_bring(store, session_key))
-    except SynchronousOnlyOperation:
+    except (SynchronousOnlyOperation, ImproperlyConfigured):
         raise
     except Exception as error:  # noqa: BLE001  (whatever an engine raises)
         return _anonymous(store, error)
@@ -88,6 +98,8 @@ async def abring(store: type[SessionBase], session_key: str) -> SessionBase | No
     """See bring()."""
     try:
         return await arun(_bring(store, session_key))
+    except ImproperlyConfigured:
+        raise
     except Exception as error:  # noqa: BLE001  (as above)
         return _anonymous(store, error)
 
@@ -113,6 +125,7 @@ def needs_cookie(session: SessionBase) -> bool:
 
 
 def _anonymous(store: type[SessionBase], error: Exception) -> SessionBase:
+    Source(store).require()
     # No text of the error: it may hold the address of a server, with a password.
     logger.error(
         "Sessions can't go back to %s: %s. Their clients are anonymous until it answers.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.sessions.backends import cache, db
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection, transaction
 
 from django_multisession.exceptions import StoreUnavailable
@@ -175,13 +177,20 @@ def test_a_copy_that_cannot_be_removed_is_not_adopted_again(
     assert thief.visit(read).answer == {}
 
 
-def test_an_engine_that_cannot_be_imported_breaks_no_request(
-    browser: Browser, engine: Engine, settings: Settings
+@pytest.mark.parametrize(
+    "path",
+    ["shop.no_such_module", "tests.moving.removed_app", "django_multisession.engines.tiered"],
+)
+def test_an_engine_that_cannot_be_opened_is_no_outage(
+    engine: Engine, settings: Settings, path: str
 ) -> None:
-    settings.MULTISESSION_MIGRATE_FROM = "shop.no_such_module"
-    browser.key = "a" * 32
-    reply = browser.visit(read)
-    assert (reply.status, reply.answer, reply.cookies) == (200, {}, {})
+    settings.MULTISESSION_MIGRATE_FROM = path
+    is_ours = path.startswith("django_multisession.")
+    key = engine.SessionStore()._get_new_session_key() if is_ours else "a" * 32
+    with pytest.raises(ImproperlyConfigured):
+        engine.SessionStore(key).get("cart")
+    with pytest.raises(ImproperlyConfigured):
+        asyncio.run(engine.SessionStore(key).aget("cart"))
 
 
 def test_a_fault_of_the_table_leaves_the_transaction_of_the_page_usable(

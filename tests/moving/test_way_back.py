@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.sessions.backends import db
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
+from django_multisession import way_back
 from django_multisession.exceptions import StoreUnavailable
 from tests.engine_fixtures import Engine
+from tests.moving import removed_app
 from tests.moving.conftest import DJANGOS, Old, leave, login
 from tests.web.browser import Browser
 from tests.web.conftest import OURS
@@ -159,6 +162,28 @@ def test_while_a_server_is_down_its_clients_are_anonymous_and_keep_their_cookies
     assert (reply.status, reply.answer, reply.cookies, browser.key) == (200, "", {}, key)
     assert "hunter2" not in caplog.text
     assert browser.visit(user).answer == "ada"
+
+
+@pytest.mark.parametrize("path", ["shop.no_such_module", "django_multisession.engines.tiered"])
+def test_an_engine_that_cannot_be_opened_is_no_outage(
+    engine: Engine, settings: Settings, path: str
+) -> None:
+    leave(settings, "cache")
+    settings.SESSION_ENGINE, settings.MULTISESSION_MIGRATE_FROM = f"{DJANGOS}.cache", path
+    key = engine.SessionStore()._get_new_session_key()
+    with pytest.raises(ImproperlyConfigured):
+        _ = way_back.is_due() and way_back.bring(Old(f"{DJANGOS}.cache").store, key)
+
+
+def test_an_app_that_was_removed_is_no_outage(engine: Engine, settings: Settings) -> None:
+    settings.SESSION_ENGINE = removed_app.__name__
+    settings.MULTISESSION_MIGRATE_FROM = engine.path
+    key = engine.SessionStore()._get_new_session_key()
+    session = engine.SessionStore(key)
+    session["cart"] = ["tea"]
+    session.save()
+    with pytest.raises(ImproperlyConfigured):
+        way_back.bring(removed_app.SessionStore, session.session_key or "")
 
 
 @pytest.mark.parametrize("body", ["put", "save", "logout"])
