@@ -66,6 +66,8 @@ class Source:
 
     #: Does this package's signature stand in its keys?
     is_ours = False
+    #: Does a store object take a cache of ``CACHES`` as it is made?
+    takes_cache = False
     longest_key = _LONGEST_KEY
 
     def __init__(self, store: Any) -> None:
@@ -109,10 +111,12 @@ class Source:
         try:
             # Its model, if it has one, is imported at its first use.
             _ = self.model
+            if self.takes_cache:
+                self.store()
         except Exception as error:  # whatever a model's module raises
             raise ImproperlyConfigured(
                 f"The session engine {self.store.__module__!r} can't be opened: "
-                f"{type(error).__name__} at its model's import. Add its app to INSTALLED_APPS."
+                f"{type(error).__name__}. Keep its app in INSTALLED_APPS, and its cache in CACHES."
             ) from error
 
     @property
@@ -156,6 +160,8 @@ class Source:
 class CacheSource(Source):
     """Django's ``cache``, asked by its cache: its ``load()`` calls a cache that is down empty."""
 
+    takes_cache = True
+
     def load(self, command: Command) -> Copy | None:
         """See Source.load()."""
         store = self.store()
@@ -170,6 +176,8 @@ class CacheSource(Source):
 
 class CachedTableSource(Source):
     """Django's ``cached_db``, asked by its table, where each session is: the cache may be down."""
+
+    takes_cache = True
 
     def load(self, command: Command) -> Copy | None:
         """See Source.load()."""

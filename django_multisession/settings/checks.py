@@ -250,7 +250,7 @@ def _unusable(source: Source) -> str:
     try:
         source.require()
     except ImproperlyConfigured as error:
-        return f"{type(error.__cause__).__name__} at its model's import"
+        return f"{type(error.__cause__).__name__} as it is opened"
     return ""
 
 

@@ -97,7 +97,16 @@ def test_an_engine_of_the_site_whose_app_was_removed_is_named(settings: Settings
     settings.SESSION_ENGINE = "tests.moving.removed_app"
     (message,) = found()
     assert message.id == "multisession.E031"
-    assert "RuntimeError at its model's import" in message.msg
+    assert "RuntimeError as it is opened" in message.msg
+
+
+@for_each("engine", ["cache", "cached_db"])
+def test_a_cache_that_was_removed_too_early_is_named(settings: Settings, engine: str) -> None:
+    set_all(settings, FROM=f"{DJANGOS}.{engine}", UNTIL=LATER)
+    with override_settings(SESSION_CACHE_ALIAS="sessions"):
+        (message,) = found()
+    assert message.id == "multisession.E039"
+    assert "InvalidCacheBackendError" in message.msg
 
 
 @for_each("engine", ["cookie", "memcached"])
