@@ -156,8 +156,14 @@ class SessionMiddleware(DjangoSessionMiddleware):
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         """Respond by Django's code, and with the cookie of a session that came back."""
-        response = super().process_response(request, response)  # type: ignore[arg-type]  # as above
         session, name = getattr(request, "session", None), conf.live.SESSION_COOKIE_NAME
+        if way_back.is_change_of_unknown(session) and response.status_code < SERVER_ERROR:
+            # As in any outage: its cookie would replace that of a session that may be live.
+            discard(response)
+            with contextlib.suppress(Exception):
+                session.delete()  # type: ignore[union-attr]  # what the view itself saved
+            return unavailable()
+        response = super().process_response(request, response)  # type: ignore[arg-type]  # as above
         if way_back.keeps_cookie(session) and _is_removed(response, name):
             del response.cookies[name]
         is_due = response.status_code < SERVER_ERROR and name not in response.cookies

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from django.contrib.sessions.backends import cache, cached_db, db, signed_cookies
-from django.core.exceptions import SynchronousOnlyOperation
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.core.signing import b62_decode
 from django.db import connections, router, transaction
 
@@ -66,6 +66,8 @@ class Source:
 
     #: Does this package's signature stand in its keys?
     is_ours = False
+    #: Does a store object take a cache of ``CACHES`` as it is made?
+    takes_cache = False
     longest_key = _LONGEST_KEY
 
     def __init__(self, store: Any) -> None:
@@ -76,21 +78,46 @@ class Source:
         return key.foreign
 
     def send(self, command: Command, /) -> Any:
-        """Return what *command* brings: a copy, a stored record, None or `Failed`."""
+        """Return what *command* brings: a copy, a stored record, None or `Failed`.
+
+        Raises:
+            ImproperlyConfigured: The engine can't be opened. That is no outage: it doesn't pass.
+        """
         try:
             with self._savepoint():
                 return getattr(self, command.verb)(command)
-        except SynchronousOnlyOperation:
+        except (SynchronousOnlyOperation, ImproperlyConfigured):
             raise
         except Exception as error:  # noqa: BLE001  (whatever an engine raises)
+            self.require()
             return _failed(error)
 
     async def asend(self, command: Command, /) -> Any:
         """See send()."""
         try:
             return await getattr(self, f"a{command.verb}")(command)
+        except ImproperlyConfigured:
+            raise
         except Exception as error:  # noqa: BLE001  (as above)
+            self.require()
             return _failed(error)
+
+    def require(self) -> None:
+        """See that the settings let the engine be opened; nothing is asked of its server.
+
+        Raises:
+            ImproperlyConfigured: They don't; says why.
+        """
+        try:
+            # Its model, if it has one, is imported at its first use.
+            _ = self.model
+            if self.takes_cache:
+                self.store()
+        except Exception as error:  # whatever a model's module raises
+            raise ImproperlyConfigured(
+                f"The session engine {self.store.__module__!r} can't be opened: "
+                f"{type(error).__name__}. Keep its app in INSTALLED_APPS, and its cache in CACHES."
+            ) from error
 
     @property
     def model(self) -> Any:
@@ -133,6 +160,8 @@ class Source:
 class CacheSource(Source):
     """Django's ``cache``, asked by its cache: its ``load()`` calls a cache that is down empty."""
 
+    takes_cache = True
+
     def load(self, command: Command) -> Copy | None:
         """See Source.load()."""
         store = self.store()
@@ -147,6 +176,8 @@ class CacheSource(Source):
 
 class CachedTableSource(Source):
     """Django's ``cached_db``, asked by its table, where each session is: the cache may be down."""
+
+    takes_cache = True
 
     def load(self, command: Command) -> Copy | None:
         """See Source.load()."""
@@ -212,7 +243,7 @@ class OwnSource(Source):
 
 
 class BrokenSource(Source):
-    """What can't be imported; the checks tell why."""
+    """What can't be imported."""
 
     longest_key = _LONGEST_COOKIE
 
@@ -220,13 +251,19 @@ class BrokenSource(Source):
         super().__init__(None)
         self.reason = reason
 
-    def send(self, _command: Command, /) -> Failed:
-        """Return that it failed."""
-        return Failed(self.reason)
+    def send(self, _command: Command, /) -> None:
+        """See Source.send()."""
+        self.require()
 
-    async def asend(self, command: Command, /) -> Failed:
+    async def asend(self, _command: Command, /) -> None:
         """See send()."""
-        return self.send(command)
+        self.require()
+
+    def require(self) -> None:
+        """See Source.require()."""
+        raise ImproperlyConfigured(
+            f"The engine of MULTISESSION_MIGRATE_FROM can't be opened: {self.reason}."
+        )
 
 
 @functools.lru_cache(maxsize=8)

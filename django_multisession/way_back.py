@@ -14,10 +14,10 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
 from django.contrib.sessions.backends.base import SessionBase
-from django.core.exceptions import SynchronousOnlyOperation
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.utils import timezone
 
-from django_multisession.core import keys
+from django_multisession.core import keys, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Tombstone, new_revision, to_milliseconds
 from django_multisession.core.secret import SecretBytes
@@ -25,7 +25,7 @@ from django_multisession.drivers.base import Ask, arun, run
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import adopt
 from django_multisession.settings.conf import config, current
-from django_multisession.sources import OwnSource, Source, source_of
+from django_multisession.sources import BrokenSource, OwnSource, Source, source_of
 from django_multisession.store import DriverSessionStore
 
 logger = logging.getLogger("django_multisession")
@@ -62,11 +62,18 @@ _verbs = _Verbs()
 
 
 def is_due() -> bool:
-    """Do sessions of an engine of this package go back?"""
+    """Do sessions of an engine of this package go back?
+
+    Raises:
+        ImproperlyConfigured: The engine can't be imported.
+    """
     migration = config().migration
     if migration is None or to_milliseconds(timezone.now()) >= migration.until_ms:
         return False
-    return isinstance(source_of(migration.engine), OwnSource)
+    source = source_of(migration.engine)
+    if isinstance(source, BrokenSource):
+        source.require()
+    return isinstance(source, OwnSource)
 
 
 def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
@@ -75,10 +82,13 @@ def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
     Returns:
         None if that isn't a key of this package's, or leads to no session. Of a client whose session
         couldn't be asked for, an empty one whose response keeps the cookie.
+
+    Raises:
+        ImproperlyConfigured: One of the engines can't be opened.
     """
     try:
         return run(_bring(store, session_key))
-    except SynchronousOnlyOperation:
+    except (SynchronousOnlyOperation, ImproperlyConfigured):
         raise
     except Exception as error:  # noqa: BLE001  (whatever an engine raises)
         return _anonymous(store, error)
@@ -88,6 +98,8 @@ async def abring(store: type[SessionBase], session_key: str) -> SessionBase | No
     """See bring()."""
     try:
         return await arun(_bring(store, session_key))
+    except ImproperlyConfigured:
+        raise
     except Exception as error:  # noqa: BLE001  (as above)
         return _anonymous(store, error)
 
@@ -95,6 +107,14 @@ async def abring(store: type[SessionBase], session_key: str) -> SessionBase | No
 def keeps_cookie(session: object) -> bool:
     """Is *session* that of a client whose own one couldn't be asked for?"""
     return getattr(session, "_keeps_cookie", False)
+
+
+def is_change_of_unknown(session: object) -> bool:
+    """Did a request change, begin or end a session without a login, where the own one is unknown?"""
+    if not (keeps_cookie(session) and isinstance(session, SessionBase)):
+        return False
+    has_changed = session.modified or session.session_key is not None
+    return has_changed and merging.USER_ID_ENTRY not in session
 
 
 def needs_cookie(session: SessionBase) -> bool:
@@ -105,6 +125,7 @@ def needs_cookie(session: SessionBase) -> bool:
 
 
 def _anonymous(store: type[SessionBase], error: Exception) -> SessionBase:
+    Source(store).require()
     # No text of the error: it may hold the address of a server, with a password.
     logger.error(
         "Sessions can't go back to %s: %s. Their clients are anonymous until it answers.",
@@ -144,26 +165,21 @@ def _bring_under(
     old: DriverSessionStore = source.store(key.session_key)
     site = old._inner.site  # noqa: SLF001  (of this package)
     place = keys.adoption_mark(b"back:" + key.storage_key.encode(), namespace)
-    mark = yield from adopt.read_mark(site, place)
+    mark, token = (yield from adopt.read_mark(site, place)), None
     if mark is None:
-        entries = yield Ask(_verbs, "load", _Call(old, "load"))
-        if old.is_unreachable:
-            raise StoreUnavailable("The session could not be read.")
-        if entries:
-            mark = SecretBytes(new_revision().hex().encode())
-            mine = _keys_there(key, mark, namespace)[0]
-            yield from _store(store, mine, entries)
-            # Of several requests, one says where the session is. No one has the others' keys.
-            ends = site.now() + int(site.cookie_age() * 1000)
-            if not (yield from adopt.add_mark(site, place, mark, ends)):
-                yield Ask(_verbs, "delete", _Call(store(), "delete", (mine,)))
-                mark = None
+        token = yield from _copy_there(store, old, key, place)
         # Another request may have brought it in between.
-        mark = mark or (yield from adopt.read_mark(site, place))
-    if mark is None:
+        mark = None if token else (yield from adopt.read_mark(site, place))
+    if mark is None and token is None:
         return None
-    yield from site.driver.delete(key.storage_key, Tombstone(new_revision(), Reason.MOVED))
-    found = yield from _first(store, _keys_there(key, mark, namespace))
+    left = Tombstone(new_revision(), Reason.MOVED)
+    is_ended_now = (yield from site.driver.delete(key.storage_key, left)) is True
+    if mark is not None:
+        # What is ended only now was used by no one there. Otherwise this may be a captured key.
+        if not (is_ended_now or mark.is_recent(site.now())):
+            return None
+        token = mark.why
+    found = yield from _first(store, _keys_there(key, token or b"", namespace))
     if found is None:
         return None
     session = store(found)
@@ -171,9 +187,30 @@ def _bring_under(
     return session
 
 
-def _keys_there(key: Verified, mark: bytes, namespace: bytes) -> list[str]:
+def _copy_there(
+    store: type[SessionBase], old: DriverSessionStore, key: Verified, place: str
+) -> Steps[bytes | None]:
+    """Store the session in the other engine; return its token, or None if this request has no say."""
+    site = old._inner.site  # noqa: SLF001  (of this package)
+    entries = yield Ask(_verbs, "load", _Call(old, "load"))
+    if old.is_unreachable:
+        raise StoreUnavailable("The session could not be read.")
+    if not entries:
+        return None
+    token = SecretBytes(new_revision().hex().encode())
+    mine = _keys_there(key, token, site.bound[0])[0]
+    yield from _store(store, mine, entries)
+    # Of several requests, one says where the session is. No one has the others' keys.
+    ends = site.now() + int(site.cookie_age() * 1000)
+    if not (yield from adopt.add_mark(site, place, token, ends)):
+        yield Ask(_verbs, "delete", _Call(store(), "delete", (mine,)))
+        return None
+    return token
+
+
+def _keys_there(key: Verified, token: bytes, namespace: bytes) -> list[str]:
     """Return the keys that the session of *key* may have, one for each secret; it may be rotated."""
-    origin = key.storage_key.encode() + b":" + mark
+    origin = key.storage_key.encode() + b":" + token
     return [keys.returned(origin, each, namespace) for each in config().adopting_keys]
 
 

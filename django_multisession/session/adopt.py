@@ -9,6 +9,10 @@ used only after its mark is stored. So an adoption goes in this order, and may s
 2. store it under its new key, then store the mark,
 3. remove it from the source.
 
+The mark also says when a client first came. For a minute after that the old key still leads to the
+session: requests overlap, and responses are lost. Then it leads nowhere. A session that a command moved
+has no such moment yet: its client's first visit writes it over the mark.
+
 Tombstones make the steps exclude each other for a minute; an adoption that took longer than that, or
 that finds the mark of an end, takes itself back.
 """
@@ -21,12 +25,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django_multisession import signals
-from django_multisession.core import keys, merging
+from django_multisession.core import keys, marks, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import (
     NEVER,
     TOMBSTONE_MS,
     Facts,
+    Outcome,
     Record,
     Tombstone,
     new_series,
@@ -47,7 +52,29 @@ from django_multisession.settings.values import Migration
 from django_multisession.sources import Command, Copy, Failed, Source, source_of
 
 _ADOPTED = SecretBytes(b'{"why":"adopted"}')
+_MOVED = SecretBytes(b'{"why":"moved"}')
 _ENDED = SecretBytes(b'{"why":"ended"}')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """What is known of a session that left its engine.
+
+    Attributes:
+        why: What the mark says; of one that can't be read, that the session was adopted.
+        record: The mark as it is stored; None if it can't be read.
+    """
+
+    why: bytes = dataclasses.field(default=_ADOPTED, repr=False)
+    record: Record | None = dataclasses.field(default=None, repr=False)
+
+    def is_recent(self, now: int) -> bool:
+        """Was it stored within the minute for which an old key leads to its session?"""
+        return self.record is not None and abs(now - self.record.created_ms) < TOMBSTONE_MS
+
+    def is_open(self, now: int) -> bool:
+        """Does the old key lead to the session?"""
+        return self.why == _MOVED or (self.why == _ADOPTED and self.is_recent(now))
 
 
 class Unknown(NamedTuple):
@@ -100,10 +127,11 @@ def listed(site: Site, origin: str) -> Verified | None:
 
 def is_mark(site: Site, place: str, record: Record) -> bool:
     """Is the *record* at *place* a mark, and no session?"""
-    if record.idle_ms < NEVER or record.user is not None:
+    if record.idle_ms not in (NEVER, marks.MARK_MS) or record.user is not None:
         return False
     try:
-        return site.open(record, Verified("", place)) in (_ADOPTED, _ENDED)
+        # The mark that all sessions of a user were ended says nothing but its time.
+        return site.open(record, Verified("", place)) in (_ADOPTED, _MOVED, _ENDED, SecretBytes())
     except (BadPayload, StoreUnavailable):
         return False
 
@@ -161,15 +189,18 @@ def look(
     mark = (yield from _mark(session, adoption)) if isinstance(copy, _Found) else None
     found = yield from _find_here(session, adoption)
     if isinstance(found, Opened):
-        return (yield from _go_on(session, adoption, found, is_marked=mark is not None))
-    if found is not None:
+        is_visit = expires_ms is None
+        joined = yield from _go_on(session, adoption, found, copy, mark, is_visit=is_visit)
+        if joined is not None:
+            return joined
+    elif found is not None:
         return found
-    if isinstance(copy, _Found):
-        if mark is None:
-            return (yield from _adopt(session, adoption, copy, began, expires_ms))
-        yield from _remove(adoption)
-    elif copy is not None:
+    elif isinstance(copy, _Found) and mark is None:
+        return (yield from _adopt(session, adoption, copy, began, expires_ms))
+    elif isinstance(copy, Tombstone | Unknown):
         return copy
+    if isinstance(copy, _Found):
+        yield from _remove(adoption)
     if not adoption.source.is_ours:
         is_old = keys.is_of_another_engine(str(adoption.origin))
         session.note(signals.invalid_session_key, is_of_another_engine=is_old)
@@ -177,14 +208,16 @@ def look(
 
 
 def exists(session: Session, key: Verified) -> Steps[bool]:
-    """Has *key* a live session in the source, or adopted from there?"""
+    """Has *key* a live session in the source, or one adopted from there that it still leads to?"""
     adoption = adoption_of(session.site, key)
     if adoption is None:
         return False
-    copy = yield from _load(session, adoption)
-    if isinstance((yield from _find_here(session, adoption)), Opened):
-        return True
-    return isinstance(copy, _Found) and (yield from _mark(session, adoption)) is None
+    is_there = isinstance((yield from _load(session, adoption)), _Found)
+    is_here = isinstance((yield from _find_here(session, adoption)), Opened)
+    if not (is_there or is_here):
+        return False
+    mark = yield from _mark(session, adoption)
+    return is_there if mark is None else is_here and mark.is_open(session.site.now())
 
 
 def end(
@@ -201,7 +234,7 @@ def end(
     copy = yield from _load(session, adoption)
     if isinstance(copy, _Found | Unknown):
         # Before it is looked for here: an adoption that is under way finds the mark, or is found.
-        yield from _add_mark(session, adoption, _ENDED, session.site.now(), NEVER)
+        yield from _add_mark(session, adoption, _ENDED, NEVER)
     for each in adoption.keys:
         ended = yield from line.end(session, each.storage_key, left, reason, spared)
         if ended.tombstone is not None:
@@ -244,36 +277,73 @@ def _find_here(session: Session, adoption: Adoption) -> Steps[Opened | Tombstone
 
 
 def _go_on(
-    session: Session, adoption: Adoption, found: Opened, *, is_marked: bool
-) -> Steps[Opened | None]:
-    """Go on with what another request adopted, or began to."""
-    if not is_marked:
-        now, ends = session.site.now(), found.snapshot.record.ends_ms
-        is_first = yield from _add_mark(session, adoption, _ADOPTED, now, ends)
-        if not is_first and (yield from _mark(session, adoption)) == _ENDED:
-            return None
+    session: Session,
+    adoption: Adoption,
+    found: Opened,
+    copy: _Found | Tombstone | Unknown | None,
+    mark: Mark | None,
+    *,
+    is_visit: bool,
+) -> Steps[Opened | Unknown | None]:
+    """Go on with what another request adopted, or began to; None: the old key leads there no more."""
+    mark = mark or (yield from _mark(session, adoption))
+    if mark is None:
+        if not isinstance(copy, _Found):
+            # An adoption that was cut off left the copy in the source. Without it the mark is lost.
+            return copy if isinstance(copy, Unknown) else None
+        ends = found.snapshot.record.ends_ms
+        is_first = yield from _add_mark(session, adoption, _first_mark(is_visit), ends)
+    else:
+        is_first = False
+    if not is_first and not (yield from _may_use(session, adoption, mark, is_visit=is_visit)):
+        return None
     yield from _remove(adoption)
     found.is_adopted = True
     return found
+
+
+def _first_mark(is_visit: bool) -> SecretBytes:
+    return _ADOPTED if is_visit else _MOVED
+
+
+def _may_use(
+    session: Session, adoption: Adoption, mark: Mark | None, *, is_visit: bool
+) -> Steps[bool]:
+    """Does the *mark* that is there let the old key lead to the session? A first visit is noted."""
+    site = session.site
+    for _ in range(2):  # another first visit may be faster
+        mark = mark or (yield from _mark(session, adoption))
+        if mark is None or not is_visit:
+            return mark is not None and mark.why != _ENDED
+        if mark.why != _MOVED or mark.record is None:
+            break
+        base, now = mark.record, site.now()
+        facts = Facts(now, now, max(now, base.touched_ms), NEVER, base.deadline_ms)
+        record = site.sign(facts, _ADOPTED, Verified("", adoption.mark), base)
+        answer = yield from site.driver.replace(adoption.mark, record, base, now)
+        if answer.outcome is Outcome.SAVED:
+            return True
+        mark = None
+    return mark is not None and mark.is_open(site.now())
 
 
 def _adopt(
     session: Session, adoption: Adoption, copy: _Found, began: int, expires_ms: int | None
 ) -> Steps[Opened | Tombstone | Unknown | None]:
     site, driver, key = session.site, session.site.driver, adoption.keys[0]
+    is_visit = expires_ms is None
     composed, entries, dropped = compose(session, key, copy.entries, copy.record, expires_ms)
     record = composed.record
     if not (yield from driver.add(key.storage_key, record)):
         found = yield from _find_here(session, adoption)
         if isinstance(found, Opened):
-            return (yield from _go_on(session, adoption, found, is_marked=False))
+            return (yield from _go_on(session, adoption, found, copy, None, is_visit=is_visit))
         return found
-    now = site.now()
-    ends = _ends_there(copy, now)
-    if not (yield from _add_mark(session, adoption, _ADOPTED, now, ends)):
-        mark = yield from _mark(session, adoption)
+    ends = _ends_there(copy, site.now())
+    if not (yield from _add_mark(session, adoption, _first_mark(is_visit), ends)):
         # After a minute no tombstone shows any more that it was adopted, and left, in between.
-        if mark == _ENDED or site.now() - began >= TOMBSTONE_MS:
+        is_late = site.now() - began >= TOMBSTONE_MS
+        if is_late or not (yield from _may_use(session, adoption, None, is_visit=is_visit)):
             yield from driver.withdraw(key.storage_key, record)
             return None
     if expires_ms is not None and not (yield from _is_there(session, composed)):
@@ -312,29 +382,27 @@ def _remove(adoption: Adoption) -> Steps[None]:
 # The mark
 
 
-def _mark(session: Session, adoption: Adoption) -> Steps[bytes | None]:
-    """Return what the mark says; None if there is none."""
+def _mark(session: Session, adoption: Adoption) -> Steps[Mark | None]:
+    """Return the mark; None if there is none."""
     return read_mark(session.site, adoption.mark)
 
 
-def _add_mark(
-    session: Session, adoption: Adoption, why: SecretBytes, now: int, ends: int
-) -> Steps[bool]:
+def _add_mark(session: Session, adoption: Adoption, why: SecretBytes, ends: int) -> Steps[bool]:
     """Store the mark until the old key leads nowhere; False if there is one."""
-    ends = max(ends, now + int(session.site.cookie_age() * 1000))
+    ends = max(ends, session.site.now() + int(session.site.cookie_age() * 1000))
     return add_mark(session.site, adoption.mark, why, ends)
 
 
-def read_mark(site: Site, place: str) -> base.Steps[bytes | None]:
-    """Return what the mark at *place* says; None if there is none."""
+def read_mark(site: Site, place: str) -> base.Steps[Mark | None]:
+    """Return the mark at *place*; None if there is none."""
     stored = yield from site.driver.get(place)
     if not isinstance(stored, Record):
-        return None if stored is None else _ADOPTED
+        return None if stored is None else Mark()
     try:
-        return site.open(stored, Verified("", place))
+        return Mark(site.open(stored, Verified("", place)), stored)
     except (BadPayload, StoreUnavailable):
         # By a secret that is gone. That there is one is enough.
-        return _ADOPTED
+        return Mark()
 
 
 def add_mark(site: Site, place: str, why: SecretBytes, ends: int) -> base.Steps[bool]:

@@ -51,7 +51,7 @@ def delete_own(session: Session) -> Steps[None]:
     """End the session as its own object is asked to: the object knows that it ended."""
     if isinstance(session.state, Unread) and len(session.state.keys) > 1:
         yield from read(session)
-    if isinstance(session.state, Ended):
+    if isinstance(session.state, Ended) and not session.state.is_unknown:
         return
     if (ended := (yield from _end_own(session, DELETED))) is not None:
         session.state = ended._replace(allows_write=False)

@@ -89,7 +89,8 @@ def _look(session: Session, state: Unread | Unreachable) -> Steps[None]:  # noqa
             yield from _go_on_with(session, found, others)
             return
         if found is not None:
-            ended = ended or _ended(session, key, found, others)
+            if ended is None or isinstance(found, adopt.Unknown):
+                ended = _ended(session, key, found, others)
             if _leads_elsewhere(found, others):
                 # The next cookie may lead to another session: to set it would replace a newer one.
                 break
@@ -107,8 +108,8 @@ def _ended(
 ) -> Ended:
     if isinstance(found, Tombstone):
         return ended_by(key, found, others, is_late=session.is_late)
-    # Its client is anonymous for now, and keeps its cookie unless it begins another session.
-    return Ended(key, key.storage_key, allows_write=True, others=others)
+    # Its client is anonymous for now, and keeps its cookie unless it logs in.
+    return Ended(key, key.storage_key, others=others, is_unknown=True)
 
 
 def _leads_elsewhere(found: Tombstone | adopt.Unknown, keys: tuple[Verified, ...]) -> bool:
@@ -192,7 +193,7 @@ def load(session: Session, *, is_first: bool) -> Steps[Entries]:
         return Entries(session.stored_entries())
     require_server(session)
     key, state = session.stored_key, session.state
-    found = (yield from find(session, key)) if key else None
+    found = (yield from find(session, key)) if key and not key.foreign else None
     if session.state is state and isinstance(state, Stored) and not isinstance(found, Opened):
         # It was ended: no cookie is set on credit any more.
         session.state = state._replace(confirmed_at=None)

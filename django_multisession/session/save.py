@@ -86,6 +86,8 @@ def save(session: Session, *, must_create: bool = False, is_changed: bool = Fals
         yield from update(session, is_changed=is_changed)
         return
     if isinstance(state, Ended) and not state.allows_write:
+        if state.is_unknown and not must_create and not session.is_marked():
+            return
         require_login(session)
     if must_create and isinstance(state, Unreachable):
         raise unread()
@@ -96,8 +98,7 @@ def save(session: Session, *, must_create: bool = False, is_changed: bool = Fals
                 raise CreateError
             yield from update(session)
         case Ended() as ended:
-            if not ended.allows_write:
-                require_login(session)
+            require_login(session)
             session.state = New(after=ended)
             yield from add(session, must_create=must_create)
         case New():
@@ -631,6 +632,8 @@ def require_login(session: Session) -> None:
 
     Raises:
         SessionEnded: Its cookie would overwrite that of a login elsewhere.
+        StoreUnavailable: It would overwrite that of a session that may live in the engine that the
+            site left.
     """
     state = session.state
     after = state.after if isinstance(state, New) else state
@@ -638,7 +641,9 @@ def require_login(session: Session) -> None:
         raise interrupted(session, after.tombstone)
 
 
-def interrupted(session: Session, tombstone: Tombstone | None = None) -> SessionEnded:
+def interrupted(
+    session: Session, tombstone: Tombstone | None = None
+) -> SessionEnded | StoreUnavailable:
     """Note that this request's changes can't be saved; return what tells its code."""
     match session.state:
         case Stored() as stored:
@@ -648,6 +653,8 @@ def interrupted(session: Session, tombstone: Tombstone | None = None) -> Session
         case _:
             return SessionEnded()
     session.state = ended
+    if ended.is_unknown:
+        return unread()
     session.note(signals.session_interrupted, storage_key=ended.key.storage_key)
     return SessionEnded()
 

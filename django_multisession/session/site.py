@@ -147,8 +147,8 @@ class Site:
         return keys.make(current().signing_keys, self.bound[0])
 
     def session_key(self, key: Verified) -> str:
-        """Return the text of *key*, as it is now."""
-        return key.session_key
+        """Return the text of *key*, as it is now: the client's own, until its session is adopted."""
+        return key.session_key if key.foreign is None else str(key.foreign)
 
     def sign(self, facts: Facts, body: SecretBytes, key: Verified, before: Record | None) -> Record:
         """Return the record of *facts* and *body* under *key*, written over *before*."""

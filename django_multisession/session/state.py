@@ -108,6 +108,8 @@ class Ended(NamedTuple):
         allows_write: May any write begin its successor? Otherwise only a login may.
         snapshot: What the request read before the end: what its entries are compared with.
         others: Further keys that the client sent.
+        is_unknown: Did the engine that the site left give no answer? The session may live there, so
+            a write that begins none by a login is refused as in an outage.
     """
 
     key: Verified
@@ -116,6 +118,7 @@ class Ended(NamedTuple):
     allows_write: bool = False
     snapshot: Snapshot | None = None
     others: tuple[Verified, ...] = ()
+    is_unknown: bool = False
 
 
 class New(NamedTuple):

@@ -28,6 +28,7 @@ from django_multisession.session.events import Event, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
 from django_multisession.session.site import Site, overridden
 from django_multisession.session.state import (
+    Ended,
     New,
     Session,
     Stored,
@@ -240,8 +241,9 @@ class DriverSessionStore(SessionBase):
 
     @property
     def is_unreachable(self) -> bool:
-        """Did the server not answer when the session was read?"""
-        return isinstance(self._inner.state, Unreachable)
+        """Did the server, or that of the engine that the site left, not answer when it was read?"""
+        state = self._inner.state
+        return isinstance(state, Unreachable) or (isinstance(state, Ended) and state.is_unknown)
 
     # The life of a session
 
@@ -386,7 +388,8 @@ class DriverSessionStore(SessionBase):
                     return True
                 if isinstance(state, Stored) and state.snapshot.key.storage_key == key.storage_key:
                     return False
-            if isinstance((yield from line.find(session, key)), line.Opened):
+            # Another engine's key leads to what was adopted from there for a while only.
+            if not key.foreign and isinstance((yield from line.find(session, key)), line.Opened):
                 return True
             return (yield from adopt.exists(session, key))
         return False

@@ -28,7 +28,7 @@ from django_multisession.settings.reader import ENGINE_PREFIX, OURS
 from django_multisession.settings.rules import cookie, middleware, migration, options
 from django_multisession.settings.rules import settings as rules
 from django_multisession.settings.values import Site
-from django_multisession.sources import BrokenSource, CookieSource, source_of
+from django_multisession.sources import BrokenSource, CookieSource, Source, source_of
 from django_multisession.store import DriverSessionStore
 
 #: What only a serializer that unpickles makes a dict of.
@@ -92,19 +92,29 @@ def check_site(**_kwargs: Any) -> list[checks.CheckMessage]:
 
 def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report a missing engine library, options that it doesn't take, and what it can't keep."""
-    engine = _chosen_engine()
-    if engine is None or _has_wrong_settings():
+    if _has_wrong_settings():
         return []
-    try:
-        can = engine.driver().capabilities
-    except ImproperlyConfigured as error:
-        return _messages([rules.not_opened(str(error), _hint_at(error, engine))])
+    problems = [problem for engine in _engines_in_use() for problem in _not_opened(engine)]
+    return _messages(problems or _unfit_target())
+
+
+def _unfit_target() -> list[Problem]:
+    """Return what speaks against a migration to the site's engine."""
+    engine, site = _chosen_engine(), conf.site()
     # Of an engine for development nothing is expected.
-    can_forget = engine.is_shared and not (can.survives_restart and can.saves_conditionally)
-    site = conf.site()
-    if site.config.migration is None or not can_forget:
+    if engine is None or not engine.is_shared or site.config.migration is None:
         return []
-    return _messages([migration.unfit_target(site.engine)])
+    can = engine.driver().capabilities
+    if can.survives_restart and can.saves_conditionally:
+        return []
+    return [migration.unfit_target(site.engine)]
+
+
+def _not_opened(engine: Engine) -> Iterator[Problem]:
+    try:
+        engine.driver()
+    except ImproperlyConfigured as error:
+        yield rules.not_opened(str(error), _hint_at(error, engine))
 
 
 def _hint_at(error: ImproperlyConfigured, engine: Engine) -> str:
@@ -185,6 +195,18 @@ def _chosen_engine() -> Engine | None:
     return store.engine
 
 
+def _engines_in_use() -> list[Engine]:
+    """Return the site's engine, and the one whose sessions are adopted or go back to the site's."""
+    chosen, found = _chosen_engine(), conf.site().config.migration
+    used = [] if chosen is None else [chosen]
+    if found is not None and to_milliseconds(timezone.now()) < found.until_ms:
+        store = source_of(found.engine).store
+        is_ours = isinstance(store, type) and issubclass(store, DriverSessionStore)
+        if is_ours and store.engine is not None and not _finds_its_driver(store):
+            used.append(store.engine)
+    return used
+
+
 def _finds_its_driver(store: type[DriverSessionStore]) -> bool:
     """Does *store* override `get_driver`, for a driver per tenant for example?"""
     own = inspect.getattr_static(store, "get_driver")
@@ -195,14 +217,13 @@ def _engines() -> list[Engine]:
     """Return this package's engines, and the site's."""
     modules = [import_module(f"{ENGINE_PREFIX}{name}") for name in NAMES]
     found = [module.SessionStore.engine for module in modules]
-    chosen = _chosen_engine()
-    return found if chosen is None or chosen in found else [*found, chosen]
+    return [*found, *(engine for engine in _engines_in_use() if engine not in found)]
 
 
 def _engine_problems() -> list[Problem]:
-    chosen = _chosen_engine()
+    used = _engines_in_use()
     return [
-        problem for engine in _engines() for problem in engine.problems(is_chosen=engine is chosen)
+        problem for engine in _engines() for problem in engine.problems(is_chosen=engine in used)
     ]
 
 
@@ -226,7 +247,8 @@ def _wrong_engine(engine: object) -> list[Problem]:
         found = f"{type(error).__name__} at its import"
     else:
         if hasattr(module, "SessionStore"):
-            return []
+            found = _unusable(Source(module.SessionStore))
+            return [rules.no_engine(engine, found, NAMES)] if found else []
         found = "it has none"
     return [rules.no_engine(engine, found, NAMES)]
 
@@ -236,19 +258,22 @@ def _migration_problems(site: Site) -> list[Problem]:
     problems = list(migration.without_effect(found, site.given_settings, now))
     if found is None:
         return problems
-    source, reason = source_of(found.engine), ""
-    try:
-        # Its model, if it has one, is imported at its first use.
-        _ = source.model
-    except Exception as error:  # noqa: BLE001  (whatever a model's module raises)
-        reason = f"{type(error).__name__} at its model's import"
-    if isinstance(source, BrokenSource):
-        reason = source.reason
+    source = source_of(found.engine)
+    reason = source.reason if isinstance(source, BrokenSource) else _unusable(source)
     if reason:
         problems.append(migration.unusable_source(found.engine, reason))
     if isinstance(source, CookieSource) and found.since_ms >= NEVER:
         problems.append(migration.unknown_beginning(found.engine))
     return problems
+
+
+def _unusable(source: Source) -> str:
+    """Return why the settings don't let the engine be opened; empty if they do."""
+    try:
+        source.require()
+    except ImproperlyConfigured as error:
+        return f"{type(error.__cause__).__name__} as it is opened"
+    return ""
 
 
 def _made_from(base: str, paths: Iterable[str]) -> list[str]:

@@ -9,10 +9,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.management import call_command
 
 from django_multisession import signals
 from django_multisession.core import keys
+from django_multisession.core.keys import Verified
+from django_multisession.core.records import NEVER, Facts
+from django_multisession.core.secret import SecretBytes
+from django_multisession.session import adopt
 from django_multisession.settings.conf import config
+from django_multisession.testing.rows import for_each
 from tests.engine_fixtures import Engine
 from tests.moving import third_party
 from tests.moving.conftest import Old, leave, login
@@ -165,6 +171,104 @@ def test_an_old_cookie_is_worth_nothing_after_a_login(
     forget_tombstones()
     old_db.put_back(key, cart=["tea"])
     assert thief.visit(read).answer == {}
+
+
+def test_an_old_cookie_leads_to_the_moved_session_for_a_minute(
+    browser: Browser, old: Old, clock: Clock
+) -> None:
+    key = old.begin(browser, cart=["tea"], **login("ada"))
+    in_time, thief = browser.copy(), browser.copy()
+    browser.visit(user)
+    clock.advance(MINUTE - timedelta(seconds=1))
+    assert in_time.visit(user).answer == "ada"
+    assert in_time.key == browser.key
+    clock.advance(seconds=1)
+    reply = thief.visit(user)
+    assert (reply.answer, reply.deletes_the_cookie) == ("", True)
+    assert browser.visit(user).answer == "ada"
+    # Neither a copy of the old table nor the captured cookie brings it back.
+    old.put_back(key, **login("ada"))
+    late = browser.stranger()
+    late.key = key
+    assert late.copy().visit(user).answer == ""
+    assert not old.holds(key)
+    assert late.visit(put(cart=["milk"])).new_key != browser.key
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+
+
+def test_a_session_that_a_command_moved_is_open_until_its_client_came(
+    browser: Browser, old_db: Old, clock: Clock
+) -> None:
+    key = old_db.begin(browser, **login("ada"))
+    in_time, thief = browser.copy(), browser.copy()
+    call_command("migratesessions", verbosity=0)
+    clock.advance(timedelta(days=2))
+    call_command("migratesessions", verbosity=0)
+    assert browser.visit(user).answer == "ada"
+    clock.advance(MINUTE - timedelta(seconds=1))
+    assert in_time.visit(user).answer == "ada"
+    clock.advance(seconds=1)
+    # A second run over a restored table opens it no more than the first did.
+    old_db.put_back(key, **login("ada"))
+    call_command("migratesessions", verbosity=0)
+    assert not old_db.holds(key)
+    assert thief.visit(user).answer == ""
+
+
+def test_a_late_old_key_names_no_session_to_code(
+    browser: Browser, old_db: Old, clock: Clock
+) -> None:
+    key = old_db.begin(browser, **login("ada"))
+    browser.visit(user)
+
+    async def find(visit: Visit) -> bool:
+        found: bool = await visit.session.exists(key)
+        return found
+
+    assert browser.stranger().visit(find).answer is True
+    clock.advance(MINUTE)
+    assert browser.stranger().visit(find).answer is False
+
+
+@for_each(
+    ("why", "age", "is_open"),
+    [
+        ("adopted", 0, True),
+        ("adopted", 59_999, True),
+        ("adopted", 60_000, False),
+        # The clock of the process that stored it is ahead.
+        ("adopted", -59_999, True),
+        ("adopted", -60_000, False),
+        ("moved", 59_999, True),
+        ("moved", 86_400_000, True),
+        ("ended", 0, False),
+    ],
+)
+def test_a_mark_opens_its_session_for_a_minute(
+    engine: Engine, why: str, age: int, is_open: bool
+) -> None:
+    site = engine.SessionStore()._inner.site
+    now, reason = site.now(), SecretBytes(f'{{"why":"{why}"}}'.encode())
+    facts = Facts(now, now, now, NEVER, NEVER)
+    record = site.sign(facts, reason, Verified("", "a" * 43), None)
+    assert adopt.Mark(reason, record).is_open(now + age) is is_open
+    assert not adopt.Mark().is_open(now)
+
+
+def test_two_first_visits_after_a_command_share_one_session(browser: Browser, old_db: Old) -> None:
+    old_db.begin(browser, cart=["tea"])
+    other = browser.copy()
+    call_command("migratesessions", verbosity=0)
+
+    async def visit_in_between(visit: Visit) -> Any:
+        cart = await visit.session.get("cart")
+        await other.visiting(put(city="Paris"))
+        await visit.session.set("name", "Ada")
+        return cart
+
+    assert browser.visit(visit_in_between).answer == ["tea"]
+    assert browser.key == other.key
+    assert browser.visit(read).answer == {"cart": ["tea"], "city": "Paris", "name": "Ada"}
 
 
 def test_a_logout_as_the_first_request_ends_the_old_session(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.sessions.backends import cache, db
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection, transaction
 
 from django_multisession.exceptions import StoreUnavailable
 from tests.engine_fixtures import Engine
 from tests.moving.conftest import Old, login
 from tests.web.browser import Browser
+from tests.web.conftest import OURS
 from tests.web.pages import log_in, put, read, user
+from tests.web.visits import Visit
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -73,6 +77,73 @@ def test_a_login_goes_on_while_the_old_engine_is_down(
         assert browser.visit(user).answer == "ada"
 
 
+@pytest.mark.parametrize("on_outage", ["error", "anonymous"])
+def test_a_write_while_the_old_engine_is_down_logs_no_one_out(
+    browser: Browser,
+    old: Old,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    count_stored: Any,
+    session_middleware: str,
+    on_outage: str,
+) -> None:
+    settings.MULTISESSION_ON_OUTAGE = on_outage
+    key = old.begin(browser, cart=["tea"], **login("ada"))
+
+    async def give_a_key(visit: Visit) -> None:
+        await visit.session.cycle_key()
+
+    async def create(visit: Visit) -> None:
+        await visit.session.create()
+
+    async def save(visit: Visit) -> None:
+        await visit.session.set("city", "Paris")
+        await visit.session.save()
+
+    status = 503 if session_middleware == OURS else 500
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        for body in (put(city="Paris"), give_a_key, create, save):
+            reply = browser.visit(body)
+            assert (reply.status, reply.cookies) == (status, {})
+    assert (browser.key, count_stored()) == (key, 0)
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_page_that_reads_while_the_old_engine_is_down_is_in_no_cache_and_keeps_the_cookie(
+    browser: Browser,
+    old: Old,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    session_middleware: str,
+) -> None:
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    key = old.begin(browser, **login("ada"))
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        reply = browser.visit(user)
+    assert (reply.status, reply.answer, browser.key) == (200, "", key)
+    if session_middleware == OURS:
+        assert "no-store" in reply.headers["Cache-Control"]
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_logout_while_the_old_engine_is_down_ends_the_session(
+    browser: Browser, old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old.begin(browser, **login("ada"))
+    thief = browser.copy()
+
+    async def end(visit: Visit) -> None:
+        await read(visit)
+        await visit.session.delete()
+
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        browser.copy().visit(end)
+    assert thief.visit(user).answer == ""
+
+
 def test_what_was_adopted_is_read_while_the_old_engine_is_down(
     browser: Browser, old: Old, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,13 +177,20 @@ def test_a_copy_that_cannot_be_removed_is_not_adopted_again(
     assert thief.visit(read).answer == {}
 
 
-def test_an_engine_that_cannot_be_imported_breaks_no_request(
-    browser: Browser, engine: Engine, settings: Settings
+@pytest.mark.parametrize(
+    "path",
+    ["shop.no_such_module", "tests.moving.removed_app", "django_multisession.engines.tiered"],
+)
+def test_an_engine_that_cannot_be_opened_is_no_outage(
+    engine: Engine, settings: Settings, path: str
 ) -> None:
-    settings.MULTISESSION_MIGRATE_FROM = "shop.no_such_module"
-    browser.key = "a" * 32
-    reply = browser.visit(read)
-    assert (reply.status, reply.answer, reply.cookies) == (200, {}, {})
+    settings.MULTISESSION_MIGRATE_FROM = path
+    is_ours = path.startswith("django_multisession.")
+    key = engine.SessionStore()._get_new_session_key() if is_ours else "a" * 32
+    with pytest.raises(ImproperlyConfigured):
+        engine.SessionStore(key).get("cart")
+    with pytest.raises(ImproperlyConfigured):
+        asyncio.run(engine.SessionStore(key).aget("cart"))
 
 
 def test_a_fault_of_the_table_leaves_the_transaction_of_the_page_usable(

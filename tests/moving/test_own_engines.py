@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from servers import MongoServer
 
@@ -16,6 +17,7 @@ from django_multisession.core.records import Record
 from django_multisession.drivers import base
 from django_multisession.engines import mongodb, redis
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.user_sessions import end_all_sessions
 from tests.engine_fixtures import use_engine
 from tests.moving.conftest import forgetting
 from tests.web.browser import Browser
@@ -210,6 +212,14 @@ def test_a_note_of_an_earlier_move_is_no_session(browser: Browser, moving_site: 
     assert "Moved 1 session " in migrate()
     assert "Nothing is left." in migrate()
     assert browser.visit(read).answer == {"cart": ["tea"]}
+
+
+def test_a_mark_that_all_sessions_of_a_user_were_ended_is_no_session(
+    moving_site: Site, admin_user: User
+) -> None:
+    end_all_sessions(admin_user)
+    moving_site.move()
+    assert "Moved 0 sessions" in migrate()
 
 
 @pytest.mark.parametrize("passes", [0, 1])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.sessions.backends import db
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
+from django_multisession import way_back
+from django_multisession.exceptions import StoreUnavailable
 from tests.engine_fixtures import Engine
+from tests.moving import removed_app
 from tests.moving.conftest import DJANGOS, Old, leave, login
 from tests.web.browser import Browser
 from tests.web.conftest import OURS
@@ -19,7 +24,11 @@ from tests.web.visits import Visit
 if TYPE_CHECKING:
     from pytest_django import Settings
 
+    from tests.conftest import Clock
+
 pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -79,6 +88,42 @@ def test_an_old_cookie_is_worth_nothing_after_a_logout(
     assert thief.visit(user).answer == ""
 
 
+def test_an_old_cookie_leads_to_the_returned_session_for_a_minute(
+    browser: Browser, go_back: Callable[[], Old], clock: Clock
+) -> None:
+    browser.visit(log_in("ada"))
+    in_time, thief = browser.copy(), browser.copy()
+    go_back()
+    assert browser.visit(user).answer == "ada"
+    clock.advance(MINUTE - timedelta(seconds=1))
+    assert in_time.visit(user).answer == "ada"
+    assert in_time.key == browser.key
+    clock.advance(seconds=1)
+    reply = thief.visit(user)
+    assert (reply.answer, reply.deletes_the_cookie) == ("", True)
+    assert browser.visit(user).answer == "ada"
+
+
+def test_a_return_that_was_cut_off_goes_on_after_a_minute(
+    browser: Browser,
+    go_back: Callable[[], Old],
+    engine: Engine,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    browser.visit(log_in("ada"))
+    go_back()
+
+    def cut(*_args: Any) -> Any:
+        raise StoreUnavailable("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.driver, "delete", cut)
+        assert browser.visit(user).answer == ""
+    clock.advance(MINUTE)
+    assert browser.visit(user).answer == "ada"
+
+
 def test_two_requests_that_overlap_bring_one_session(
     browser: Browser, go_back: Callable[[], Old]
 ) -> None:
@@ -116,6 +161,64 @@ def test_while_a_server_is_down_its_clients_are_anonymous_and_keep_their_cookies
         reply = browser.visit(user)
     assert (reply.status, reply.answer, reply.cookies, browser.key) == (200, "", {}, key)
     assert "hunter2" not in caplog.text
+    assert browser.visit(user).answer == "ada"
+
+
+@pytest.mark.parametrize("path", ["shop.no_such_module", "django_multisession.engines.tiered"])
+def test_an_engine_that_cannot_be_opened_is_no_outage(
+    engine: Engine, settings: Settings, path: str
+) -> None:
+    leave(settings, "cache")
+    settings.SESSION_ENGINE, settings.MULTISESSION_MIGRATE_FROM = f"{DJANGOS}.cache", path
+    key = engine.SessionStore()._get_new_session_key()
+    with pytest.raises(ImproperlyConfigured):
+        _ = way_back.is_due() and way_back.bring(Old(f"{DJANGOS}.cache").store, key)
+
+
+def test_an_app_that_was_removed_is_no_outage(engine: Engine, settings: Settings) -> None:
+    settings.SESSION_ENGINE = removed_app.__name__
+    settings.MULTISESSION_MIGRATE_FROM = engine.path
+    key = engine.SessionStore()._get_new_session_key()
+    session = engine.SessionStore(key)
+    session["cart"] = ["tea"]
+    session.save()
+    with pytest.raises(ImproperlyConfigured):
+        way_back.bring(removed_app.SessionStore, session.session_key or "")
+
+
+@pytest.mark.parametrize("body", ["put", "save", "logout"])
+def test_a_write_while_a_server_is_down_is_refused_and_a_login_is_not(
+    browser: Browser,
+    go_back: Callable[[], Old],
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+) -> None:
+    async def save(visit: Visit) -> None:
+        await visit.session.set("city", "Paris")
+        await visit.session.save()
+        saved.append(visit.store.session_key)
+
+    saved: list[str] = []
+    browser.visit(log_in("ada"))
+    key = browser.key
+    old = go_back()
+
+    def fail(_command: Any) -> Any:
+        raise OSError
+
+    async def afail(_command: Any) -> Any:
+        fail(_command)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.driver.server, "send", fail, raising=False)
+        patch.setattr(engine.driver.server, "asend", afail, raising=False)
+        reply = browser.visit({"put": put(city="Paris"), "save": save, "logout": log_out}[body])
+        assert (reply.status, reply.cookies, browser.key) == (503, {}, key)
+        assert not any(map(old.holds, saved))
+        other = browser.copy()
+        assert other.visit(log_in("bob")).new_key is not None
+        assert other.visit(user).answer == "bob"
     assert browser.visit(user).answer == "ada"
 
 

@@ -44,7 +44,7 @@ def unusable_source(engine: str, found: str) -> Problem:
         f"{FROM} must be the dotted path of a module with a SessionStore "
         f"(got {engine!r}: {found}).",
         "Is it spelled right, and is its app in INSTALLED_APPS? Django's db and cached_db need "
-        '"django.contrib.sessions" there.',
+        '"django.contrib.sessions" there, and cache and cached_db their cache in CACHES.',
     )
 
 
