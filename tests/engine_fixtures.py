@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
+import threading
 import uuid
 from collections.abc import Mapping
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
 from servers import MemcachedServer, MongoReplicaSet, MongoServer
@@ -183,14 +185,22 @@ def open_database(alias: str, database: Mapping[str, Any], options: Mapping[str,
         pymysql.install_as_MySQLdb()
     given = {DEFAULT_DB_ALIAS: {}, alias: {**database, "OPTIONS": dict(options)}}
     connections.settings[alias] = connections.configure_settings(given)[alias]
-    if connections[alias].settings_dict != connections.settings[alias]:
-        # Of another test, to another address.
-        connections[alias].close()
-        del connections[alias]
+    _let_go_of_another_place(alias)
+    sync_code = SyncToAsync.single_thread_executor
+    if threading.current_thread() not in sync_code._threads:
+        # The thread of sync code under an event loop is shared by all tests.
+        sync_code.submit(_let_go_of_another_place, alias).result()
     # Migrations are for the first test of a worker, rows for each.
     if Session._meta.db_table not in connections[alias].introspection.table_names():
         call_command("migrate", Session._meta.app_label, database=alias, verbosity=0)
     Session.objects.using(alias).all().delete()
+
+
+def _let_go_of_another_place(alias: str) -> None:
+    """Close this thread's connection if another test opened it, to another address."""
+    if connections[alias].settings_dict != connections.settings[alias]:
+        connections[alias].close()
+        del connections[alias]
 
 
 def memcached_items(engine: Engine, settings: Settings) -> dict[str, bytes]:

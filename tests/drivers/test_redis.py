@@ -184,16 +184,15 @@ def test_a_prefix_that_is_a_pattern_lists_its_own_records(
     call: Verb, redis_server: RedisServer, connect: Connect
 ) -> None:
     mine = uuid.uuid4().hex
-    record, found, after = make_record(), [], "0"
+    record, found, cursor = make_record(), [], "0"
     strange, plain = (
         connect(redis_server, KEY_PREFIX=mine + end) for end in ("[a-b]*?^\\", "axx^\\")
     )
     call(strange.add, "mine", record)
     call(plain.add, "theirs", record)
-    while after:
-        page = call(strange.records, after, 1000)
-        found += page.records
-        after = page.after
+    while cursor:
+        records, cursor = call(strange.records, cursor, 1000)
+        found += records
     assert found == [("mine", record)]
 
 

@@ -31,7 +31,7 @@ from django_multisession.core.records import (
     Tombstone,
 )
 from django_multisession.drivers import base, log_lines
-from django_multisession.drivers.base import security_logger
+from django_multisession.drivers.base import Page, security_logger
 from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
@@ -209,6 +209,9 @@ def test_a_key_that_holds_no_string_is_no_record(
         "refused delete": False,
         "add": True,
         "refused add": False,
+        "anonymous add": True,
+        "refused anonymous add": False,
+        "of_user": Page([], ""),
         # A claim here ends what it finds first.
         "claim": SAVED,
         "ending claim": SAVED,

@@ -323,15 +323,17 @@ def test_a_server_that_stops_during_traffic_and_starts_again_costs_nobody_their_
             assert not [run.exception() for run in runs if run.done()]
             time.sleep(0.01)
 
+    def read_as(one: Regular) -> None:
+        try:
+            one.visitor.run(one.come_and_read_until(lambda: is_over))
+        finally:
+            connections.close_all()
+
     with ThreadPoolExecutor(len(regulars)) as threads:
         if is_async:
             runs = [threads.submit(asyncio.run, all_at_once())]
         else:
-            reads = [one.come_and_read_until(lambda: is_over) for one in regulars]
-            runs = [
-                threads.submit(one.visitor.run, read)
-                for one, read in zip(regulars, reads, strict=True)
-            ]
+            runs = [threads.submit(read_as, one) for one in regulars]
         try:
             wait_until(lambda one: 200 in one.statuses)
             with outage.begin(place):
@@ -523,6 +525,7 @@ async def test_a_failure_is_reported_as_the_documentation_says(
         asked = driver.add("a-key", make_record()) if outage.can_read else driver.get("a-key")
         with pytest.raises(StoreUnavailable) as failure:
             thread.submit(base.run, asked).result()
+        thread.submit(connections.close_all).result()
     (line,) = [line for line in caplog.messages if line.startswith("Sessions are unavailable: ")]
     server = r'(?:(?:Redis|MongoDB|memcached) at 127\.0\.0\.1:\d+(?:/\w+)?|The database "[\w-]+") '
     says = server + re.escape(reason).replace("…", ".+")
