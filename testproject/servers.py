@@ -96,6 +96,7 @@ class Server(Startable):
 
     host = "127.0.0.1"
     _ready: ClassVar[str]
+    _stopping = signal.SIGTERM
 
     def __init__(self, binary: Path, directory: Path, *options: str) -> None:
         super().__init__(binary, directory, *options)
@@ -134,7 +135,7 @@ class Server(Startable):
 
     def stop(self) -> None:
         """End it as an administrator would; nothing happens when it is down."""
-        self._end(signal.SIGTERM)
+        self._end(self._stopping)
 
     def kill(self) -> None:
         """End it as a power cut would; nothing happens when it is down."""
@@ -329,6 +330,8 @@ class PostgreSQLServer(DatabaseServer):
 
     backend, database, user = "postgresql", "postgres", "sessions"
     _ready = "database system is ready to accept connections"
+    # SIGTERM waits until the last client has gone.
+    _stopping = signal.SIGINT
 
     def _making(self) -> list[str]:
         place = ["-D", str(self._data), "-U", self.user, "-E", "UTF8", "--locale=C.UTF-8"]

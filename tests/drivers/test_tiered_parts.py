@@ -25,6 +25,7 @@ def driver(settings: Settings, running_servers: Running, monkeypatch: pytest.Mon
     return use_engine("tiered-memcached-database", settings, running_servers).driver
 
 
+@pytest.mark.long
 class TestMemcachedOverADatabase(DriverContract):
     @pytest.fixture
     def driver(self, driver: Driver) -> Driver:

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 PROCESSES, SAVES = 8, 50
-EVERY_SERVER = ("redis-8.2", "mongodb-standalone", "memcached", *DATABASES)
+#: That of each kind takes ten seconds.
+EVERY_SERVER = (
+    "redis-8.2",
+    *(
+        pytest.param(name, marks=pytest.mark.long)
+        for name in ("mongodb-standalone", "memcached", *DATABASES)
+    ),
+)
 
 
 @pytest.fixture

@@ -77,7 +77,12 @@ def failed(session_middleware: str) -> int:
     return 503 if session_middleware == OURS else 500
 
 
-@pytest.fixture(params=OUTAGES, ids=str)
+def _played(outage: Outage) -> Any:
+    # Databases take long to be made and to recover.
+    return pytest.param(outage, marks=[pytest.mark.long] if outage.kind in DATABASES else [])
+
+
+@pytest.fixture(params=[_played(outage) for outage in OUTAGES], ids=str)
 def outage(request: pytest.FixtureRequest) -> Outage:
     found: Outage = request.param
     return found
@@ -109,7 +114,8 @@ def outages(*names: str) -> pytest.MarkDecorator:
     """Run a test on some outages only."""
     chosen = [outage for outage in OUTAGES if str(outage) in names]
     assert len(chosen) == len(names)
-    return pytest.mark.parametrize("outage", chosen, ids=str, indirect=True)
+    played = [_played(outage) for outage in chosen]
+    return pytest.mark.parametrize("outage", played, ids=str, indirect=True)
 
 
 #: Under Django's, of those that are waited for, only the servers that hang: the others let out the
@@ -121,7 +127,10 @@ every_outage = pytest.mark.parametrize(
             outage,
             middleware,
             id=f"{outage}-{name}",
-            marks=[pytest.mark.once] if outage.is_waited_for else [],
+            marks=[
+                *([pytest.mark.once] if outage.is_waited_for else []),
+                *([pytest.mark.long] if outage.kind in DATABASES else []),
+            ],
         )
         for middleware, name in [(OURS, "ours"), (DJANGOS, "djangos")]
         for outage in OUTAGES
