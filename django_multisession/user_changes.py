@@ -8,6 +8,7 @@ are refused by Django at their next request, as they are without this.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django.apps import apps
@@ -47,7 +48,8 @@ class Loaded(NamedTuple):
 
 def reason_for(before: Loaded, after: Loaded) -> str | None:
     """Return which change of a user ends sessions, if one does."""
-    if after.is_active is False and before.is_active is not False:
+    was_active = before.is_active is None or before.is_active
+    if was_active and after.is_active is not None and not after.is_active:
         return "deactivated"
     if after.password is not None and after.password != before.password:
         return "password"
@@ -87,21 +89,36 @@ def _compare(
             for name, old in zip(Loaded._fields, before, strict=True)
         )
     )
-    held[_LOADED] = after
     reason = None if created else reason_for(before, after)
-    if reason is not None:
-        _end_after_commit(instance, reason, using)
+    if reason is None:
+        held[_LOADED] = after
+    else:
+        # After a rollback it is to be compared again.
+        _end_after_commit(instance, reason, using, lambda: held.update({_LOADED: after}))
 
 
 def _end_deleted(*, instance: Any, using: str, **_kwargs: Any) -> None:
     _end_after_commit(instance, "deleted", using)
 
 
-def _end_after_commit(user: Any, reason: str, using: str) -> None:
-    if reason in config().end_sessions_on:
-        # A user that was deleted has no id any more when the transaction is committed.
-        user_id = user_sessions.id_of(user)
-        transaction.on_commit(lambda: _end(user_id, reason), using=using, robust=True)
+def _end_after_commit(
+    user: Any, reason: str, using: str, note: Callable[[], None] = lambda: None
+) -> None:
+    if reason not in config().end_sessions_on:
+        note()
+        return
+    # A user that was deleted has no id any more when the transaction is committed.
+    user_id = user_sessions.id_of(user)
+
+    def end() -> None:
+        note()
+        _end(user_id, reason)
+
+    connection = transaction.get_connection(using)
+    if connection.in_atomic_block or connection.get_autocommit():
+        transaction.on_commit(end, using=using, robust=True)
+    else:
+        NOT_ENDED.write(user_id, reason, "its transaction is managed by hand.")
 
 
 def _end(user_id: str, reason: str) -> None:

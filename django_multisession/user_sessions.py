@@ -15,6 +15,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 
 from django_multisession.core.records import NEVER, SERIES_LENGTH, to_datetime
@@ -203,4 +204,5 @@ def end_all_but(user_id: str, spared: Session | None) -> int:
 
 def id_of(user: Any) -> str:
     """Return what Django puts into the sessions of *user*."""
-    return str(user._meta.pk.value_to_string(user))  # noqa: SLF001  (as Django's login() does)
+    # Not the key of a child model, which is that of another user.
+    return str(get_user_model()._meta.pk.value_to_string(user))  # noqa: SLF001  (as Django's login() does)

@@ -26,6 +26,7 @@ from django_multisession.drivers.base import (
     Driver,
     Enumerable,
     Indexed,
+    Page,
     Purging,
     Server,
     Steps,
@@ -270,14 +271,21 @@ class OneWayDriver:
     def __init__(self, driver: MemoryDriver, *, is_async: bool) -> None:
         self._driver = driver
         self._server = OneWayServer(driver.server, is_async=is_async)
-        # Of the class, so that it can purge.
         self.asked: set[str] = set()
+
+    # Of the class, as `isinstance(driver, Purging)` asks it since Python 3.12.
 
     def purge_expired(self, now: int, limit: int) -> Steps[int]:
         return self._sent("purge_expired", self._driver.purge_expired(now, limit))
 
     def count_expired(self, now: int) -> Steps[int]:
         return self._sent("count_expired", self._driver.count_expired(now))
+
+    def of_user(self, *arguments: Any, **page: Any) -> Steps[Page]:
+        return self._sent("of_user", self._driver.of_user(*arguments, **page))
+
+    def write_and_get(self, write: Steps[Any], key: str) -> Steps[Any]:
+        return self._sent("write_and_get", self._driver.write_and_get(write, key))
 
     def __getattr__(self, verb: str) -> Any:
         method = getattr(self._driver, verb)

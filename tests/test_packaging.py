@@ -403,4 +403,4 @@ def test_mypy_refuses_what_the_installed_package_does_not_take(
     )
     cache = f"--cache-dir={tmp_path}"
     judged = with_extras.run("-m", "mypy", "--strict", cache, "-c", program)
-    assert 'Argument 1 to "delete" of "MemoryDriver" has incompatible type "int"' in judged.stdout
+    assert 'Argument 1 to "delete" of "SlotsDriver" has incompatible type "int"' in judged.stdout

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from django_multisession.core.keys import STORAGE_KEY_LENGTH
-from django_multisession.core.records import NEVER, Facts, Record
+from django_multisession.core.records import NEVER, SLACK_MS, Facts, Record
 
 #: How long a mark is kept: longer than a request takes from its login to its response.
 MARK_MS = 600_000
@@ -29,6 +29,11 @@ def facts_at(now: int) -> Facts:
     return Facts(now, now, now, MARK_MS, NEVER)
 
 
-def ends_login(mark: Record, login_ms: int) -> bool:
+def ends_login(mark: Record, login_ms: int, now: int) -> bool:
     """Does *mark* end a login that began at *login_ms*?"""
-    return login_ms < mark.began_ms
+    return login_ms < mark.began_ms and not is_of_the_future(mark, now)
+
+
+def is_of_the_future(mark: Record, now: int) -> bool:
+    """Was *mark* made by a clock that is ahead? It would keep the user out until that time."""
+    return mark.began_ms > now + SLACK_MS

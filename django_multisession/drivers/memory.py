@@ -314,7 +314,7 @@ class SlotsDriver:
 
 
 class MemoryDriver(SlotsDriver):
-    """Finds the sessions of a user too."""
+    """Finds the sessions of a user, and lists them all."""
 
     def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
         """See Indexed.of_user()."""

@@ -9,7 +9,7 @@ from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Tombstone
 from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session import adopt, line
-from django_multisession.session.context import moving_sessions, note_moving, own_session
+from django_multisession.session.context import moving_sessions, note_moving, note_read, own_session
 from django_multisession.session.line import End
 from django_multisession.session.read import read, require_server
 from django_multisession.session.save import add, interrupted, update
@@ -210,6 +210,8 @@ def note_login(session: Session) -> None:
     by hand gives none (OWASP ASVS 7.2.4).
     """
     session.login_ms = session.site.now()
+    # A new one was never read: a password that this request changed must not end it.
+    note_read(session)
     match session.state:
         case Ended():
             is_due = True

@@ -106,7 +106,9 @@ def mark(session: Session, user_id: str) -> Steps[int]:
         if (yield from driver.add(place, record)):
             return now
         stored = yield from driver.get(place)
-        if not isinstance(stored, Record) or stored.began_ms >= now:
+        if not isinstance(stored, Record):
+            break
+        if stored.began_ms >= now and not marks.is_of_the_future(stored, now):
             break  # a later one says the same
         # An earlier one is replaced even if it has expired.
         answer = yield from driver.replace(place, record, stored, stored.touched_ms)

@@ -255,7 +255,9 @@ def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
     Raises:
         SessionEnded: It does.
     """
-    if not isinstance(mark, Record) or not marks.ends_login(mark, session.login_ms):
+    if not isinstance(mark, Record) or not marks.ends_login(
+        mark, session.login_ms, session.site.now()
+    ):
         return
     try:
         session.site.open(mark, Verified("", _place_of_mark(session, sent)))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth import (
-    get_user_model,
-)
+from django.contrib.auth import get_user_model, login
 from django.contrib.auth.models import User
 from django.contrib.auth.tokens import default_token_generator
 from django.contrib.auth.views import PasswordChangeView, PasswordResetConfirmView
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
+from django.test.utils import isolate_apps
 from django.urls import path
+from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
@@ -27,6 +29,7 @@ from django_multisession.drivers.base import run as carry_out
 from django_multisession.engine import close_drivers
 from django_multisession.engines import memory
 from django_multisession.user_changes import Loaded, reason_for
+from django_multisession.user_sessions import id_of
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -40,8 +43,17 @@ def who(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.user.get_username())
 
 
+def sign_up(request: HttpRequest) -> HttpResponse:
+    user = User.objects.create_user("eve")
+    user.set_password(AFTER)
+    user.save()
+    login(request, user)
+    return HttpResponse()
+
+
 urlpatterns = [
     path("who", who),
+    path("sign-up", sign_up),
     path("change", PasswordChangeView.as_view(success_url="/who")),
     path(
         "reset/<uidb64>/<token>",
@@ -191,6 +203,19 @@ def test_a_login_behind_a_reset_password_stays(
     assert all(ended(browser) for browser in browsers)
 
 
+@pytest.mark.parametrize("is_atomic", [False, True])
+def test_a_first_login_behind_a_change_of_the_password_stays(
+    monkeypatch: pytest.MonkeyPatch, *, is_atomic: bool
+) -> None:
+    # As where authenticate() upgrades a hash.
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", is_atomic)
+    moments, began = itertools.count(), timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: began + timedelta(milliseconds=next(moments)))
+    visitor = Client()
+    assert visitor.get("/sign-up").status_code == 200
+    assert visitor.get("/who").content == b"eve"
+
+
 def test_sessions_end_when_the_change_is_committed(ada: User, browsers: list[Client]) -> None:
     with transaction.atomic():
         set_password(ada)
@@ -203,6 +228,33 @@ def test_a_change_that_is_rolled_back_ends_none(ada: User, browsers: list[Client
         set_password(ada)
         transaction.set_rollback(True)
     assert not any(ended(browser) for browser in browsers)
+    ada.save()
+    assert all(ended(browser) for browser in browsers)
+
+
+def test_a_transaction_that_is_managed_by_hand_breaks_no_save(
+    ada: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    transaction.set_autocommit(False)
+    try:
+        set_password(ada)
+        transaction.commit()
+    finally:
+        transaction.set_autocommit(True)
+    assert [line for line in caplog.messages if "managed by hand" in line]
+
+
+def test_a_child_of_the_user_model_has_the_sessions_of_its_user() -> None:
+    number = models.AutoField(primary_key=True)
+    with isolate_apps("tests.user_sessions"):
+        fields = {
+            "__module__": __name__,
+            "Meta": type("Meta", (), {"app_label": "staff"}),
+            "number": number,
+            "user": models.OneToOneField(User, models.CASCADE, parent_link=True),
+        }
+        staff = type("Staff", (User,), fields)
+        assert id_of(staff(id=7, user_id=7, number=1)) == "7"
 
 
 def test_an_outage_breaks_no_save(
@@ -245,6 +297,7 @@ def test_what_was_not_loaded_is_compared_as_unknown() -> None:
     unknown = Loaded(None, None)
     assert reason_for(unknown, Loaded("x", True)) == "password"
     assert reason_for(unknown, Loaded(None, False)) == "deactivated"
+    assert reason_for(Loaded("x", True), Loaded("x", 0)) == "deactivated"  # type: ignore[arg-type]  # as forms do
     assert reason_for(unknown, unknown) is None
     assert reason_for(Loaded("x", False), Loaded("x", True)) is None
     assert reason_for(Loaded("x", False), Loaded("x", False)) is None

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from django_multisession import signals
 from django_multisession.core import marks
-from django_multisession.core.records import to_milliseconds
+from django_multisession.core.records import SLACK_MS, to_milliseconds
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.engine import close_drivers
 from django_multisession.exceptions import SessionEnded
@@ -318,6 +318,19 @@ def test_a_later_login_stays(clock: Clock, functions: Functions, user: User, log
     assert login(user).is_logged_in
 
 
+def test_a_clock_that_was_ahead_keeps_no_user_out(
+    clock: Clock, functions: Functions, user: User, login: Login
+) -> None:
+    clock.advance(timedelta(days=1))
+    functions.end_all_sessions(user)
+    clock.advance(-timedelta(days=1))
+    client = login(user)
+    assert client.is_logged_in
+    clock.advance(timedelta(seconds=1))
+    functions.end_all_sessions(user)
+    assert not client.is_logged_in
+
+
 def test_a_mark_is_for_its_user_and_its_tenant(
     clock: Clock, settings: Settings, engine: Engine, functions: Functions, user: User
 ) -> None:
@@ -338,7 +351,7 @@ def test_a_forged_mark_ends_no_login(
     client = login(make_user())
     record: Any = carry_out(engine.driver.get(client.place))
     place = marks.place_of(str(user.pk).encode(), b"")
-    forged = changed(record, began_ms=to_milliseconds(clock.now) + 10**9, user_id=None)
+    forged = changed(record, began_ms=to_milliseconds(clock.now) + SLACK_MS // 2, user_id=None)
     assert carry_out(engine.driver.add(place, forged))
     assert login(user).is_logged_in
 
