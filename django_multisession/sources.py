@@ -81,7 +81,7 @@ class Source:
         """Return what *command* brings: a copy, a stored record, None or `Failed`.
 
         Raises:
-            ImproperlyConfigured: The engine can't be opened. That is no outage: it doesn't pass.
+            ImproperlyConfigured: The engine can't be opened. This isn't an outage: it doesn't end by itself.
         """
         try:
             with self._savepoint():

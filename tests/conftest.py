@@ -44,13 +44,14 @@ from tests import selection
 from tests.engine_fixtures import (
     ENGINES,
     ONE_OF_EACH_KIND,
+    closed_connections,
     cookie_engine,
     engine,
     engine_of_each_kind,
     network_engine,
 )
 
-__all__ = ["cookie_engine", "engine", "engine_of_each_kind", "network_engine"]
+__all__ = ["closed_connections", "cookie_engine", "engine", "engine_of_each_kind", "network_engine"]
 
 Kind = TypeVar("Kind", bound=Startable)
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import socket
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from asgiref.sync import SyncToAsync
+from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from servers import MemcachedServer, MongoReplicaSet, MongoServer
 
 from django_multisession.drivers.base import Driver
@@ -179,7 +181,7 @@ def open_database(alias: str, database: Mapping[str, Any], options: Mapping[str,
     from django_multisession.database.models import Session
 
     if database["ENGINE"].endswith("mysql"):
-        # Django asks for MySQLdb, which there is no wheel of.
+        # Django asks for MySQLdb, which has no wheel.
         import pymysql
 
         pymysql.install_as_MySQLdb()
@@ -201,6 +203,22 @@ def _let_go_of_another_place(alias: str) -> None:
     if connections[alias].settings_dict != connections.settings[alias]:
         connections[alias].close()
         del connections[alias]
+
+
+def _close() -> None:
+    for connection in connections.all(initialized_only=True):
+        # close() of a database in memory does nothing.
+        BaseDatabaseWrapper.close(connection)
+
+
+@pytest.fixture
+def closed_connections() -> Iterator[None]:
+    """Leave no connection in the thread of sync code under an event loop, which all tests share.
+
+    Whatever closes old connections there would query it, and not every test may.
+    """
+    yield
+    asyncio.run(sync_to_async(_close)())
 
 
 def memcached_items(engine: Engine, settings: Settings) -> dict[str, bytes]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pymongo
 import pytest
 import redis
-from asgiref.sync import sync_to_async
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.core.cache import caches
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_multisession.core.records import is_tombstone
 from tests.engine_fixtures import Engine
@@ -32,20 +28,9 @@ DJANGOS = "django.contrib.sessions.backends"
 KEPT = ("db", "cache", "cached_db")
 
 
-def _close() -> None:
-    for connection in connections.all(initialized_only=True):
-        # close() of a database in memory does nothing.
-        BaseDatabaseWrapper.close(connection)
-
-
 @pytest.fixture(autouse=True)
-def closed_connections() -> Iterator[None]:
-    """Leave no connection in the thread of sync code under an event loop, which all tests share.
-
-    Whatever closes old connections there would query it, and not every test may.
-    """
-    yield
-    asyncio.run(sync_to_async(_close)())
+def thread_of_sync_code(closed_connections: None) -> None:
+    """Close what each test leaves open there."""
 
 
 @pytest.fixture

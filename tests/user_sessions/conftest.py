@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest
 
 from django_multisession import user_sessions
@@ -40,16 +36,9 @@ INDEXED = (
 _numbers = itertools.count(1000)
 
 
-def _close() -> None:
-    for connection in connections.all(initialized_only=True):
-        BaseDatabaseWrapper.close(connection)
-
-
 @pytest.fixture(autouse=True)
-def closed_connections() -> Iterator[None]:
-    """Leave no connection in the thread of sync code under an event loop, which all tests share."""
-    yield
-    asyncio.run(sync_to_async(_close)())
+def thread_of_sync_code(closed_connections: None) -> None:
+    """Close what each test leaves open there."""
 
 
 @pytest.fixture(params=INDEXED)

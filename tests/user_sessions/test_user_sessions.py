@@ -18,6 +18,7 @@ from django_multisession.core.records import SLACK_MS, to_milliseconds
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.engine import close_drivers
 from django_multisession.exceptions import SessionEnded
+from django_multisession.store import DriverSessionStore
 from django_multisession.testing.driver.fixtures import make_key
 from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed
@@ -266,16 +267,22 @@ def test_a_session_that_moved_since_it_was_listed_ends(
 # A login that is under way
 
 
-def test_a_login_that_began_before_all_were_ended_ends_itself(
-    clock: Clock, engine: Engine, functions: Functions, user: User
+def assert_its_login_ends(
+    store: DriverSessionStore, user: User, functions: Functions, clock: Clock
 ) -> None:
-    store = engine.SessionStore()
     log_in(store, user)
     clock.advance(timedelta(seconds=1))
     functions.end_all_sessions(user)
     with pytest.raises(SessionEnded):
         functions.call(store, "save")
     assert functions.list_sessions(user) == []
+
+
+def test_a_login_that_began_before_all_were_ended_ends_itself(
+    clock: Clock, engine: Engine, functions: Functions, user: User
+) -> None:
+    store = engine.SessionStore()
+    assert_its_login_ends(store, user, functions, clock)
 
 
 def test_a_login_over_a_session_that_began_before_ends_itself(
@@ -283,12 +290,7 @@ def test_a_login_over_a_session_that_began_before_ends_itself(
 ) -> None:
     store = login(make_user()).opened()
     functions.call(store, "get", "x")
-    log_in(store, user)
-    clock.advance(timedelta(seconds=1))
-    functions.end_all_sessions(user)
-    with pytest.raises(SessionEnded):
-        functions.call(store, "save")
-    assert functions.list_sessions(user) == []
+    assert_its_login_ends(store, user, functions, clock)
 
 
 def test_a_login_that_keeps_its_key_ends_itself(
@@ -298,12 +300,7 @@ def test_a_login_that_keeps_its_key_ends_itself(
     store = engine.SessionStore()
     store["cart"] = 1
     functions.call(store, "save")
-    log_in(store, user)
-    clock.advance(timedelta(seconds=1))
-    functions.end_all_sessions(user)
-    with pytest.raises(SessionEnded):
-        functions.call(store, "save")
-    assert functions.list_sessions(user) == []
+    assert_its_login_ends(store, user, functions, clock)
 
 
 def test_a_later_login_stays(clock: Clock, functions: Functions, user: User, login: Login) -> None:

@@ -41,7 +41,6 @@ class CookieDriver(SlotsDriver):
     )
     server: Jar
 
-    #: Clients hold the records.
     def __init__(self, clock: Callable[[], float], jar: Jar | None = None) -> None:
         self.server = Jar(clock) if jar is None else jar
         self._clock = clock

@@ -153,8 +153,8 @@ return 1
 """,
 )
 
-#: KEYS: record. ARGV: the tombstone, what the keys of indexes begin with, the entry. Answers 1 if a record was there, readable or not, else what is
-#: stored.
+#: KEYS: record. ARGV: the tombstone, what the keys of indexes begin with, the entry. Answers 1 if a
+#: record was there, readable or not, else what is stored.
 DELETE = _script(
     f"""
 local kind = redis.call('TYPE', KEYS[1]).ok
