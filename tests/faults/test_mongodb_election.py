@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,10 +34,12 @@ WITHIN = 60.0
 
 @pytest.fixture(scope="module")
 def every_member(
-    mongodb_standalone: MongoServer, tmp_path_factory: pytest.TempPathFactory
+    mongodb_standalone: MongoServer,
 ) -> Iterator[MongoReplicaSet]:
-    place = tmp_path_factory.mktemp("elections")
-    with MongoReplicaSet(mongodb_standalone.binary, place) as servers:
+    with (
+        tempfile.TemporaryDirectory(prefix="multisession-") as place,
+        MongoReplicaSet(mongodb_standalone.binary, Path(place)) as servers,
+    ):
         yield servers
         # Asked to stop, each would look for another primary.
         for member in servers.members:
