@@ -21,7 +21,7 @@ from django_multisession import user_sessions
 from django_multisession.drivers.log_lines import TEN_A_MINUTE, Line
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.context import own_session
-from django_multisession.session.of_user import NotIndexed
+from django_multisession.session.index import NotIndexed
 from django_multisession.settings.conf import config
 
 logger = logging.getLogger("django_multisession")

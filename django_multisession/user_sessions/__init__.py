@@ -19,8 +19,8 @@ from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 
 from django_multisession.core.records import NEVER, SERIES_LENGTH, to_datetime
-from django_multisession.session import of_user
-from django_multisession.session.of_user import Found, NotIndexed
+from django_multisession.session import index, of_user
+from django_multisession.session.index import Found, NotIndexed
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Session
 from django_multisession.session.steps import Result, Steps
@@ -158,7 +158,7 @@ def _list(session: Session, user_id: str) -> Steps[list[UserSession]]:
     if session.key is not None:
         yield from read_entries(session)
     own = of_user.series(session)
-    found = yield from of_user.find(session, user_id)
+    found = yield from index.find(session, user_id)
     return [_shown(each, user_id, is_current=each.record.series == own) for each in found]
 
 

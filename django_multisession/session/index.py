@@ -1,0 +1,97 @@
+"""The live sessions of a user: found by the engine's index, and counted by their signed records.
+
+The index is a hint. A record in it counts where its signature is right for the key it lies under and
+for this site, and its signed user is the one who is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+
+from django_multisession.core.keys import Verified
+from django_multisession.core.records import Record
+from django_multisession.drivers.base import Indexed, log_unreadable
+from django_multisession.exceptions import BadPayload, StoreUnavailable
+from django_multisession.session import line
+from django_multisession.session.state import Session
+from django_multisession.session.steps import Steps
+
+#: Records that one answer of a server holds.
+PAGE = 200
+
+
+class NotIndexed(ImproperlyConfigured):
+    """The site's engine can't find the sessions of a user."""
+
+
+class Found(NamedTuple):
+    """A live session of the user.
+
+    Attributes:
+        place: Its storage key.
+        record: What is stored there.
+        ends_ms: When it ends by the settings as they are now.
+        is_browser_length: Does its cookie end with the browser?
+    """
+
+    place: str
+    record: Record
+    ends_ms: int
+    is_browser_length: bool
+
+
+def find(session: Session, user_id: str) -> Steps[list[Found]]:
+    """Return the live sessions of *user_id*, the last used one first, each once.
+
+    Raises:
+        ImproperlyConfigured: The engine can't find them.
+    """
+    driver, now, cursor = indexed(session), session.site.now(), ""
+    found: dict[bytes, Found] = {}
+    while True:
+        records, cursor = yield from driver.of_user(user_id, now, cursor=cursor, limit=PAGE)
+        for place, record in records:
+            opened = _opened(session, place, record, now)
+            # One that moves, where a server changes one record at a time, lies under two keys.
+            known = found.get(record.series)
+            if opened and (known is None or known.record.touched_ms < record.touched_ms):
+                found[record.series] = opened
+        if not cursor:
+            break
+    return sorted(found.values(), key=lambda each: each.record.touched_ms, reverse=True)
+
+
+def _opened(session: Session, place: str, record: Record, now: int) -> Found | None:
+    """Return the session that *record* is; None: it isn't one, or it ended."""
+    site = session.site
+    if record.touched_ms > now and line.is_used_in_the_future(record, now):
+        return None
+    try:
+        entries = site.loads(site.open(record, Verified("", place)))
+    except (BadPayload, StoreUnavailable) as problem:
+        # Signed by a key that this process doesn't have: one such record must not hide the others.
+        log_unreadable(place, problem)
+        return None
+    life = site.life(entries, record.began_ms)
+    ends_ms = min(record.ends_ms, life.ends_ms(record.touched_ms))
+    return Found(place, record, ends_ms, site.is_browser_length(entries)) if ends_ms > now else None
+
+
+def indexed(session: Session) -> Indexed:
+    """Return the engine's driver.
+
+    Raises:
+        NotIndexed: The engine can't find the sessions of a user.
+    """
+    driver = session.site.driver
+    if not isinstance(driver, Indexed):
+        engine = getattr(session.site.sender, "engine", None)
+        name = type(driver).__name__ if engine is None else engine.name
+        raise NotIndexed(
+            f"The engine {name} can't find the sessions of a user. Set SESSION_ENGINE to redis, "
+            "mongodb or database of django_multisession.engines, or to tiered with one of them as "
+            "its back. See docs/howto/show-and-end-sessions.md."
+        )
+    return driver
