@@ -18,7 +18,8 @@ session_created = Signal()
 session_adopted = Signal()
 
 #: A session got a new key. ``storage_key``, ``old_storage_key``, ``user_id``, ``reason``:
-#: ``"login"`` or ``"requested"`` (code called ``cycle_key()``).
+#: ``"login"``, ``"authentication"`` (its user was authenticated again) or ``"requested"`` (code called
+#: ``cycle_key()``).
 session_key_changed = Signal()
 
 #: A client came with a session that had expired. ``storage_key``, ``user_id``, ``reason``:

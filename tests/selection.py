@@ -38,7 +38,14 @@ FACTORS: dict[str, Sequence[str]] = {
 MEMORY, REDIS, MONGODB, MEMCACHED, DATABASE = ONE_OF_EACH_KIND
 
 #: The modules of those engine laws in which a request finds what another one stored.
-LAWS_ACROSS_THE_DRIVER = ("claim_laws", "end_laws", "loss_laws", "overlap_laws", "revival_laws")
+LAWS_ACROSS_THE_DRIVER = (
+    "authentication_laws",
+    "claim_laws",
+    "end_laws",
+    "loss_laws",
+    "overlap_laws",
+    "revival_laws",
+)
 
 
 class Place(NamedTuple):

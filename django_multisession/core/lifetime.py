@@ -176,6 +176,21 @@ def planned_end(
     return min((end for end in ends if end is not None), default=None)
 
 
+def later_authentication(stored_ms: int, again_ms: int) -> int:
+    """Return the later of two moments at which a session's user proved who they are.
+
+    Whichever write was carried out, and whatever another request saved meanwhile, a merge never moves
+    it back.
+
+    Args:
+        stored_ms: What the record says; `NEVER` if that isn't known.
+        again_ms: What this request adds; 0 for nothing.
+    """
+    if again_ms and stored_ms >= NEVER:
+        return again_ms
+    return max(stored_ms, again_ms)
+
+
 def touch_due_ms(policy: Policy, record: Record) -> int:
     """Return when the next touch of *record* is worth a write.
 

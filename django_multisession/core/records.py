@@ -112,7 +112,8 @@ class Record(NamedTuple):
         began_ms: Login or creation, whichever came last; the absolute timeout counts from here.
         deadline_ms: When the session ends whatever happens.
         idle_ms: How long it lives without use.
-        authenticated_ms: When its user last logged in; `NEVER` without one.
+        authenticated_ms: When its user last proved who they are; `NEVER` without one, or if that
+            isn't known.
         series: Public id of the login's session: kept by new keys, new at login.
         user_length: Bytes of the user.
         user: What Django put into ``_auth_user_id``, encoded, or None.

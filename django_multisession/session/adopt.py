@@ -456,7 +456,8 @@ def compose(
         touched_ms = before.touched_ms
     elif expires_ms is not None and life.idle_ms < NEVER:
         touched_ms = min(now, expires_ms - life.idle_ms)
-    authenticated = now if before is None else before.authenticated_ms
+    # Other engines don't say when.
+    authenticated = NEVER if before is None else before.authenticated_ms
     facts = Facts(
         now if before is None else before.created_ms,
         began,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
+from django.core.exceptions import PermissionDenied
+
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
+from django_multisession.core.merging import user_id
 from django_multisession.core.records import Reason, Tombstone
 from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session import adopt, line
@@ -210,15 +213,37 @@ def note_login(session: Session) -> None:
     by hand gives none (OWASP ASVS 7.2.4).
     """
     session.login_ms = session.site.now()
+    # Whoever authenticated before may have been another user.
+    session.authenticated_ms = 0
     # A new one was never read: a password that this request changed must not end it.
     note_read(session)
+    # A new session has none; a call less for it.
+    if not isinstance(session.state, New) and _is_key_due(session) and config().cycle_on_login:
+        give_new_key(session)
+
+
+def note_authentication(session: Session) -> None:
+    """Note that the user of the session proved again who they are, and give it a new key.
+
+    Raises:
+        PermissionDenied: The session has no user.
+        StoreUnavailable: The session could not be read.
+    """
+    if isinstance(session.state, Unreachable):
+        raise unread()
+    if user_id(session.own_entries()) is None:
+        raise PermissionDenied("No user is logged in, so there is none to authenticate again.")
+    session.authenticated_ms = session.site.now()
+    if _is_key_due(session):
+        give_new_key(session)
+
+
+def _is_key_due(session: Session) -> bool:
+    """Has the session a key that this request did not give it?"""
     match session.state:
         case Ended():
-            is_due = True
+            return True
         case Stored() as stored:
             # A move without an answer may be over.
-            is_due = bool(stored.sent) or not stored.is_moving
-        case _:
-            is_due = False
-    if is_due and config().cycle_on_login:
-        give_new_key(session)
+            return bool(stored.sent) or not stored.is_moving
+    return False

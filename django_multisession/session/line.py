@@ -43,6 +43,19 @@ def find(session: Session, key: Verified) -> Steps[Opened | Tombstone | None]:
     return open_record(session, key, stored) if isinstance(stored, Record) else stored
 
 
+def follow(session: Session, found: Tombstone) -> Steps[Opened | None]:
+    """Return what the session that left *found* is now; None if it ended or another login took it over.
+
+    For the end of a request that proved who its user is: a cookie alone leads to no successor.
+    """
+    place: Opened | Tombstone | None = found
+    for _ in range(MOST_HOPS):
+        if not isinstance(place, Tombstone) or place.reason is not Reason.MOVED:
+            break
+        place = yield from find(session, Verified("", place.successor))
+    return place if isinstance(place, Opened) else None
+
+
 def open_record(session: Session, key: Verified, record: Record) -> Opened | None:
     """Return the live *record* under *key* with its entries; None: no session."""
     site = session.site

@@ -8,6 +8,8 @@ import enum
 from datetime import datetime
 from typing import NamedTuple
 
+from django_multisession.core.lifetime import later_authentication
+from django_multisession.core.merging import user_id
 from django_multisession.core.records import NEVER, end_of, to_datetime
 from django_multisession.exceptions import SessionEnded, StoreUnavailable
 from django_multisession.session.read import read_entries
@@ -146,6 +148,18 @@ def cookie_age(session: Session, now: int) -> int | None:
         idle, deadline = site.life(entries, now)
     ends = end_of(now, idle, deadline)
     return int(site.cookie_age()) if ends >= NEVER else (ends - now) // 1000
+
+
+def authenticated_at(session: Session) -> datetime | None:
+    """Return when the session's user last proved who they are, as a save would store it."""
+    if user_id(session.own_entries()) is None:
+        return None
+    state = session.state
+    found = state.snapshot.record.authenticated_ms if isinstance(state, Stored) else NEVER
+    if session.is_login:
+        found = session.login_ms
+    found = later_authentication(found, session.authenticated_ms)
+    return None if found >= NEVER else to_datetime(found)
 
 
 def deadlines(session: Session) -> Deadlines:

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from django_multisession import signals
 from django_multisession.core import marks, merging
 from django_multisession.core.keys import Verified
-from django_multisession.core.lifetime import Life
+from django_multisession.core.lifetime import Life, later_authentication
 from django_multisession.core.merging import Merge
 from django_multisession.core.records import (
     FITS_EVERYWHERE,
@@ -350,10 +350,15 @@ def _write(
     found = yield from _found_instead(session, base, answer)
     if (current := session.stored_over(base)) is None:
         return False
+    tombstone = answer.stored if isinstance(answer.stored, Tombstone) else None
+    if found is None and tombstone is not None and sent.is_authentication:
+        # A form that was sent twice: the first one gave the session a new key.
+        found = yield from line.follow(session, tombstone)
+        if (current := session.stored_over(base)) is None:
+            return False
     if found is not None:
         _take_over(session, found, merges)
         return False
-    tombstone = answer.stored if isinstance(answer.stored, Tombstone) else None
     yield from _meet_end(session, current, tombstone)
     return True
 
@@ -375,12 +380,13 @@ def _finish_update(
     session.note_saved(sent)
     storage_key = sent.composed.key.storage_key
     if sent.is_move and sent.base is not None:
+        is_again = bool(session.authenticated_ms) and sent.is_authentication
         session.note(
             signals.session_key_changed,
             storage_key=storage_key,
             old_storage_key=sent.base.key.storage_key,
             user_id=sent.composed.record.user_id,
-            reason="login" if sent.is_login else "requested",
+            reason="login" if sent.is_login else "authentication" if is_again else "requested",
         )
     if merges:
         session.note(
@@ -602,9 +608,13 @@ def compose(
     user_id = merging.user_id(session.own_entries())
     if before is None or is_login:
         began, series = now, new_series()
-        authenticated = now
     else:
-        began, series, authenticated = before.began_ms, before.series, before.authenticated_ms
+        began, series = before.began_ms, before.series
+    authenticated = NEVER if before is None else before.authenticated_ms
+    if is_login:
+        authenticated = session.login_ms
+    elif session.authenticated_ms:
+        authenticated = later_authentication(authenticated, session.authenticated_ms)
     if before is None:
         created = touched_ms = now
     else:

@@ -86,6 +86,13 @@ class Sent(NamedTuple):
         return self.base is not None and self.composed.key.storage_key != self.base.key.storage_key
 
     @property
+    def is_authentication(self) -> bool:
+        """Does it note that the user of a session proved again who they are?"""
+        if self.base is None or self.is_login:
+            return False
+        return self.composed.record.authenticated_ms != self.base.record.authenticated_ms
+
+    @property
     def left(self) -> Tombstone:
         """The tombstone that it leaves where the session was, if it moves or claims one."""
         reason = Reason.LOGIN if self.is_login else Reason.MOVED
@@ -240,6 +247,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "authenticated_ms",
         "came_at",
         "came_with",
         "counts_as_use",
@@ -255,6 +263,7 @@ class Session:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.came_at = self.login_ms = site.now()  # when code logged its user in
+        self.authenticated_ms = 0  # when code last authenticated its user again
         self.came_with: tuple[Verified, ...] = ()  # what the client sent
         self.state: State = New()
         self.entries: Entries | None = None

@@ -570,6 +570,42 @@ class DriverSessionStore(SessionBase):
         await self._arun(self._read_entries())
         return respond.deadlines(self._inner)
 
+    # Authentication
+
+    @property
+    def authenticated_at(self) -> datetime | None:
+        """When the session's user last logged in or was authenticated again.
+
+        None without a user, and for a session that was adopted from an engine which doesn't say so.
+
+        Raises:
+            StoreUnavailable: The server did not answer, and ``MULTISESSION_ON_OUTAGE`` is ``"error"``.
+        """
+        self._run(self._read_entries())
+        return respond.authenticated_at(self._inner)
+
+    async def aauthenticated_at(self) -> datetime | None:
+        """See authenticated_at."""
+        await self._arun(self._read_entries())
+        return respond.authenticated_at(self._inner)
+
+    def note_authentication(self) -> None:
+        """Note that the session's user proved again who they are: `authenticated_at` is now.
+
+        The session gets a new key with the save, and keeps its entries and its id.
+
+        Raises:
+            PermissionDenied: No user is logged in.
+            StoreUnavailable: The session could not be read.
+        """
+        self._run(self._read_entries())
+        end.note_authentication(self._inner)
+
+    async def anote_authentication(self) -> None:
+        """See note_authentication()."""
+        await self._arun(self._read_entries())
+        end.note_authentication(self._inner)
+
     def get_expiry_age(self, **kwargs: Any) -> int:
         """Return the seconds until the session ends; see Django's documentation for *kwargs*."""
         if "expiry" not in kwargs:

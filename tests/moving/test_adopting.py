@@ -46,6 +46,20 @@ def test_a_login_and_a_cart_go_on_under_a_new_key(browser: Browser, old: Old) ->
     assert not old.holds(key)
 
 
+def test_no_one_knows_when_the_user_of_an_adopted_session_authenticated(
+    browser: Browser, old: Old
+) -> None:
+    old.begin(browser, **login("ada"))
+    assert browser.visit(authenticated).answer is None
+    assert browser.visit(authenticated).answer is None
+
+
+async def authenticated(visit: Visit) -> str | None:
+    store = visit.store
+    found = await store.aauthenticated_at() if visit._is_async else store.authenticated_at
+    return None if found is None else str(found)
+
+
 def test_a_response_that_gets_lost_loses_nothing(browser: Browser, old: Old) -> None:
     old.begin(browser, cart=["tea"], **login("ada"))
     again = browser.copy()

@@ -12,6 +12,7 @@ from django_multisession.core.lifetime import (
     Life,
     Policy,
     asked_beyond_cap_ms,
+    later_authentication,
     life,
     planned_end,
     touch_due_ms,
@@ -429,3 +430,22 @@ def test_the_milliseconds_of_a_policy_follow_a_replaced_timeout() -> None:
     longer = dataclasses.replace(DEFAULT, idle_timeout=2 * IDLE, absolute_timeout=None)
     assert (longer.idle_ms, longer.anonymous_ms) == (14_400_000, 14_400_000)
     assert longer.absolute_ms == NEVER
+
+
+# Authentication
+
+
+@for_each(
+    ("stored", "again", "later"),
+    [
+        (BEGAN_MS, 0, BEGAN_MS),
+        (BEGAN_MS, BEGAN_MS + 5, BEGAN_MS + 5),
+        (BEGAN_MS + 5, BEGAN_MS, BEGAN_MS + 5),
+        (NEVER, 0, NEVER),
+        (NEVER, BEGAN_MS, BEGAN_MS),
+    ],
+)
+def test_the_later_authentication_counts_and_an_unknown_one_never_does(
+    stored: int, again: int, later: int
+) -> None:
+    assert later_authentication(stored, again) == later

@@ -41,6 +41,7 @@ ATTRIBUTES = {
     "came_at": "when the request came",
     "came_with": "the storage keys that it came with",
     "login_ms": "when code logged its user in",
+    "authenticated_ms": "when code last authenticated its user again",
     "events": "what happened, to be sent",
 }
 

@@ -11,6 +11,7 @@ import pytest
 from django_multisession.core import signing
 from django_multisession.core.records import SAVED, touched
 from django_multisession.settings import conf
+from django_multisession.testing.engine.authentication_laws import EngineAuthenticationLaws
 from django_multisession.testing.engine.claim_laws import EngineClaimLaws
 from django_multisession.testing.engine.clock_laws import EngineClockLaws
 from django_multisession.testing.engine.cost_laws import EngineCostLaws
@@ -51,6 +52,7 @@ class EngineContract(
     EngineHookLaws,
     EngineLossLaws,
     EngineClockLaws,
+    EngineAuthenticationLaws,
 ):
     """Laws of saves, ends, keys, logins, overlaps, responses, cycles, signals and tampering.
 
