@@ -24,7 +24,7 @@ from django.utils import timezone
 from django_multisession.core import keys, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Tombstone, new_revision, to_milliseconds
-from django_multisession.core.secret import SecretBytes, SecretText
+from django_multisession.core.secret import SecretBytes, SecretText, without_frames
 from django_multisession.drivers.base import Ask, arun, run
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import adopt
@@ -85,7 +85,7 @@ def is_due() -> bool:
     return isinstance(source, OwnSource)
 
 
-def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
+def bring(store: type[SessionBase], session_key: SecretText) -> SessionBase | None:
     """Return the session of a client that came with *session_key*.
 
     Returns:
@@ -96,21 +96,19 @@ def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
         ImproperlyConfigured: One of the engines can't be opened.
     """
     try:
-        return run(_bring(store, SecretText(session_key)))
-    except (SynchronousOnlyOperation, ImproperlyConfigured):
-        raise
+        return run(_bring(store, session_key))
     except Exception as error:  # noqa: BLE001  (whatever an engine raises)
-        return _anonymous(store, error)
+        failed = error
+    return _anonymous(store, failed)
 
 
-async def abring(store: type[SessionBase], session_key: str) -> SessionBase | None:
+async def abring(store: type[SessionBase], session_key: SecretText) -> SessionBase | None:
     """See bring()."""
     try:
-        return await arun(_bring(store, SecretText(session_key)))
-    except ImproperlyConfigured:
-        raise
+        return await arun(_bring(store, session_key))
     except Exception as error:  # noqa: BLE001  (as above)
-        return _anonymous(store, error)
+        failed = error
+    return _anonymous(store, failed)
 
 
 def keeps_cookie(session: object) -> bool:
@@ -134,6 +132,12 @@ def needs_cookie(session: SessionBase) -> bool:
 
 
 def _anonymous(store: type[SessionBase], error: Exception) -> SessionBase:
+    """Return the session of a client after *error*, unless an engine can't be opened.
+
+    Not called where *error* is handled: the engines' frames hold the session key.
+    """
+    if isinstance(error, SynchronousOnlyOperation | ImproperlyConfigured):
+        raise without_frames(error)
     Source(store).require()
     # No text of the error: it may hold the address of a server, with a password.
     logger.error(

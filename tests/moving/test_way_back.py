@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 from django_multisession import way_back
+from django_multisession.core.secret import SecretText
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management.listing import listing_of
 from django_multisession.sources import source_of
@@ -208,7 +209,7 @@ def test_an_engine_that_cannot_be_opened_is_no_outage(
     settings.SESSION_ENGINE, settings.MULTISESSION_MIGRATE_FROM = f"{DJANGOS}.cache", path
     key = engine.SessionStore()._get_new_session_key()
     with pytest.raises(ImproperlyConfigured):
-        _ = way_back.is_due() and way_back.bring(Old(f"{DJANGOS}.cache").store, key)
+        _ = way_back.is_due() and way_back.bring(Old(f"{DJANGOS}.cache").store, SecretText(key))
 
 
 def test_an_app_that_was_removed_is_no_outage(engine: Engine, settings: Settings) -> None:
@@ -219,7 +220,7 @@ def test_an_app_that_was_removed_is_no_outage(engine: Engine, settings: Settings
     session["cart"] = ["tea"]
     session.save()
     with pytest.raises(ImproperlyConfigured):
-        way_back.bring(removed_app.SessionStore, session.session_key or "")
+        way_back.bring(removed_app.SessionStore, SecretText(session.session_key))
 
 
 @pytest.mark.parametrize("body", ["put", "save", "logout"])
