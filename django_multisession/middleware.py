@@ -25,6 +25,7 @@ from django.utils.http import http_date
 
 from django_multisession import way_back
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
+from django_multisession.core.secret import SecretText
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.session.turns import running_loop
@@ -143,9 +144,11 @@ class SessionMiddleware(DjangoSessionMiddleware):
             raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
 
-    def _key_to_bring(self, request: HttpRequest) -> str | None:
+    def _key_to_bring(self, request: HttpRequest) -> SecretText | None:
         """Return the key with which a session of this package's engine may go back to another's."""
-        return request.COOKIES.get(conf.live.SESSION_COOKIE_NAME) if way_back.is_due() else None
+        if not way_back.is_due():
+            return None
+        return SecretText(request.COOKIES.get(conf.live.SESSION_COOKIE_NAME, "")) or None
 
     def _give(self, request: HttpRequest, brought: SessionBase | None) -> None:
         # Since Django 6.1 an empty session is false.

@@ -20,7 +20,7 @@ from django.db import connections, router, transaction
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import NEVER, Reason, Tombstone, new_revision
 from django_multisession.core.records import Stored as StoredRecord
-from django_multisession.core.secret import SecretEntries, SecretText
+from django_multisession.core.secret import SecretEntries, SecretText, without_frames
 from django_multisession.drivers import base
 
 #: Characters of a key that a column or a cache holds, and of one that is the session itself.
@@ -86,21 +86,29 @@ class Source:
         try:
             with self._savepoint():
                 return getattr(self, command.verb)(command)
-        except (SynchronousOnlyOperation, ImproperlyConfigured):
-            raise
         except Exception as error:  # noqa: BLE001  (whatever an engine raises)
-            self.require()
-            return _failed(error)
+            failed = error
+        return self._judged(failed)
 
     async def asend(self, command: Command, /) -> Any:
         """See send()."""
         try:
             return await getattr(self, f"a{command.verb}")(command)
-        except ImproperlyConfigured:
-            raise
         except Exception as error:  # noqa: BLE001  (as above)
-            self.require()
-            return _failed(error)
+            failed = error
+        return self._judged(failed)
+
+    def _judged(self, error: Exception) -> Failed:
+        """Return what *error* is to a request, unless the engine can't be opened.
+
+        Not called where *error* is handled: the engine's frames hold the session key.
+        """
+        if isinstance(error, SynchronousOnlyOperation | ImproperlyConfigured):
+            raise without_frames(error)
+        self.require()
+        kind = getattr(error, "kind", None)
+        # No text of the error: it may hold the address of a server, with a password.
+        return Failed(type(error).__name__ + (f" ({kind})" if kind else ""))
 
     def require(self) -> None:
         """See that the settings let the engine be opened; nothing is asked of its server.
@@ -290,9 +298,3 @@ def _copy(entries: Any) -> Copy | None:
 
 def _left() -> Tombstone:
     return Tombstone(new_revision(), Reason.MOVED)
-
-
-def _failed(error: Exception) -> Failed:
-    kind = getattr(error, "kind", None)
-    # No text of the error: it may hold the address of a server, with a password.
-    return Failed(type(error).__name__ + (f" ({kind})" if kind else ""))

@@ -4,7 +4,11 @@
 ``MULTISESSION_MIGRATE_FROM`` one of this package's. The session is stored there under a key of Django's
 form, an HMAC of the old key and a token. A mark in the old engine holds the token of the request whose
 mark was first, so all requests that come with the old key find one session, and a late one revives none
-that was ended there. The session is used only after its record here was ended.
+that was ended there. The session is used only after its record here was ended, and then the mark says
+when that was: an outage on the way takes nothing off the minute for which the old key leads to it.
+
+A client that stayed away since before the first move has a key of Django's form. The mark of the adoption
+says whether the key still leads to its session. It is asked for where the old copy is still there, too.
 """
 
 from __future__ import annotations
@@ -20,10 +24,11 @@ from django.utils import timezone
 from django_multisession.core import keys, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Tombstone, new_revision, to_milliseconds
-from django_multisession.core.secret import SecretBytes
+from django_multisession.core.secret import SecretBytes, SecretText, without_frames
 from django_multisession.drivers.base import Ask, arun, run
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import adopt
+from django_multisession.session.site import Site
 from django_multisession.settings.conf import config, current
 from django_multisession.sources import BrokenSource, OwnSource, Source, source_of
 from django_multisession.store import DriverSessionStore
@@ -46,10 +51,10 @@ class _Verbs:
     """What carries calls out."""
 
     def send(self, call: _Call, /) -> Any:
-        return getattr(call.of, call.verb)(*call.arguments)
+        return getattr(call.of, call.verb)(*map(_plain, call.arguments))
 
     async def asend(self, call: _Call, /) -> Any:
-        return await getattr(call.of, f"a{call.verb}")(*call.arguments)
+        return await getattr(call.of, f"a{call.verb}")(*map(_plain, call.arguments))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -59,6 +64,10 @@ class _Verbs:
 
 
 _verbs = _Verbs()
+
+
+def _plain(argument: Any) -> Any:
+    return str(argument) if isinstance(argument, SecretText) else argument
 
 
 def is_due() -> bool:
@@ -76,7 +85,7 @@ def is_due() -> bool:
     return isinstance(source, OwnSource)
 
 
-def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
+def bring(store: type[SessionBase], session_key: SecretText) -> SessionBase | None:
     """Return the session of a client that came with *session_key*.
 
     Returns:
@@ -88,20 +97,18 @@ def bring(store: type[SessionBase], session_key: str) -> SessionBase | None:
     """
     try:
         return run(_bring(store, session_key))
-    except (SynchronousOnlyOperation, ImproperlyConfigured):
-        raise
     except Exception as error:  # noqa: BLE001  (whatever an engine raises)
-        return _anonymous(store, error)
+        failed = error
+    return _anonymous(store, failed)
 
 
-async def abring(store: type[SessionBase], session_key: str) -> SessionBase | None:
+async def abring(store: type[SessionBase], session_key: SecretText) -> SessionBase | None:
     """See bring()."""
     try:
         return await arun(_bring(store, session_key))
-    except ImproperlyConfigured:
-        raise
     except Exception as error:  # noqa: BLE001  (as above)
-        return _anonymous(store, error)
+        failed = error
+    return _anonymous(store, failed)
 
 
 def keeps_cookie(session: object) -> bool:
@@ -125,6 +132,12 @@ def needs_cookie(session: SessionBase) -> bool:
 
 
 def _anonymous(store: type[SessionBase], error: Exception) -> SessionBase:
+    """Return the session of a client after *error*, unless an engine can't be opened.
+
+    Not called where *error* is handled: the engines' frames hold the session key.
+    """
+    if isinstance(error, SynchronousOnlyOperation | ImproperlyConfigured):
+        raise without_frames(error)
     Source(store).require()
     # No text of the error: it may hold the address of a server, with a password.
     logger.error(
@@ -137,25 +150,50 @@ def _anonymous(store: type[SessionBase], error: Exception) -> SessionBase:
     return session
 
 
-def _bring(store: type[SessionBase], session_key: str) -> Steps[SessionBase | None]:
+def _bring(store: type[SessionBase], session_key: SecretText) -> Steps[SessionBase | None]:
     migration = current().migration
     if migration is None:
         return None
     source = source_of(migration.engine)
     signing_keys = current().signing_keys
-    namespace = source.store()._inner.site.bound[0]  # noqa: SLF001  (of this package)
+    site = source.store()._inner.site  # noqa: SLF001  (of this package)
+    namespace = site.bound[0]
     if (key := keys.verify(session_key, signing_keys, namespace)) is not None:
         return (yield from _bring_under(store, source, key, namespace))
-    if not keys.is_foreign(session_key) or (yield from _first(store, [session_key])):
+    if not keys.is_foreign(session_key):
+        return None
+    origin = SecretBytes(keys.origin_of(session_key, is_ours=False))
+    if not (yield from _has_left(store, site, session_key, origin)):
         return None
     # It was adopted from there, and its client hasn't come since: it has the key from before.
-    origin = keys.origin_of(session_key, is_ours=False)
     for each in config().adopting_keys:
         key = keys.adopted(origin, each, signing_keys[0], namespace)
         found = yield from _bring_under(store, source, key, namespace)
         if found is not None:
             return found
     return None
+
+
+def _has_left(
+    store: type[SessionBase], site: Site, session_key: SecretText, origin: bytes
+) -> Steps[bool]:
+    """Was the session of another package's *session_key* adopted, and does the key still lead to it?
+
+    A copy that the adoption couldn't remove is removed now.
+    """
+    is_there = bool((yield from _first(store, [session_key])))
+    try:
+        mark = yield from adopt.read_mark(site, keys.adoption_mark(origin, site.bound[0]))
+    except StoreUnavailable:
+        if is_there:
+            # An outage of the engine that is left must not reach sessions that are back, or new.
+            return False
+        raise
+    if mark is None:
+        return False
+    if is_there:
+        yield Ask(_verbs, "delete", _Call(store(), "delete", (session_key,)))
+    return mark.is_open(site.now())
 
 
 def _bring_under(
@@ -165,32 +203,45 @@ def _bring_under(
     old: DriverSessionStore = source.store(key.session_key)
     site = old._inner.site  # noqa: SLF001  (of this package)
     place = keys.adoption_mark(b"back:" + key.storage_key.encode(), namespace)
-    mark, token = (yield from adopt.read_mark(site, place)), None
-    if mark is None:
-        token = yield from _copy_there(store, old, key, place)
+    mark = (
+        (yield from adopt.read_mark(site, place))
+        or (yield from _copy_there(store, old, key, place))
         # Another request may have brought it in between.
-        mark = None if token else (yield from adopt.read_mark(site, place))
-    if mark is None and token is None:
+        or (yield from adopt.read_mark(site, place))
+    )
+    if mark is None:
         return None
-    left = Tombstone(new_revision(), Reason.MOVED)
-    is_ended_now = (yield from site.driver.delete(key.storage_key, left)) is True
-    if mark is not None:
-        # What is ended only now was used by no one there. Otherwise this may be a captured key.
-        if not (is_ended_now or mark.is_recent(site.now())):
-            return None
-        token = mark.why
-    found = yield from _first(store, _keys_there(key, token or b"", namespace))
-    if found is None:
+    # Asked before anything is ended: an outage of the engine that it goes to changes nothing.
+    found = yield from _first(store, _keys_there(key, _token(mark), namespace))
+    yield from site.driver.delete(key.storage_key, Tombstone(new_revision(), Reason.MOVED))
+    if found is None or not (yield from _may_use(site, place, mark)):
         return None
-    session = store(found)
-    session._brought_under = found  # type: ignore[attr-defined]  # noqa: SLF001  (as above)
+    session = store(str(found))
+    session._brought_under = str(found)  # type: ignore[attr-defined]  # noqa: SLF001  (as above)
     return session
+
+
+def _token(mark: adopt.Mark) -> bytes:
+    return mark.why.removeprefix(adopt.BACK).removeprefix(adopt.BACK_AND_USED)
+
+
+def _may_use(site: Site, place: str, mark: adopt.Mark) -> Steps[bool]:
+    """Does the *mark* let the old key lead to the session? The first visit is noted when all is done."""
+    found: adopt.Mark | None = mark
+    for _ in range(2):  # another first visit may be faster
+        if found is None or not found.why.startswith(adopt.BACK):
+            break
+        used = SecretBytes(adopt.BACK_AND_USED + _token(found))
+        if (yield from adopt.note_visit(site, place, found, used)):
+            return True
+        found = yield from adopt.read_mark(site, place)
+    return found is not None and found.is_recent(site.now())
 
 
 def _copy_there(
     store: type[SessionBase], old: DriverSessionStore, key: Verified, place: str
-) -> Steps[bytes | None]:
-    """Store the session in the other engine; return its token, or None if this request has no say."""
+) -> Steps[adopt.Mark | None]:
+    """Store the session in the other engine; return its mark, or None if this request has no say."""
     site = old._inner.site  # noqa: SLF001  (of this package)
     entries = yield Ask(_verbs, "load", _Call(old, "load"))
     if old.is_unreachable:
@@ -202,19 +253,20 @@ def _copy_there(
     yield from _store(store, mine, entries)
     # Of several requests, one says where the session is. No one has the others' keys.
     ends = site.now() + int(site.cookie_age() * 1000)
-    if not (yield from adopt.add_mark(site, place, token, ends)):
+    why = SecretBytes(adopt.BACK + token)
+    if (added := (yield from adopt.add_mark(site, place, why, ends))) is None:
         yield Ask(_verbs, "delete", _Call(store(), "delete", (mine,)))
         return None
-    return token
+    return adopt.Mark(why, added)
 
 
-def _keys_there(key: Verified, token: bytes, namespace: bytes) -> list[str]:
+def _keys_there(key: Verified, token: bytes, namespace: bytes) -> list[SecretText]:
     """Return the keys that the session of *key* may have, one for each secret; it may be rotated."""
-    origin = key.storage_key.encode() + b":" + token
-    return [keys.returned(origin, each, namespace) for each in config().adopting_keys]
+    origin = SecretBytes(key.storage_key.encode() + b":" + token)
+    return [SecretText(keys.returned(origin, each, namespace)) for each in config().adopting_keys]
 
 
-def _first(store: type[SessionBase], there: list[str]) -> Steps[str | None]:
+def _first(store: type[SessionBase], there: list[SecretText]) -> Steps[SecretText | None]:
     """Return the first of the keys *there* that leads to a session."""
     for key in there:
         if (yield Ask(_verbs, "exists", _Call(store(), "exists", (key,)))):
@@ -222,9 +274,9 @@ def _first(store: type[SessionBase], there: list[str]) -> Steps[str | None]:
     return None
 
 
-def _store(store: type[SessionBase], key: str, entries: dict[str, Any]) -> Steps[None]:
+def _store(store: type[SessionBase], key: SecretText, entries: dict[str, Any]) -> Steps[None]:
     """Store *entries* under *key*."""
     session: Any = store()
-    session._session_key = key  # noqa: SLF001  (no public name takes a key)
+    session._session_key = str(key)  # noqa: SLF001  (no public name takes a key)
     session._session_cache = dict(entries)  # noqa: SLF001  (as above)
     yield Ask(_verbs, "save", _Call(session, "save", (True,)))

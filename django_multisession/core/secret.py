@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 _BLOCK = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
@@ -102,3 +104,12 @@ class SecretOptions(Mapping[str, Any]):
     def __repr__(self) -> str:
         """Return how many there are."""
         return f"<{len(self)} options>"
+
+
+def without_frames(error: _Error) -> _Error:
+    """Return *error* without the frames that it passed, and without what it was raised from.
+
+    They are those of code that is given a secret as it is. Raise it after the handler, not in it.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -54,6 +54,8 @@ from django_multisession.sources import Command, Copy, Failed, Source, source_of
 _ADOPTED = SecretBytes(b'{"why":"adopted"}')
 _MOVED = SecretBytes(b'{"why":"moved"}')
 _ENDED = SecretBytes(b'{"why":"ended"}')
+#: What the mark of a session that went back begins with (see `way_back`), and after its first visit.
+BACK, BACK_AND_USED = b"\0back:", b"\0used:"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,10 +132,11 @@ def is_mark(site: Site, place: str, record: Record) -> bool:
     if record.idle_ms not in (NEVER, marks.MARK_MS) or record.user is not None:
         return False
     try:
-        # The mark that all sessions of a user were ended says nothing but its time.
-        return site.open(record, Verified("", place)) in (_ADOPTED, _MOVED, _ENDED, SecretBytes())
+        why = site.open(record, Verified("", place))
     except (BadPayload, StoreUnavailable):
         return False
+    # The mark that all sessions of a user were ended says nothing but its time.
+    return why in (_ADOPTED, _MOVED, _ENDED, SecretBytes()) or why.startswith((BACK, BACK_AND_USED))
 
 
 def adoption_of(site: Site, key: Verified) -> Adoption | None:
@@ -315,13 +318,9 @@ def _may_use(
         mark = mark or (yield from _mark(session, adoption))
         if mark is None or not is_visit:
             return mark is not None and mark.why != _ENDED
-        if mark.why != _MOVED or mark.record is None:
+        if mark.why != _MOVED:
             break
-        base, now = mark.record, site.now()
-        facts = Facts(now, now, max(now, base.touched_ms), NEVER, base.deadline_ms)
-        record = site.sign(facts, _ADOPTED, Verified("", adoption.mark), base)
-        answer = yield from site.driver.replace(adoption.mark, record, base, now)
-        if answer.outcome is Outcome.SAVED:
+        if (yield from note_visit(site, adoption.mark, mark, _ADOPTED)):
             return True
         mark = None
     return mark is not None and mark.is_open(site.now())
@@ -390,7 +389,7 @@ def _mark(session: Session, adoption: Adoption) -> Steps[Mark | None]:
 def _add_mark(session: Session, adoption: Adoption, why: SecretBytes, ends: int) -> Steps[bool]:
     """Store the mark until the old key leads nowhere; False if there is one."""
     ends = max(ends, session.site.now() + int(session.site.cookie_age() * 1000))
-    return add_mark(session.site, adoption.mark, why, ends)
+    return (yield from add_mark(session.site, adoption.mark, why, ends)) is not None
 
 
 def read_mark(site: Site, place: str) -> base.Steps[Mark | None]:
@@ -405,14 +404,25 @@ def read_mark(site: Site, place: str) -> base.Steps[Mark | None]:
         return Mark()
 
 
-def add_mark(site: Site, place: str, why: SecretBytes, ends: int) -> base.Steps[bool]:
-    """Store a mark at *place*, until the migration or *ends* is over; False if there is one."""
+def add_mark(site: Site, place: str, why: SecretBytes, ends: int) -> base.Steps[Record | None]:
+    """Store a mark at *place*, until the migration or *ends* is over; None if there is one."""
     migration, now = config().migration, site.now()
     facts = Facts(
         now, now, now, NEVER, min(ends, NEVER if migration is None else migration.until_ms)
     )
     record = site.sign(facts, why, Verified("", place), None)
-    return (yield from site.driver.add(place, record))
+    return record if (yield from site.driver.add(place, record)) else None
+
+
+def note_visit(site: Site, place: str, mark: Mark, why: SecretBytes) -> base.Steps[bool]:
+    """Write *why*, and that a client first came now, over the *mark*; False: it has changed."""
+    before, now = mark.record, site.now()
+    if before is None:
+        return False
+    facts = Facts(now, now, max(now, before.touched_ms), NEVER, before.deadline_ms)
+    record = site.sign(facts, why, Verified("", place), before)
+    answer = yield from site.driver.replace(place, record, before, now)
+    return answer.outcome is Outcome.SAVED
 
 
 def _ends_there(copy: _Found, now: int) -> int:

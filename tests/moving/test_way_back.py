@@ -12,7 +12,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 from django_multisession import way_back
+from django_multisession.core.secret import SecretText
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.management.listing import listing_of
+from django_multisession.sources import source_of
 from tests.engine_fixtures import Engine
 from tests.moving import removed_app
 from tests.moving.conftest import DJANGOS, Old, leave, login
@@ -104,24 +107,58 @@ def test_an_old_cookie_leads_to_the_returned_session_for_a_minute(
     assert browser.visit(user).answer == "ada"
 
 
-def test_a_return_that_was_cut_off_goes_on_after_a_minute(
+@pytest.mark.parametrize("is_carried_out", [False, True], ids=["not sent", "answer lost"])
+@pytest.mark.parametrize("at", range(4))
+def test_a_return_that_an_outage_of_the_old_engine_cuts_off_goes_on_after_a_minute(
     browser: Browser,
     go_back: Callable[[], Old],
     engine: Engine,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    is_carried_out: bool,
 ) -> None:
     browser.visit(log_in("ada"))
     go_back()
+    verb = ("get", "add", "delete", "replace")[at]
+    carry_out = getattr(engine.driver, verb)
 
-    def cut(*_args: Any) -> Any:
+    def cut(*arguments: Any) -> Any:
+        if is_carried_out and verb != "replace":  # its lost answer is the last chance
+            yield from carry_out(*arguments)
         raise StoreUnavailable("cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.driver, "delete", cut)
+        patch.setattr(engine.driver, verb, cut)
         assert browser.visit(user).answer == ""
     clock.advance(MINUTE)
     assert browser.visit(user).answer == "ada"
+    thief = browser.copy()
+    assert thief.visit(user).answer == "ada"
+
+
+@pytest.mark.parametrize("verb", ["save", "exists"])
+def test_a_return_that_an_outage_of_the_new_engine_cuts_off_goes_on_after_a_minute(
+    browser: Browser,
+    go_back: Callable[[], Old],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+) -> None:
+    browser.visit(log_in("ada"))
+    late, old = browser.copy(), go_back()
+
+    def cut(*_args: Any) -> Any:
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        for name in (verb, f"a{verb}"):
+            patch.setattr(old.store, name, cut)
+        assert browser.visit(user).answer == ""
+    clock.advance(MINUTE)
+    assert browser.visit(user).answer == "ada"
+    clock.advance(MINUTE)
+    assert late.visit(user).answer == ""
 
 
 def test_two_requests_that_overlap_bring_one_session(
@@ -172,7 +209,7 @@ def test_an_engine_that_cannot_be_opened_is_no_outage(
     settings.SESSION_ENGINE, settings.MULTISESSION_MIGRATE_FROM = f"{DJANGOS}.cache", path
     key = engine.SessionStore()._get_new_session_key()
     with pytest.raises(ImproperlyConfigured):
-        _ = way_back.is_due() and way_back.bring(Old(f"{DJANGOS}.cache").store, key)
+        _ = way_back.is_due() and way_back.bring(Old(f"{DJANGOS}.cache").store, SecretText(key))
 
 
 def test_an_app_that_was_removed_is_no_outage(engine: Engine, settings: Settings) -> None:
@@ -183,7 +220,7 @@ def test_an_app_that_was_removed_is_no_outage(engine: Engine, settings: Settings
     session["cart"] = ["tea"]
     session.save()
     with pytest.raises(ImproperlyConfigured):
-        way_back.bring(removed_app.SessionStore, session.session_key or "")
+        way_back.bring(removed_app.SessionStore, SecretText(session.session_key))
 
 
 @pytest.mark.parametrize("body", ["put", "save", "logout"])
@@ -205,7 +242,7 @@ def test_a_write_while_a_server_is_down_is_refused_and_a_login_is_not(
     old = go_back()
 
     def fail(_command: Any) -> Any:
-        raise OSError
+        raise StoreUnavailable("down")
 
     async def afail(_command: Any) -> Any:
         fail(_command)
@@ -239,18 +276,91 @@ def test_a_client_that_stayed_away_finds_its_session_back(
     assert thief.visit(user).answer == ""
 
 
-def test_a_session_that_is_there_already_asks_nothing_of_the_old_engine(
+def test_a_session_that_is_there_already_is_used_while_the_old_engine_is_down(
     browser: Browser, go_back: Callable[[], Old], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = go_back()
     old.begin(browser, cart=["tea"])
 
     def fail(_command: Any) -> Any:
-        raise AssertionError
+        raise StoreUnavailable("down")
+
+    async def afail(_command: Any) -> Any:
+        fail(_command)
 
     monkeypatch.setattr(engine.driver.server, "send", fail, raising=False)
-    monkeypatch.setattr(engine.driver.server, "asend", fail, raising=False)
+    monkeypatch.setattr(engine.driver.server, "asend", afail, raising=False)
     assert browser.visit(read).answer == {"cart": ["tea"]}
+
+
+@pytest.fixture(params=[False, True], ids=["removed", "still there"])
+def adopted(
+    request: pytest.FixtureRequest, browser: Browser, settings: Settings, engine: Engine
+) -> Callable[..., Old]:
+    """Have the site adopt a session from Django's engine, whose copy may stay, and go back."""
+    old = leave(settings, "db")
+    key = old.begin(browser, cart=["tea"], **login("ada"))
+
+    def go_back(adopt: Callable[[], Any]) -> Old:
+        adopt()
+        if request.param:
+            old.put_back(key, cart=["tea"], **login("ada"))
+        settings.SESSION_ENGINE, settings.MULTISESSION_MIGRATE_FROM = old.path, engine.path
+        return old
+
+    return go_back
+
+
+def test_an_old_cookie_from_before_the_first_move_takes_nothing_from_its_user(
+    browser: Browser, adopted: Callable[..., Old], clock: Clock
+) -> None:
+    thief = browser.copy()
+    old = adopted(lambda: browser.visit(user))
+    clock.advance(MINUTE)
+    reply = thief.visit(user)
+    assert (reply.answer, reply.deletes_the_cookie) == ("", True)
+    assert browser.visit(user).answer == "ada"
+    assert old.store.get_model_class().objects.count() == 1
+
+
+def test_a_logout_before_the_way_back_holds(
+    browser: Browser, adopted: Callable[..., Old], forget_tombstones: Callable[[], None]
+) -> None:
+    thief = browser.copy()
+    old = adopted(lambda: (browser.visit(user), browser.visit(log_out)))
+    forget_tombstones()
+    assert thief.visit(user).answer == ""
+    assert old.store.get_model_class().objects.count() == 0
+
+
+def test_a_logout_as_the_only_visit_before_the_way_back_holds(
+    browser: Browser, adopted: Callable[..., Old], forget_tombstones: Callable[[], None]
+) -> None:
+    thief = browser.copy()
+    adopted(lambda: browser.visit(log_out))
+    forget_tombstones()
+    assert thief.visit(user).answer == ""
+
+
+def test_a_client_that_a_command_moved_comes_back_though_its_copy_is_still_there(
+    browser: Browser, adopted: Callable[..., Old], clock: Clock
+) -> None:
+    thief = browser.copy()
+    old = adopted(lambda: call_command("migratesessions", verbosity=0))
+    assert browser.visit(user).answer == "ada"
+    assert old.store.get_model_class().objects.count() == 1
+    clock.advance(MINUTE)
+    assert thief.visit(user).answer == ""
+
+
+def test_what_a_return_leaves_is_not_listed_as_a_session(
+    browser: Browser, go_back: Callable[[], Old], engine: Engine
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    go_back()
+    browser.visit(read)
+    listing = listing_of(source_of(engine.path), engine.SessionStore()._inner.site)
+    assert listing is None or listing.count(10) == 0
 
 
 def test_a_site_goes_there_and_back(browser: Browser, settings: Settings, engine: Engine) -> None:
