@@ -8,6 +8,7 @@ from collections.abc import Callable
 from django_multisession.settings.rules.renames import RENAMED
 from django_multisession.testing.rows import for_each
 from tests.docs import (
+    test_devices_page,
     test_overlapping_requests,
     test_production_settings,
     test_rotate_secret_key,
@@ -25,6 +26,7 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks
 #: Which module runs which blocks; the first that says so does.
 RUNNERS: list[Callable[[Block], bool]] = [
     test_tutorial.runs,
+    test_devices_page.runs,
     test_production_settings.runs,
     test_overlapping_requests.runs,
     test_rotate_secret_key.runs,

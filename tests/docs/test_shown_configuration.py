@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from django.template import Engine
+from django.template.backends.django import get_installed_libraries
 
 from tests.docs.pages import Block, blocks
 
@@ -36,7 +37,7 @@ def read_nginx(text: str, directory: Path) -> None:
 
 
 def read_html(text: str, directory: Path) -> None:
-    Engine().from_string(text)
+    Engine(libraries=get_installed_libraries()).from_string(text)
 
 
 def read_ini(text: str, directory: Path) -> None:
