@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -351,6 +352,21 @@ class PostgreSQLServer(DatabaseServer):
 
     def _program(self) -> list[str]:
         return [*_UNPRIVILEGED, str(self.binary.resolve())]
+
+    def kill(self) -> None:
+        """See Server.kill()."""
+        if not self.running:
+            return
+        # The processes that serve its clients would go on until they notice.
+        self.pause()
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        others = [os.pidfd_open(int(pid)) for pid in children.split()]
+        super().kill()
+        for other in others:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(other, signal.SIGKILL)
+            select.select([other], [], [])
+            os.close(other)
 
 
 class MariaDBServer(DatabaseServer):

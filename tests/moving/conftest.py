@@ -11,9 +11,12 @@ import pytest
 import redis
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.core.cache import caches
+from django.db import connections
 
 from django_multisession.core.records import is_tombstone
-from tests.engine_fixtures import Engine
+from django_multisession.drivers.database.rows import ANY_TOMBSTONE
+from tests.conftest import Running
+from tests.engine_fixtures import Engine, use_engine
 from tests.web.browser import Browser
 from tests.web.conftest import browser, count_stored, session_middleware, site
 from tests.web.people import BACKEND, person
@@ -26,6 +29,8 @@ __all__ = ["browser", "count_stored", "session_middleware", "site"]
 DJANGOS = "django.contrib.sessions.backends"
 #: Those of Django's engines that keep something on the server.
 KEPT = ("db", "cache", "cached_db")
+#: Engines that a site may move to: a check refuses the others.
+TARGETS = ("redis-8.2", "mongodb-standalone", "database-postgresql")
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +38,10 @@ def thread_of_sync_code(closed_connections: None) -> None:
     """Close what each test leaves open there."""
 
 
-@pytest.fixture
-def engine(network_engine: Engine) -> Engine:
+@pytest.fixture(params=TARGETS)
+def engine(request: pytest.FixtureRequest, settings: Settings, running_servers: Running) -> Engine:
     """The engines that a site moves to."""
-    return network_engine
+    return use_engine(request.param, settings, running_servers)
 
 
 class Old:
@@ -116,6 +121,12 @@ def forget_tombstones(engine: Engine, settings: Settings) -> Callable[[], None]:
 
 def forgetting(kind: str, url: str, settings: Settings) -> None:
     """Remove the tombstones of the engine of that *kind*."""
+    if kind == "database":
+        with connections[settings.MULTISESSION_DATABASE["ALIAS"]].cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM django_multisession_session WHERE revision LIKE %s", [ANY_TOMBSTONE]
+            )
+        return
     if kind == "redis":
         pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
         with redis.Redis.from_url(url) as server:

@@ -306,3 +306,15 @@ def test_a_late_login_where_a_purge_removed_the_session_or_not(machine: type[Ove
 
 def test_a_cookie_answer_is_one_of_the_models() -> None:
     assert {each.name for each in CookieAnswer} < {each.name for each in Answer}
+
+
+def test_a_login_over_a_logout_that_was_forgotten_meanwhile(machine: type[Overlaps]) -> None:
+    run = machine()
+    run.begin_with_a_session()
+    run.begin(choice=1, what="", name="a", value=0)
+    run.end(choice=0, what="log_out")
+    run.log_in(slot=0, user="7")
+    # A database keeps a row that no purge has removed.
+    run.wait(150)
+    run.respond(slot=0)
+    run.visit(choice=0)

@@ -20,7 +20,6 @@ from servers import (
     PostgreSQLServer,
     RedisServer,
     Server,
-    ServerFailed,
     free_port,
 )
 
@@ -160,18 +159,7 @@ def killed(place: Place) -> Iterator[None]:
     try:
         yield
     finally:
-        start_again(place.server)
-
-
-def start_again(server: Server) -> None:
-    """Start a server that was killed; PostgreSQL's other processes may go on for a moment."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not server.running:
-        try:
-            server.start()
-        except ServerFailed:
-            assert time.monotonic() < deadline, "it must start again"
-            time.sleep(0.1)
+        place.server.start()
 
 
 @contextmanager

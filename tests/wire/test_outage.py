@@ -16,7 +16,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.db import close_old_connections, connections, transaction
 
@@ -41,7 +40,6 @@ from tests.wire.outages import (
     OwnServers,
     Place,
     hanging,
-    start_again,
     url,
 )
 from tests.wire.visitor import Response, Visitor, as_visited, session_cookie
@@ -367,13 +365,12 @@ async def test_a_database_that_is_killed_logs_no_one_out(
     alias = ENGINE_NAMES[outage.kind]
     connections.settings[alias]["CONN_MAX_AGE"] = max_age
     connections[alias].settings_dict["CONN_MAX_AGE"] = max_age
-    # What Django does before and after each request, and its test clients leave out.
-    between_requests = sync_to_async(close_old_connections)
 
+    # What Django does before and after each request, and its test clients leave out.
     async def get(page: str, **query: str) -> Response:
-        await between_requests()
+        await visitor.call(close_old_connections)
         response = await visitor.get(page, **query)
-        await between_requests()
+        await visitor.call(close_old_connections)
         return response
 
     await get("write", name="first")
@@ -381,7 +378,7 @@ async def test_a_database_that_is_killed_logs_no_one_out(
     # Started again between two requests: each is answered at its first try.
     for page, status in {"read": 200, "write": 200, "user": 200}.items():
         place.server.kill()
-        start_again(place.server)
+        place.server.start()
         assert (await get(page, name="first")).status_code == status
     with outage.begin(place):
         answers = [await get(page, name="second") for page in ("read", "write", "logout", "user")]
@@ -422,11 +419,11 @@ def shorten_patience(alias: str) -> None:
 async def test_a_locked_sqlite_serves_readers_and_logs_no_one_out(
     *, ada: Any, visitor: Visitor, on_outage: str, settings: Settings, running_servers: Running
 ) -> None:
-    await sync_to_async(use_engine)(SQLITE, settings, running_servers)
+    await visitor.call(use_engine, SQLITE, settings, running_servers)
     settings.MULTISESSION_ON_OUTAGE = on_outage
     await visitor.begin("first")
     assert (await visitor.get("login", user="ada")).status_code == 200
-    await sync_to_async(shorten_patience)(SQLITE)
+    await visitor.call(shorten_patience, SQLITE)
     with locked(SQLITE):
         answers = {page: await visitor.get(page, name="no") for page in ("read", "write", "logout")}
     assert [answer.status_code for answer in answers.values()] == [200, 503, 503]

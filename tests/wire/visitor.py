@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Self
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.test import AsyncClient, Client
 
@@ -60,6 +60,13 @@ class Visitor:
     def stranger(self) -> Self:
         """Return a client that was never here."""
         return type(self)(is_async=self.is_async)
+
+    async def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call *function* in the thread of sync code."""
+        if self.is_async:
+            await sync_to_async(function)(*arguments)
+        else:
+            function(*arguments)
 
     async def get(self, page: str, **query: str) -> Response:
         """Visit *page*; under ASGI its async twin."""

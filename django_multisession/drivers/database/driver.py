@@ -210,8 +210,9 @@ class DatabaseDriver:
         now: int,
         latest_use: int,
     ) -> bool:
-        compared = rows.over(base, now, latest_use)
-        return table.put(connection, key, stored, compared, self._clock_ms)
+        clock_ms = self._clock_ms
+        compared = rows.over(base, now, latest_use, clock_ms)
+        return table.put(connection, key, stored, compared, clock_ms)
 
     def _find(self, connection: Connection, key: str) -> Stored:
         return table.find(connection, key, self._clock_ms, locks=True)

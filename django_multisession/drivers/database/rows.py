@@ -77,10 +77,14 @@ def values_of(stored: Record | Tombstone, clock_ms: int) -> Parameters:
     return raw, mark(raw), stored.touched_ms, ends_ms, user_of(stored)
 
 
-def over(base: Record | Tombstone, now: int, latest_use: int) -> Parameters:
-    """Return what `OVER` compares: *base*, a record while live at *now* and not used after *latest_use*."""
+def over(base: Record | Tombstone, now: int, latest_use: int, clock_ms: int) -> Parameters:
+    """Return what `OVER` compares: *base*, while it is there.
+
+    A record is there while it is live at *now* and not used after *latest_use*, a tombstone until it
+    is gone at *clock_ms*.
+    """
     if isinstance(base, Tombstone):
-        return mark_of(base), 0, -1
+        return mark_of(base), 0, gone_before(clock_ms) - 1
     return mark_of(base), latest_use, now
 
 
