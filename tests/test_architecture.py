@@ -315,6 +315,7 @@ def stored_session(driver: Driver) -> str:
     session = store_over(driver)()
     session.set_test_cookie()
     session["cart"] = [1]
+    session["_auth_user_id"] = "7"
     session.save()
     assert session.session_key is not None
     return session.session_key

@@ -585,7 +585,7 @@ class DriverSessionStore(SessionBase):
         return respond.authenticated_at(self._inner)
 
     async def aauthenticated_at(self) -> datetime | None:
-        """See authenticated_at."""
+        """See authenticated_at(); that one is a property."""
         await self._arun(self._read_entries())
         return respond.authenticated_at(self._inner)
 

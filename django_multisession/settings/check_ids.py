@@ -56,6 +56,7 @@ class Check(enum.Enum):
     ENCRYPTION_KEYS = ("E050", Severity.ERROR)
     ENCRYPTION_WRITES = ("E051", Severity.ERROR)
     END_SESSIONS_ON = ("E052", Severity.ERROR)
+    REAUTHENTICATION_URL = ("E058", Severity.ERROR)
     NOT_SECURE = ("W120", Severity.WARNING)
     NOT_HTTP_ONLY = ("W121", Severity.WARNING)
     CROSS_SITE = ("W122", Severity.WARNING)

@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils import timezone
 from django.utils.encoding import force_bytes
+from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
@@ -50,6 +51,7 @@ READ_ONCE = (
     "MULTISESSION_NAMESPACE",
     "MULTISESSION_ON_INTERRUPTED",
     "MULTISESSION_ON_OUTAGE",
+    "MULTISESSION_REAUTHENTICATION_URL",
     "MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT",
     "MULTISESSION_TOUCH_INTERVAL",
     "SECRET_KEY",
@@ -86,6 +88,9 @@ ON_INTERRUPTED_CHOICES = ("error", "ignore")
 
 #: Changes of a user that end sessions: all by default.
 END_SESSIONS_ON = ("password", "deactivated", "deleted")
+
+#: The view that comes along.
+REAUTHENTICATION_URL = "user_sessions:reauthenticate"
 
 DEFAULT_MAX_SIZE = 1024 * 1024
 LEAST_MAX_SIZE = 1024
@@ -286,6 +291,13 @@ def _config(
                     and all(each in END_SESSIONS_ON for each in value)
                 ),
             )
+        ),
+        reauthentication_url=reader.value(
+            "MULTISESSION_REAUTHENTICATION_URL",
+            Check.REAUTHENTICATION_URL,
+            REAUTHENTICATION_URL,
+            "the name of a URL pattern, or a URL",
+            lambda value: isinstance(value, str | Promise) and bool(value),
         ),
         cookie_keys=cookie_keys,
     )

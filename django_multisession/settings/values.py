@@ -61,6 +61,7 @@ class Config:
         adopting_keys: Make new session keys of another engine's; derived likewise.
         encryption: ``MULTISESSION_ENCRYPTION_KEYS``, and which of them encrypts.
         end_sessions_on: ``MULTISESSION_END_SESSIONS_ON``: which changes of a user end sessions.
+        reauthentication_url: ``MULTISESSION_REAUTHENTICATION_URL``: names the view that asks again.
         cookie_keys: Encrypt sessions that no server holds; derived as *record_keys*.
         read_from: The values that were read.
     """
@@ -81,6 +82,7 @@ class Config:
     adopting_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     encryption: Ring
     end_sessions_on: frozenset[str]
+    reauthentication_url: str
     cookie_keys: Ring
     read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from django_multisession.user_sessions import pages
+from django_multisession.user_sessions.reauthentication import ReauthenticateView
 
 app_name = "user_sessions"
 
@@ -12,4 +13,5 @@ urlpatterns = [
     path("", pages.SessionListView.as_view(), name="list"),
     path("end-others/", pages.EndOtherSessionsView.as_view(), name="end_others"),
     path("<str:session_id>/end/", pages.EndSessionView.as_view(), name="end"),
+    path("reauthenticate/", ReauthenticateView.as_view(), name="reauthenticate"),
 ]

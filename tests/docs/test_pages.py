@@ -8,6 +8,7 @@ from collections.abc import Callable
 from django_multisession.settings.rules.renames import RENAMED
 from django_multisession.testing.rows import for_each
 from tests.docs import (
+    test_asked_again,
     test_devices_page,
     test_overlapping_requests,
     test_production_settings,
@@ -31,6 +32,7 @@ RUNNERS: list[Callable[[Block], bool]] = [
     test_overlapping_requests.runs,
     test_rotate_secret_key.runs,
     test_separate_tenants.runs,
+    test_asked_again.runs,
     test_signals.runs,
     test_shown_tests.runs,
     test_shown_settings.runs,

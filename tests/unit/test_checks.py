@@ -40,6 +40,7 @@ IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E027": {"MULTISESSION_ON_INTERRUPTED": "x"},
     "multisession.E028": {"MULTISESSION_CONFLICT_RESOLVERS": {"cart": "x"}},
     "multisession.E052": {"MULTISESSION_END_SESSIONS_ON": ("email",)},
+    "multisession.E058": {"MULTISESSION_REAUTHENTICATION_URL": None},
     "multisession.E035": {"MULTISESSION_NAMESPACE": 7},
     "multisession.E039": {"MULTISESSION_MIGRATE_FROM": 7},
     "multisession.E040": {"MULTISESSION_MIGRATE_UNTIL": 7},

@@ -203,6 +203,8 @@ ENDING = "a tuple or a list of some of 'password', 'deactivated', 'deleted'"
         ("MULTISESSION_END_SESSIONS_ON", None, "E052", ENDING),
         ("MULTISESSION_END_SESSIONS_ON", ["email"], "E052", ENDING),
         ("MULTISESSION_END_SESSIONS_ON", [["password"]], "E052", ENDING),
+        ("MULTISESSION_REAUTHENTICATION_URL", "", "E058", "the name of a URL pattern, or a URL"),
+        ("MULTISESSION_REAUTHENTICATION_URL", 7, "E058", "the name of a URL pattern, or a URL"),
         ("MULTISESSION_MAX_SIZE", 1023, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", 16711681, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", True, "E008", "a number of bytes from 1024 to 16711680"),
@@ -300,6 +302,7 @@ WRONG: dict[str, Any] = {
     "MULTISESSION_CONFLICT_RESOLVERS": "django_multisession.resolvers.union",
     "MULTISESSION_MAX_SIZE": 1,
     "MULTISESSION_END_SESSIONS_ON": "password",
+    "MULTISESSION_REAUTHENTICATION_URL": None,
 }
 
 

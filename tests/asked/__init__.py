@@ -1,0 +1,1 @@
+"""Being asked again, remembered and warned before the end."""
