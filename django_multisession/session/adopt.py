@@ -9,6 +9,10 @@ used only after its mark is stored. So an adoption goes in this order, and may s
 2. store it under its new key, then store the mark,
 3. remove it from the source.
 
+An adopted session of a user whose sessions were all ended since (see `core.marks`) is ended as soon as it
+is stored, and marked as ended. When a login began isn't known of a session of another package's engine:
+that counts as before.
+
 The mark also says when a client first came. For a minute after that the old key still leads to the
 session: requests overlap, and responses are lost. Then it leads nowhere. A session that a command moved
 has no such moment yet: its client's first visit writes it over the mark.
@@ -27,11 +31,13 @@ from typing import Any, NamedTuple
 from django_multisession import signals
 from django_multisession.core import keys, marks, merging
 from django_multisession.core.keys import Verified
+from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.core.records import (
     NEVER,
     TOMBSTONE_MS,
     Facts,
     Outcome,
+    Reason,
     Record,
     Tombstone,
     new_series,
@@ -150,6 +156,15 @@ def adoption_of(site: Site, key: Verified) -> Adoption | None:
         return None
     mark = keys.adoption_mark(keys.origin_of(origin, is_ours=source.is_ours), site.bound[0])
     return Adoption(migration, source, origin, _adopted_keys(site, source, origin), mark)
+
+
+def adopts_until(site: Site) -> int | None:
+    """Return until when sessions are adopted; None if none are."""
+    found = _migration(site)
+    if found is None:
+        return None
+    # No cookie lives for longer.
+    return min(found[0].until_ms, site.now() + int(LONGEST_TIMEOUT.total_seconds() * 1000))
 
 
 def _migration(site: Site) -> tuple[Migration, Source] | None:
@@ -287,13 +302,15 @@ def _go_on(
     mark: Mark | None,
     *,
     is_visit: bool,
-) -> Steps[Opened | Unknown | None]:
+) -> Steps[Opened | Tombstone | Unknown | None]:
     """Go on with what another request adopted, or began to; None: the old key leads there no more."""
     mark = mark or (yield from _mark(session, adoption))
     if mark is None:
         if not isinstance(copy, _Found):
             # An adoption that was cut off left the copy in the source. Without it the mark is lost.
             return copy if isinstance(copy, Unknown) else None
+        if (yield from _is_revoked(session, copy)):
+            return (yield from _revoke(session, adoption, copy))
         ends = found.snapshot.record.ends_ms
         is_first = yield from _add_mark(session, adoption, _first_mark(is_visit), ends)
     else:
@@ -338,6 +355,9 @@ def _adopt(
         if isinstance(found, Opened):
             return (yield from _go_on(session, adoption, found, copy, None, is_visit=is_visit))
         return found
+    # After the record is stored: see `core.marks`.
+    if (yield from _is_revoked(session, copy)):
+        return (yield from _revoke(session, adoption, copy))
     ends = _ends_there(copy, site.now())
     if not (yield from _add_mark(session, adoption, _first_mark(is_visit), ends)):
         # After a minute no tombstone shows any more that it was adopted, and left, in between.
@@ -358,6 +378,28 @@ def _adopt(
         dropped_entries=dropped,
     )
     return Opened(composed, entries, is_adopted=True)
+
+
+def _is_revoked(session: Session, copy: _Found) -> Steps[bool]:
+    """Were all sessions of the user ended since the login?"""
+    user_id, site = merging.user_id(copy.entries), session.site
+    if user_id is None or not isinstance(site.driver, base.Indexed):
+        return False
+    user = user_id.encode("utf-8", "surrogatepass")
+    mark = yield from site.driver.get(marks.place_of(user, site.bound[0]))
+    began = 0 if copy.record is None else copy.record.began_ms
+    return line.is_revoked(session, user, mark, began)
+
+
+def _revoke(session: Session, adoption: Adoption, copy: _Found) -> Steps[Tombstone]:
+    """End what was adopted, for good; return the tombstone that it left."""
+    left = session.site.tombstone(Reason.ENDED)
+    # First: an end that is cut off is not undone by the next request.
+    yield from _add_mark(session, adoption, _ENDED, _ends_there(copy, session.site.now()))
+    for each in adoption.keys:
+        yield from line.end(session, each.storage_key, left, line.REVOKED)
+    yield from _remove(adoption)
+    return left
 
 
 def _is_there(session: Session, composed: Snapshot) -> Steps[bool]:
