@@ -197,7 +197,7 @@ def look(
         session: Whose steps these are.
         key: What the client came with.
         expires_ms: When the session expires in the source. No client came with it, so this is no
-            use; and what is stored is read again before the copy there is removed.
+            use; and what is stored is read again before it is marked and the copy is removed.
     """
     adoption = adoption_of(session.site, key)
     if adoption is None:
@@ -358,6 +358,9 @@ def _adopt(
     # After the record is stored: see `core.marks`.
     if (yield from _is_revoked(session, copy)):
         return (yield from _revoke(session, adoption, copy))
+    if not is_visit and not (yield from _is_there(session, composed)):
+        # Without the mark the next run finds the copy, and moves it.
+        return Unknown()
     ends = _ends_there(copy, site.now())
     if not (yield from _add_mark(session, adoption, _first_mark(is_visit), ends)):
         # After a minute no tombstone shows any more that it was adopted, and left, in between.
@@ -365,8 +368,6 @@ def _adopt(
         if is_late or not (yield from _may_use(session, adoption, None, is_visit=is_visit)):
             yield from driver.withdraw(key.storage_key, record)
             return None
-    if expires_ms is not None and not (yield from _is_there(session, composed)):
-        return Unknown()
     yield from _remove(adoption)
     if dropped:
         events.DROPPED.write(key.storage_key, ", ".join(map(repr, dropped)))
