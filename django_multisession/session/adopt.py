@@ -76,13 +76,21 @@ class Mark:
     why: bytes = dataclasses.field(default=_ADOPTED, repr=False)
     record: Record | None = dataclasses.field(default=None, repr=False)
 
-    def is_recent(self, now: int) -> bool:
-        """Was it stored within the minute for which an old key leads to its session?"""
-        return self.record is not None and abs(now - self.record.created_ms) < TOMBSTONE_MS
+    def is_recent(self, now: int, used_ms: int = 0) -> bool:
+        """Was it stored within the minute for which an old key leads to its session?
 
-    def is_open(self, now: int) -> bool:
-        """Does the old key lead to the session?"""
-        return self.why == _MOVED or (self.why == _ADOPTED and self.is_recent(now))
+        Args:
+            now: The time.
+            used_ms: When the session was last used. A clock that is set back opens nothing again.
+        """
+        if self.record is None:
+            return False
+        since = self.record.created_ms
+        return abs(now - since) < TOMBSTONE_MS and used_ms - since < TOMBSTONE_MS
+
+    def is_open(self, now: int, used_ms: int = 0) -> bool:
+        """Does the old key lead to the session? See `is_recent`."""
+        return self.why == _MOVED or (self.why == _ADOPTED and self.is_recent(now, used_ms))
 
 
 class Unknown(NamedTuple):
@@ -218,7 +226,7 @@ def look(
     elif isinstance(copy, Tombstone | Unknown):
         return copy
     if isinstance(copy, _Found):
-        yield from _remove(adoption)
+        yield from _remove(session, adoption)
     if not adoption.source.is_ours:
         is_old = keys.is_of_another_engine(str(adoption.origin))
         session.note(signals.invalid_session_key, is_of_another_engine=is_old)
@@ -231,11 +239,13 @@ def exists(session: Session, key: Verified) -> Steps[bool]:
     if adoption is None:
         return False
     is_there = isinstance((yield from _load(session, adoption)), _Found)
-    is_here = isinstance((yield from _find_here(session, adoption)), Opened)
-    if not (is_there or is_here):
+    found = yield from _find_here(session, adoption)
+    if not (is_there or isinstance(found, Opened)):
         return False
     mark = yield from _mark(session, adoption)
-    return is_there if mark is None else is_here and mark.is_open(session.site.now())
+    if mark is None or not isinstance(found, Opened):
+        return is_there and mark is None
+    return mark.is_open(session.site.now(), found.snapshot.record.touched_ms)
 
 
 def end(
@@ -252,12 +262,12 @@ def end(
     copy = yield from _load(session, adoption)
     if isinstance(copy, _Found | Unknown):
         # Before it is looked for here: an adoption that is under way finds the mark, or is found.
-        yield from _add_mark(session, adoption, _ENDED, NEVER)
+        yield from _add_mark(session, adoption, _ENDED, _ends_there(copy, session.site.now()))
     for each in adoption.keys:
         ended = yield from line.end(session, each.storage_key, left, reason, spared)
         if ended.tombstone is not None:
             break
-    yield from _remove(adoption)
+    yield from _remove(session, adoption)
     return ended
 
 
@@ -270,18 +280,17 @@ class _Found(NamedTuple):
 
 def _load(session: Session, adoption: Adoption) -> Steps[_Found | Tombstone | Unknown | None]:
     """Return what the source holds; a tombstone says that it gave the session a new key."""
-    answer = yield adoption.ask("load")
+    answer = yield from _ask(session, adoption, "load")
     if isinstance(answer, Copy):
         return _Found(answer.entries)
     if isinstance(answer, Record):
         try:
             opened = open_record(session, Verified("", str(adoption.origin)), answer)
         except StoreUnavailable as error:
-            answer = Failed(str(error))
-        else:
-            return None if opened is None else _Found(opened.entries, answer)
+            events.SOURCE_FAILURE.write(adoption.migration.engine, str(error))
+            return Unknown()
+        return None if opened is None else _Found(opened.entries, answer)
     if isinstance(answer, Failed):
-        events.SOURCE_FAILURE.write(adoption.migration.engine, answer.reason)
         return Unknown()
     return answer if isinstance(answer, Tombstone) else None
 
@@ -315,9 +324,12 @@ def _go_on(
         is_first = yield from _add_mark(session, adoption, _first_mark(is_visit), ends)
     else:
         is_first = False
-    if not is_first and not (yield from _may_use(session, adoption, mark, is_visit=is_visit)):
+    used_ms = found.snapshot.record.touched_ms
+    if not is_first and not (
+        yield from _may_use(session, adoption, mark, used_ms, is_visit=is_visit)
+    ):
         return None
-    yield from _remove(adoption)
+    yield from _remove(session, adoption)
     found.is_adopted = True
     return found
 
@@ -327,7 +339,7 @@ def _first_mark(is_visit: bool) -> SecretBytes:
 
 
 def _may_use(
-    session: Session, adoption: Adoption, mark: Mark | None, *, is_visit: bool
+    session: Session, adoption: Adoption, mark: Mark | None, used_ms: int, *, is_visit: bool
 ) -> Steps[bool]:
     """Does the *mark* that is there let the old key lead to the session? A first visit is noted."""
     site = session.site
@@ -340,7 +352,7 @@ def _may_use(
         if (yield from note_visit(site, adoption.mark, mark, _ADOPTED)):
             return True
         mark = None
-    return mark is not None and mark.is_open(site.now())
+    return mark is not None and mark.is_open(site.now(), used_ms)
 
 
 def _adopt(
@@ -365,10 +377,10 @@ def _adopt(
     if not (yield from _add_mark(session, adoption, _first_mark(is_visit), ends)):
         # After a minute no tombstone shows any more that it was adopted, and left, in between.
         is_late = site.now() - began >= TOMBSTONE_MS
-        if is_late or not (yield from _may_use(session, adoption, None, is_visit=is_visit)):
+        if is_late or not (yield from _may_use(session, adoption, None, 0, is_visit=is_visit)):
             yield from driver.withdraw(key.storage_key, record)
             return None
-    yield from _remove(adoption)
+    yield from _remove(session, adoption)
     if dropped:
         events.DROPPED.write(key.storage_key, ", ".join(map(repr, dropped)))
     session.note(
@@ -399,7 +411,7 @@ def _revoke(session: Session, adoption: Adoption, copy: _Found) -> Steps[Tombsto
     yield from _add_mark(session, adoption, _ENDED, _ends_there(copy, session.site.now()))
     for each in adoption.keys:
         yield from line.end(session, each.storage_key, left, line.REVOKED)
-    yield from _remove(adoption)
+    yield from _remove(session, adoption)
     return left
 
 
@@ -414,11 +426,20 @@ def _is_there(session: Session, composed: Snapshot) -> Steps[bool]:
     return opened is not None and opened.snapshot.body == composed.body
 
 
-def _remove(adoption: Adoption) -> Steps[None]:
+def _remove(session: Session, adoption: Adoption) -> Steps[None]:
     """Remove the session from the source; what can't be removed is marked."""
-    answer = yield adoption.ask("end")
+    yield from _ask(session, adoption, "end")
+
+
+def _ask(session: Session, adoption: Adoption, verb: str) -> Steps[Any]:
+    """Ask the source, unless it failed this session a moment ago: one wait is enough."""
+    if session.has_source_failed():
+        return Failed("it failed a moment ago")
+    answer = yield adoption.ask(verb)
     if isinstance(answer, Failed):
+        session.source_failed_at = session.site.now()
         events.SOURCE_FAILURE.write(adoption.migration.engine, answer.reason)
+    return answer
 
 
 # The mark
@@ -468,8 +489,11 @@ def note_visit(site: Site, place: str, mark: Mark, why: SecretBytes) -> base.Ste
     return answer.outcome is Outcome.SAVED
 
 
-def _ends_there(copy: _Found, now: int) -> int:
+def _ends_there(copy: _Found | Unknown, now: int) -> int:
     """Return until when the session could live in the source."""
+    if isinstance(copy, Unknown):
+        # Anyone can make up a key: a mark of it isn't kept for longer than a session.
+        return now
     if copy.record is not None:
         return copy.record.ends_ms
     custom = custom_expiry(copy.entries.get(EXPIRY_ENTRY))
