@@ -3,6 +3,9 @@
 A login may be under way while they are listed: its record is stored after the list was read. So the
 mark is stored before the list is read, and a login reads it after its record is stored. One of the two
 sees the other. The mark is a signed record of its own, of no user.
+
+Sessions of an engine that the site left are in no list. While they are adopted, marks are kept for as long
+as the migration lasts, and an adoption reads the mark of its user after its record is stored.
 """
 
 from __future__ import annotations
@@ -24,9 +27,16 @@ def place_of(user: bytes, namespace: bytes) -> str:
     return hashlib.sha256(message).hexdigest()[:STORAGE_KEY_LENGTH]
 
 
-def facts_at(now: int) -> Facts:
-    """Return what a mark says that is made at *now*."""
-    return Facts(now, now, now, MARK_MS, NEVER)
+def facts_at(now: int, until_ms: int | None = None) -> Facts:
+    """Return what a mark says that is made at *now*.
+
+    Args:
+        now: See above.
+        until_ms: Until when sessions of another engine are adopted, if they are.
+    """
+    if until_ms is None:
+        return Facts(now, now, now, MARK_MS, NEVER)
+    return Facts(now, now, now, NEVER, max(until_ms, now + MARK_MS))
 
 
 def ends_login(mark: Record, login_ms: int, now: int) -> bool:

@@ -12,7 +12,7 @@ class Count:
     Attributes:
         total: How many live sessions the old engine held when it began.
         moved: How many are in the new engine now.
-        empty: How many hold no entry, or none that can be read.
+        empty: How many were ended, or hold no entry that can be read.
         failed: How many weren't moved, because a server gave no answer.
         shortened: How many lost an entry that ``SESSION_SERIALIZER`` can't take.
         dropped: The names of these entries.
@@ -56,7 +56,7 @@ def described(count: Count, left: int | None) -> str:
             f"{_sessions(count.shortened)} lost entries that SESSION_SERIALIZER can't take: {names}."
         )
     if count.empty:
-        lines.append(f"{_sessions(count.empty)} held nothing that can be read.")
+        lines.append(f"{_sessions(count.empty)} had been ended, or held nothing that can be read.")
     if count.failed:
         lines.append(f"{_sessions(count.failed)} could not be moved. Run the command again.")
     if left is None:

@@ -9,6 +9,10 @@ used only after its mark is stored. So an adoption goes in this order, and may s
 2. store it under its new key, then store the mark,
 3. remove it from the source.
 
+An adopted session of a user whose sessions were all ended since (see `core.marks`) is ended as soon as it
+is stored, and marked as ended. When a login began isn't known of a session of another package's engine:
+that counts as before.
+
 The mark also says when a client first came. For a minute after that the old key still leads to the
 session: requests overlap, and responses are lost. Then it leads nowhere. A session that a command moved
 has no such moment yet: its client's first visit writes it over the mark.
@@ -27,11 +31,13 @@ from typing import Any, NamedTuple
 from django_multisession import signals
 from django_multisession.core import keys, marks, merging
 from django_multisession.core.keys import Verified
+from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.core.records import (
     NEVER,
     TOMBSTONE_MS,
     Facts,
     Outcome,
+    Reason,
     Record,
     Tombstone,
     new_series,
@@ -70,13 +76,21 @@ class Mark:
     why: bytes = dataclasses.field(default=_ADOPTED, repr=False)
     record: Record | None = dataclasses.field(default=None, repr=False)
 
-    def is_recent(self, now: int) -> bool:
-        """Was it stored within the minute for which an old key leads to its session?"""
-        return self.record is not None and abs(now - self.record.created_ms) < TOMBSTONE_MS
+    def is_recent(self, now: int, used_ms: int = 0) -> bool:
+        """Was it stored within the minute for which an old key leads to its session?
 
-    def is_open(self, now: int) -> bool:
-        """Does the old key lead to the session?"""
-        return self.why == _MOVED or (self.why == _ADOPTED and self.is_recent(now))
+        Args:
+            now: The time.
+            used_ms: When the session was last used. A clock that is set back opens nothing again.
+        """
+        if self.record is None:
+            return False
+        since = self.record.created_ms
+        return abs(now - since) < TOMBSTONE_MS and used_ms - since < TOMBSTONE_MS
+
+    def is_open(self, now: int, used_ms: int = 0) -> bool:
+        """Does the old key lead to the session? See `is_recent`."""
+        return self.why == _MOVED or (self.why == _ADOPTED and self.is_recent(now, used_ms))
 
 
 class Unknown(NamedTuple):
@@ -152,6 +166,15 @@ def adoption_of(site: Site, key: Verified) -> Adoption | None:
     return Adoption(migration, source, origin, _adopted_keys(site, source, origin), mark)
 
 
+def adopts_until(site: Site) -> int | None:
+    """Return until when sessions are adopted; None if none are."""
+    found = _migration(site)
+    if found is None:
+        return None
+    # No cookie lives for longer.
+    return min(found[0].until_ms, site.now() + int(LONGEST_TIMEOUT.total_seconds() * 1000))
+
+
 def _migration(site: Site) -> tuple[Migration, Source] | None:
     migration = config().migration
     if migration is None or site.now() >= migration.until_ms:
@@ -182,7 +205,7 @@ def look(
         session: Whose steps these are.
         key: What the client came with.
         expires_ms: When the session expires in the source. No client came with it, so this is no
-            use; and what is stored is read again before the copy there is removed.
+            use; and what is stored is read again before it is marked and the copy is removed.
     """
     adoption = adoption_of(session.site, key)
     if adoption is None:
@@ -203,7 +226,7 @@ def look(
     elif isinstance(copy, Tombstone | Unknown):
         return copy
     if isinstance(copy, _Found):
-        yield from _remove(adoption)
+        yield from _remove(session, adoption)
     if not adoption.source.is_ours:
         is_old = keys.is_of_another_engine(str(adoption.origin))
         session.note(signals.invalid_session_key, is_of_another_engine=is_old)
@@ -216,11 +239,13 @@ def exists(session: Session, key: Verified) -> Steps[bool]:
     if adoption is None:
         return False
     is_there = isinstance((yield from _load(session, adoption)), _Found)
-    is_here = isinstance((yield from _find_here(session, adoption)), Opened)
-    if not (is_there or is_here):
+    found = yield from _find_here(session, adoption)
+    if not (is_there or isinstance(found, Opened)):
         return False
     mark = yield from _mark(session, adoption)
-    return is_there if mark is None else is_here and mark.is_open(session.site.now())
+    if mark is None or not isinstance(found, Opened):
+        return is_there and mark is None
+    return mark.is_open(session.site.now(), found.snapshot.record.touched_ms)
 
 
 def end(
@@ -237,12 +262,12 @@ def end(
     copy = yield from _load(session, adoption)
     if isinstance(copy, _Found | Unknown):
         # Before it is looked for here: an adoption that is under way finds the mark, or is found.
-        yield from _add_mark(session, adoption, _ENDED, NEVER)
+        yield from _add_mark(session, adoption, _ENDED, _ends_there(copy, session.site.now()))
     for each in adoption.keys:
         ended = yield from line.end(session, each.storage_key, left, reason, spared)
         if ended.tombstone is not None:
             break
-    yield from _remove(adoption)
+    yield from _remove(session, adoption)
     return ended
 
 
@@ -255,18 +280,17 @@ class _Found(NamedTuple):
 
 def _load(session: Session, adoption: Adoption) -> Steps[_Found | Tombstone | Unknown | None]:
     """Return what the source holds; a tombstone says that it gave the session a new key."""
-    answer = yield adoption.ask("load")
+    answer = yield from _ask(session, adoption, "load")
     if isinstance(answer, Copy):
         return _Found(answer.entries)
     if isinstance(answer, Record):
         try:
             opened = open_record(session, Verified("", str(adoption.origin)), answer)
         except StoreUnavailable as error:
-            answer = Failed(str(error))
-        else:
-            return None if opened is None else _Found(opened.entries, answer)
+            events.SOURCE_FAILURE.write(adoption.migration.engine, str(error))
+            return Unknown()
+        return None if opened is None else _Found(opened.entries, answer)
     if isinstance(answer, Failed):
-        events.SOURCE_FAILURE.write(adoption.migration.engine, answer.reason)
         return Unknown()
     return answer if isinstance(answer, Tombstone) else None
 
@@ -287,20 +311,25 @@ def _go_on(
     mark: Mark | None,
     *,
     is_visit: bool,
-) -> Steps[Opened | Unknown | None]:
+) -> Steps[Opened | Tombstone | Unknown | None]:
     """Go on with what another request adopted, or began to; None: the old key leads there no more."""
     mark = mark or (yield from _mark(session, adoption))
     if mark is None:
         if not isinstance(copy, _Found):
             # An adoption that was cut off left the copy in the source. Without it the mark is lost.
             return copy if isinstance(copy, Unknown) else None
+        if (yield from _is_revoked(session, copy)):
+            return (yield from _revoke(session, adoption, copy))
         ends = found.snapshot.record.ends_ms
         is_first = yield from _add_mark(session, adoption, _first_mark(is_visit), ends)
     else:
         is_first = False
-    if not is_first and not (yield from _may_use(session, adoption, mark, is_visit=is_visit)):
+    used_ms = found.snapshot.record.touched_ms
+    if not is_first and not (
+        yield from _may_use(session, adoption, mark, used_ms, is_visit=is_visit)
+    ):
         return None
-    yield from _remove(adoption)
+    yield from _remove(session, adoption)
     found.is_adopted = True
     return found
 
@@ -310,7 +339,7 @@ def _first_mark(is_visit: bool) -> SecretBytes:
 
 
 def _may_use(
-    session: Session, adoption: Adoption, mark: Mark | None, *, is_visit: bool
+    session: Session, adoption: Adoption, mark: Mark | None, used_ms: int, *, is_visit: bool
 ) -> Steps[bool]:
     """Does the *mark* that is there let the old key lead to the session? A first visit is noted."""
     site = session.site
@@ -323,7 +352,7 @@ def _may_use(
         if (yield from note_visit(site, adoption.mark, mark, _ADOPTED)):
             return True
         mark = None
-    return mark is not None and mark.is_open(site.now())
+    return mark is not None and mark.is_open(site.now(), used_ms)
 
 
 def _adopt(
@@ -338,16 +367,20 @@ def _adopt(
         if isinstance(found, Opened):
             return (yield from _go_on(session, adoption, found, copy, None, is_visit=is_visit))
         return found
+    # After the record is stored: see `core.marks`.
+    if (yield from _is_revoked(session, copy)):
+        return (yield from _revoke(session, adoption, copy))
+    if not is_visit and not (yield from _is_there(session, composed)):
+        # Without the mark the next run finds the copy, and moves it.
+        return Unknown()
     ends = _ends_there(copy, site.now())
     if not (yield from _add_mark(session, adoption, _first_mark(is_visit), ends)):
         # After a minute no tombstone shows any more that it was adopted, and left, in between.
         is_late = site.now() - began >= TOMBSTONE_MS
-        if is_late or not (yield from _may_use(session, adoption, None, is_visit=is_visit)):
+        if is_late or not (yield from _may_use(session, adoption, None, 0, is_visit=is_visit)):
             yield from driver.withdraw(key.storage_key, record)
             return None
-    if expires_ms is not None and not (yield from _is_there(session, composed)):
-        return Unknown()
-    yield from _remove(adoption)
+    yield from _remove(session, adoption)
     if dropped:
         events.DROPPED.write(key.storage_key, ", ".join(map(repr, dropped)))
     session.note(
@@ -358,6 +391,28 @@ def _adopt(
         dropped_entries=dropped,
     )
     return Opened(composed, entries, is_adopted=True)
+
+
+def _is_revoked(session: Session, copy: _Found) -> Steps[bool]:
+    """Were all sessions of the user ended since the login?"""
+    user_id, site = merging.user_id(copy.entries), session.site
+    if user_id is None or not isinstance(site.driver, base.Indexed):
+        return False
+    user = user_id.encode("utf-8", "surrogatepass")
+    mark = yield from site.driver.get(marks.place_of(user, site.bound[0]))
+    began = 0 if copy.record is None else copy.record.began_ms
+    return line.is_revoked(session, user, mark, began)
+
+
+def _revoke(session: Session, adoption: Adoption, copy: _Found) -> Steps[Tombstone]:
+    """End what was adopted, for good; return the tombstone that it left."""
+    left = session.site.tombstone(Reason.ENDED)
+    # First: an end that is cut off is not undone by the next request.
+    yield from _add_mark(session, adoption, _ENDED, _ends_there(copy, session.site.now()))
+    for each in adoption.keys:
+        yield from line.end(session, each.storage_key, left, line.REVOKED)
+    yield from _remove(session, adoption)
+    return left
 
 
 def _is_there(session: Session, composed: Snapshot) -> Steps[bool]:
@@ -371,11 +426,20 @@ def _is_there(session: Session, composed: Snapshot) -> Steps[bool]:
     return opened is not None and opened.snapshot.body == composed.body
 
 
-def _remove(adoption: Adoption) -> Steps[None]:
+def _remove(session: Session, adoption: Adoption) -> Steps[None]:
     """Remove the session from the source; what can't be removed is marked."""
-    answer = yield adoption.ask("end")
+    yield from _ask(session, adoption, "end")
+
+
+def _ask(session: Session, adoption: Adoption, verb: str) -> Steps[Any]:
+    """Ask the source, unless it failed this session a moment ago: one wait is enough."""
+    if session.has_source_failed():
+        return Failed("it failed a moment ago")
+    answer = yield adoption.ask(verb)
     if isinstance(answer, Failed):
+        session.source_failed_at = session.site.now()
         events.SOURCE_FAILURE.write(adoption.migration.engine, answer.reason)
+    return answer
 
 
 # The mark
@@ -425,8 +489,11 @@ def note_visit(site: Site, place: str, mark: Mark, why: SecretBytes) -> base.Ste
     return answer.outcome is Outcome.SAVED
 
 
-def _ends_there(copy: _Found, now: int) -> int:
+def _ends_there(copy: _Found | Unknown, now: int) -> int:
     """Return until when the session could live in the source."""
+    if isinstance(copy, Unknown):
+        # Anyone can make up a key: a mark of it isn't kept for longer than a session.
+        return now
     if copy.record is not None:
         return copy.record.ends_ms
     custom = custom_expiry(copy.entries.get(EXPIRY_ENTRY))

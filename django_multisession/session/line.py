@@ -10,11 +10,12 @@ import dataclasses
 from typing import NamedTuple
 
 from django_multisession import signals
+from django_multisession.core import marks
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import NEVER, SLACK_MS, Reason, Record, Tombstone
 from django_multisession.core.secret import SecretEntries
 from django_multisession.drivers.base import log_unreadable
-from django_multisession.exceptions import BadPayload
+from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.state import Session, Snapshot
 from django_multisession.session.steps import Steps
 
@@ -137,6 +138,20 @@ def end_here(session: Session, place: str, left: Tombstone, reason: str) -> Step
     """End what lies under the storage key *place*, and nothing that it became."""
     if (yield from session.site.driver.delete(place, left)) is True:
         session.note(signals.session_ended, storage_key=place, reason=reason)
+
+
+def is_revoked(session: Session, user: bytes, mark: object, began_ms: int) -> bool:
+    """Does *mark*, which lies where that of *user* does, end a login of *began_ms*? See `core.marks`."""
+    site = session.site
+    if not isinstance(mark, Record) or not marks.ends_login(mark, began_ms, site.now()):
+        return False
+    place = marks.place_of(user, site.bound[0])
+    try:
+        site.open(mark, Verified("", place))
+    except (BadPayload, StoreUnavailable) as problem:
+        log_unreadable(place, problem)
+        return False
+    return True
 
 
 def is_used_in_the_future(record: Record, now: int) -> bool:

@@ -10,7 +10,7 @@ from django_multisession.core.merging import user_id as user_of
 from django_multisession.core.records import Outcome, Reason, Record
 from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import log_unreadable
-from django_multisession.session import line
+from django_multisession.session import adopt, line
 from django_multisession.session.end import give_new_key
 from django_multisession.session.index import find, indexed
 from django_multisession.session.read import read_entries
@@ -50,7 +50,8 @@ def mark(session: Session, user_id: str) -> Steps[int]:
     indexed(session)
     site, driver, now = session.site, session.site.driver, session.site.now()
     place = marks.place_of(user_id.encode("utf-8", "surrogatepass"), site.bound[0])
-    record = site.sign(marks.facts_at(now), SecretBytes(), Verified("", place), None)
+    facts = marks.facts_at(now, adopt.adopts_until(site))
+    record = site.sign(facts, SecretBytes(), Verified("", place), None)
     stored: object = None
     for _ in range(MOST_PASSES):
         if (yield from driver.add(place, record)):

@@ -27,10 +27,9 @@ from django_multisession.core.records import (
 )
 from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.core.values import ABSENT
-from django_multisession.drivers.base import Indexed, log_unreadable
+from django_multisession.drivers.base import Indexed
 from django_multisession.drivers.base import Steps as DriverSteps
 from django_multisession.exceptions import (
-    BadPayload,
     SessionConflict,
     SessionEnded,
     StoreUnavailable,
@@ -255,14 +254,8 @@ def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
     Raises:
         SessionEnded: It does.
     """
-    if not isinstance(mark, Record) or not marks.ends_login(
-        mark, session.login_ms, session.site.now()
-    ):
-        return
-    try:
-        session.site.open(mark, Verified("", _place_of_mark(session, sent)))
-    except (BadPayload, StoreUnavailable) as problem:
-        log_unreadable(sent.composed.key.storage_key, problem)
+    user = sent.composed.record.user
+    if user is None or not line.is_revoked(session, user, mark, session.login_ms):
         return
     left = session.site.tombstone(Reason.ENDED)
     yield from line.end(session, sent.composed.key.storage_key, left, REVOKED)

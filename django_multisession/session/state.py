@@ -257,6 +257,7 @@ class Session:
         "said",
         "said_at",
         "site",
+        "source_failed_at",
         "state",
     )
 
@@ -271,6 +272,7 @@ class Session:
         self.said_at = 0
         self.counts_as_use = True
         self.events: list[Event] = []
+        self.source_failed_at: int | None = None  # the engine that the site left
 
     # What is known
 
@@ -441,6 +443,11 @@ class Session:
         self.own_entries().note_saved(sent.clock)
         if self.said and self.said_at <= sent.clock:
             self.said = None
+
+    def has_source_failed(self) -> bool:
+        """Did the engine that the site left fail so lately that this session need not wait again?"""
+        since = self.source_failed_at
+        return since is not None and 0 <= self.site.now() - since < OUTAGE_PATIENCE_MS
 
     # What a response asks
 

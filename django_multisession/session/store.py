@@ -470,7 +470,7 @@ class DriverSessionStore(SessionBase):
         if key is None:
             return False
         found = store._run(adopt.look(store._inner, key, expires_ms))
-        return None if isinstance(found, adopt.Unknown) else found is not None
+        return None if isinstance(found, adopt.Unknown) else isinstance(found, line.Opened)
 
     def _purge(self) -> Steps[None]:
         site = self._inner.site

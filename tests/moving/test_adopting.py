@@ -68,6 +68,19 @@ def test_a_response_that_gets_lost_loses_nothing(browser: Browser, old: Old) -> 
     assert again.key == browser.key
 
 
+def test_a_clock_that_is_set_back_does_not_open_the_minute_again(
+    browser: Browser, old_db: Old, clock: Clock
+) -> None:
+    old_db.begin(browser, **login("ada"))
+    thief = browser.copy()
+    browser.visit(user)
+    clock.advance(timedelta(hours=1))
+    assert browser.visit(user).answer == "ada"
+    clock.advance(-timedelta(hours=1))
+    assert thief.visit(user).answer == ""
+    assert browser.visit(user).answer == "ada"
+
+
 def test_a_page_that_fails_leaves_the_old_cookie_and_the_next_one_replaces_it(
     browser: Browser, old: Old
 ) -> None:

@@ -7,20 +7,28 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.conf import settings
 from django.contrib.sessions.backends import cache, db
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection, transaction
 
+from django_multisession.core.keys import Verified
+from django_multisession.core.records import Record, to_milliseconds
+from django_multisession.core.secret import SecretText
+from django_multisession.drivers import base
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.session import adopt
 from tests.engine_fixtures import Engine
 from tests.moving.conftest import Old, login
 from tests.web.browser import Browser
 from tests.web.conftest import OURS
-from tests.web.pages import log_in, put, read, user
+from tests.web.pages import log_in, log_out, put, read, user
 from tests.web.visits import Visit
 
 if TYPE_CHECKING:
     from pytest_django import Settings
+
+    from tests.conftest import Clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -142,6 +150,46 @@ def test_a_logout_while_the_old_engine_is_down_ends_the_session(
         take_away(patch)
         browser.copy().visit(end)
     assert thief.visit(user).answer == ""
+
+
+@pytest.mark.parametrize("verb", ["flush", "delete"])
+def test_a_request_waits_once_for_an_old_engine_that_is_down(
+    browser: Browser, old_db: Old, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    old_db.begin(browser, **login("ada"))
+    asked = 0
+
+    def fail(*_args: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        raise DatabaseError
+
+    async def end(visit: Visit) -> None:
+        await read(visit)
+        await getattr(visit.session, verb)()
+        await getattr(visit.session, verb)()
+
+    with monkeypatch.context() as patch:
+        for name in ("load", "delete", "aload", "adelete"):
+            patch.setattr(db.SessionStore, name, fail)
+        assert browser.visit(end).status == 200
+    assert asked == 1
+
+
+def test_a_logout_with_a_made_up_key_leaves_no_mark_for_longer_than_a_session(
+    browser: Browser, old_db: Old, engine: Engine, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    browser.key = "a" * 32
+    with monkeypatch.context() as patch:
+        take_away(patch)
+        browser.visit(log_out)
+    adoption = adopt.adoption_of(
+        engine.SessionStore()._inner.site, Verified("", "", foreign=SecretText("a" * 32))
+    )
+    assert adoption is not None
+    mark = base.run(engine.driver.get(adoption.mark))
+    assert isinstance(mark, Record)
+    assert mark.ends_ms == to_milliseconds(clock.now) + settings.SESSION_COOKIE_AGE * 1000
 
 
 def test_what_was_adopted_is_read_while_the_old_engine_is_down(
