@@ -30,6 +30,7 @@ from django_multisession.drivers.base import (
     Purging,
     Server,
     Steps,
+    is_indexed,
 )
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.store import DriverSessionStore
@@ -194,6 +195,12 @@ def test_a_driver_that_can_do_more_does_it_as_the_contract_says(path: str, proto
     driver = driver_at(path)
     for verb in public(protocol).keys() & public(driver).keys():
         assert positions_of(getattr(driver, verb)) == positions_of(getattr(protocol, verb))
+
+
+@pytest.mark.parametrize("path", DRIVERS)
+def test_a_driver_that_finds_the_sessions_of_a_user_is_indexed(path: str) -> None:
+    driver = driver_at(path)
+    assert is_indexed(driver) is issubclass(driver, Indexed)  # type: ignore[arg-type]  # it asks for no instance
 
 
 def driver_at(path: str) -> type:

@@ -87,11 +87,11 @@ class Entries(dict[str, Any]):
     def note_saved(self, clock: int) -> None:
         """Count every write until *clock* as saved; values that can change stay watched."""
         self.replaced.clear()
-        saved = [name for name, written_at in list(self.written.items()) if written_at <= clock]
-        for name in saved:
-            del self.written[name]
-            if type(dict.get(self, name)) not in PLAIN_TYPES:
-                self.handed_out.add(name)
+        for name, written_at in list(self.written.items()):
+            if written_at <= clock:
+                del self.written[name]
+                if type(dict.get(self, name)) not in PLAIN_TYPES:
+                    self.handed_out.add(name)
         if self.cleared_at is not None and self.cleared_at <= clock:
             self.cleared_at = None
 

@@ -25,7 +25,9 @@ Milliseconds end in ``_ms``; `NEVER` stands for no end. Datetimes live at the ed
 from __future__ import annotations
 
 import enum
+import functools
 import struct
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from os import urandom
 from typing import Any, NamedTuple
@@ -336,7 +338,8 @@ def _record(fields: tuple[Any, ...], raw: bytes) -> Record:
     return _make((*fields, user, SecretBytes(raw[payload_at:]), kept))
 
 
-_make = Record._make
+#: As `Record._make`, without its frame of Python: every record that is read or written is made by it.
+_make: Callable[[tuple[Any, ...]], Record] = functools.partial(tuple.__new__, Record)
 
 
 def _decode_tombstone(raw: bytes) -> Tombstone:

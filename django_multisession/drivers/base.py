@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Generator, Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
@@ -286,6 +286,14 @@ class Indexed(Protocol):
         In one round trip where the server can. What lies under *key* may be left out where nothing
         was written.
         """
+
+
+def is_indexed(driver: Driver) -> TypeGuard[Indexed]:
+    """Does *driver* find the sessions of a user?
+
+    Every login asks. `isinstance` would collect the protocol's verbs each time.
+    """
+    return hasattr(driver, "of_user")
 
 
 def write_then_get(driver: Driver, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Record
-from django_multisession.drivers.base import Indexed, log_unreadable
+from django_multisession.drivers.base import Indexed, is_indexed, log_unreadable
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session import line
 from django_multisession.session.state import Session
@@ -86,7 +86,7 @@ def indexed(session: Session) -> Indexed:
         NotIndexed: The engine can't find the sessions of a user.
     """
     driver = session.site.driver
-    if not isinstance(driver, Indexed):
+    if not is_indexed(driver):
         engine = getattr(session.site.sender, "engine", None)
         name = type(driver).__name__ if engine is None else engine.name
         raise NotIndexed(

@@ -27,7 +27,7 @@ from django_multisession.core.records import (
 )
 from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.core.values import ABSENT
-from django_multisession.drivers.base import Indexed
+from django_multisession.drivers.base import Driver, is_indexed
 from django_multisession.drivers.base import Steps as DriverSteps
 from django_multisession.exceptions import (
     SessionConflict,
@@ -209,7 +209,7 @@ def _place(
         moving = driver.move(place, new, record, base, sent.left, now)
         mark: Marking = None
         if sent.is_login:
-            answer, mark = yield from _with_mark(session, sent, moving)
+            answer, mark = yield from _with_mark(session, driver, sent, moving)
         else:
             answer = yield from moving
         if answer.outcome is Outcome.SAVED:
@@ -218,7 +218,7 @@ def _place(
             return True, mark
         base = answer.stored
     if sent.is_login:
-        return (yield from _with_mark(session, sent, driver.add(new, record)))
+        return (yield from _with_mark(session, driver, sent, driver.add(new, record)))
     return (yield from driver.add(new, record)), None
 
 
@@ -226,12 +226,11 @@ def _place(
 
 
 def _with_mark(
-    session: Session, sent: Sent, writing: DriverSteps[Result]
+    session: Session, driver: Driver, sent: Sent, writing: DriverSteps[Result]
 ) -> Steps[tuple[Result, Marking]]:
     """Write what a login stores, and look for the mark of its user."""
-    driver = session.site.driver
     place = _place_of_mark(session, sent)
-    if place and isinstance(driver, Indexed):
+    if place and is_indexed(driver):
         return (yield from driver.write_and_get(writing, place))
     return (yield from writing), None
 
@@ -239,7 +238,7 @@ def _with_mark(
 def _look_for_mark(session: Session, sent: Sent) -> Steps[None]:
     """Look for the mark after a login whose answer did not arrive."""
     place, driver = _place_of_mark(session, sent) if sent.is_login else "", session.site.driver
-    if place and isinstance(driver, Indexed):
+    if place and is_indexed(driver):
         yield from _heed(session, sent, (yield from session.site.driver.get(place)))
 
 
@@ -329,10 +328,12 @@ def _write(
     base = state.snapshot
     session.state = state.sending(sent)
     mark: Marking = None
+    driver = session.site.driver
+    sending = _send(driver, sent, now)
     if sent.is_login:
-        answer, mark = yield from _with_mark(session, sent, _send(session, sent, now))
+        answer, mark = yield from _with_mark(session, driver, sent, sending)
     else:
-        answer = yield from _send(session, sent, now)
+        answer = yield from sending
     if (current := session.stored_over(base)) is None:
         return False  # a thread or another coroutine of this request was faster
     if answer.outcome is Outcome.SAVED:
@@ -356,8 +357,8 @@ def _write(
     return True
 
 
-def _send(session: Session, sent: Sent, now: int) -> DriverSteps[Answer]:
-    composed, base, driver = sent.composed, sent.base, session.site.driver
+def _send(driver: Driver, sent: Sent, now: int) -> DriverSteps[Answer]:
+    composed, base = sent.composed, sent.base
     assert base is not None  # noqa: S101  (for mypy: what has none is added)
     old, new, record = base.key.storage_key, composed.key.storage_key, composed.record
     if old == new:

@@ -242,6 +242,10 @@ class Unreachable(NamedTuple):
 State = Unread | New | Stored | Ended | Unreachable
 
 
+#: Of a client that sent no key: most states begin here.
+NEW = New()
+
+
 class Session:
     """One session in one request: its state, its entries, and what its code said of them."""
 
@@ -266,7 +270,7 @@ class Session:
         self.came_at = self.login_ms = site.now()  # when code logged its user in
         self.authenticated_ms = 0  # when code last authenticated its user again
         self.came_with: tuple[Verified, ...] = ()  # what the client sent
-        self.state: State = New()
+        self.state: State = NEW
         self.entries: Entries | None = None
         self.said: bool | None = None  # what code assigned to ``modified``
         self.said_at = 0
@@ -465,10 +469,8 @@ class Session:
 
     def is_confirmed(self) -> bool:
         """May the cookie be set? Not on credit for longer than a response takes."""
-        match self.state:
-            case Stored() as stored:
-                return not stored.sent and stored.confirmed_at is not None
-        return True
+        state = self.state
+        return not isinstance(state, Stored) or (not state.sent and state.confirmed_at is not None)
 
     # Events
 

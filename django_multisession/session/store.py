@@ -327,12 +327,16 @@ class DriverSessionStore(SessionBase):
 
         Until then the old session lives: a response that fails leaves the user where they were.
         """
-        self._run(self._read_entries())
+        self.accessed = True
+        if read.is_due(self._recognized):
+            self._run(read.read_entries(self._inner))
         end.give_new_key(self._inner)
 
     async def acycle_key(self) -> None:
         """See cycle_key()."""
-        await self._arun(self._read_entries())
+        self.accessed = True
+        if read.is_due(self._recognized):
+            await self._arun(read.read_entries(self._inner))
         end.give_new_key(self._inner)
 
     def flush(self) -> None:

@@ -160,7 +160,7 @@ def cookie() -> tuple[Any, ...]:
 
 def serializer() -> Any:
     """Return the class that ``SESSION_SERIALIZER`` names; read for each session, as Django does."""
-    return _imported(settings.SESSION_SERIALIZER)
+    return _imported(kept.get("SESSION_SERIALIZER") or settings.SESSION_SERIALIZER)
 
 
 @functools.lru_cache(maxsize=16)

@@ -227,6 +227,7 @@ class RedisDriver:
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get(); one round trip: the script that writes reads too."""
+        reads = (self._prefix + key, scripts.AND_GET)
         stored: Stored = None
         is_asked = False
         try:
@@ -235,7 +236,8 @@ class RedisDriver:
                 is_script = ask.command[0] == "EVALSHA"
                 is_asked = is_asked or is_script
                 try:
-                    reply = yield self._and_get(ask, key) if is_script else ask
+                    command = (*ask.command, *reads) if is_script else ask.command
+                    reply = yield Ask(ask.server, ask.verb, command)
                 except BaseException as error:  # noqa: BLE001  (raised in the verb)
                     ask = write.throw(error)
                     continue
@@ -245,13 +247,6 @@ class RedisDriver:
         except StopIteration as stop:
             result: Result = stop.value
         return result, stored if is_asked else (yield from self.get(key))
-
-    def _and_get(self, ask: Ask, key: str) -> Ask:
-        name, digest, count, *rest = ask.command
-        keys, values = rest[:count], rest[count:]
-        place = self._prefix + key
-        command = (name, digest, count + 1, *keys, place, *values, scripts.AND_GET)
-        return ask._replace(command=command)
 
     def records(self, cursor: str, limit: int) -> Steps[Page]:
         """See Enumerable.records(). What is added or removed meanwhile moves no other record."""

@@ -23,7 +23,8 @@ from django_multisession.core.records import (
     TOMBSTONE_MS,
 )
 
-#: The last value for a script that is to read one more key after its write; no other value is that.
+#: The last value for a script that is to read after its write what the value before it names. No other
+#: value is that.
 AND_GET = "and get"
 
 #: Digest → text: a script is sent by its digest, by its text where the server doesn't know it.
@@ -53,18 +54,21 @@ local function index(keys, values)
   local kind = redis.call('TYPE', entered).ok
   if ARGV[values + 1] ~= '' and (kind == 'zset' or kind == 'none') then
     redis.call('ZADD', entered, ARGV[values + 2], ARGV[values + 1])
-    redis.call('ZREMRANGEBYSCORE', entered, '-inf', '(' .. ARGV[values + 3])
-    if redis.call('PTTL', entered) < tonumber(ARGV[values + 4]) then
+    if kind == 'zset' then
+      redis.call('ZREMRANGEBYSCORE', entered, '-inf', '(' .. ARGV[values + 3])
+    end
+    if kind == 'none' or redis.call('PTTL', entered) < tonumber(ARGV[values + 4]) then
       redis.call('PEXPIRE', entered, ARGV[values + 4])
     end
   end
 end
 """
 
-#: What a script answers that wrote a record: 1, and what lies under its last key where it is asked.
+#: What a script answers that wrote a record: 1, or what lies there that it is to read.
 _WRITTEN = f"""
-if ARGV[#ARGV] == '{AND_GET}' and redis.call('TYPE', KEYS[#KEYS]).ok == 'string' then
-  return {{redis.call('GET', KEYS[#KEYS])}}
+if ARGV[#ARGV] == '{AND_GET}' then
+  local place = ARGV[#ARGV - 1]
+  if redis.call('TYPE', place).ok == 'string' then return {{redis.call('GET', place)}} end
 end
 return 1
 """
