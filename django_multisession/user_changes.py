@@ -1,6 +1,8 @@
 """Ends the sessions of a user whose password changes, who is deactivated, or who is deleted.
 
-What a user was loaded with is kept on the instance, and compared when that is saved. Sessions are
+What a user was loaded with is kept on the instance, and compared when that is saved. Where it differs
+or isn't known, the stored values are read before the save: a field may have been deferred, or the user
+refreshed. Sessions are
 ended once the transaction is committed. A server that doesn't answer then breaks no save: the sessions
 are refused by Django at their next request, as they are without this.
 """
@@ -15,7 +17,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
-from django.db.models.signals import post_delete, post_init, post_save
+from django.db.models.signals import post_delete, post_init, post_save, pre_save
 
 from django_multisession import user_sessions
 from django_multisession.drivers.log_lines import TEN_A_MINUTE, Line
@@ -36,6 +38,7 @@ NOT_ENDED = Line(
 )
 
 _LOADED = "_multisession_loaded"
+_STORED = "_multisession_stored"
 _UID = "django_multisession.user_changes"
 
 
@@ -66,6 +69,7 @@ def connect() -> None:
         # Signals name the proxy or the child that was saved.
         if issubclass(model, user_model):
             post_init.connect(_note, sender=model, dispatch_uid=_UID)
+            pre_save.connect(_read, sender=model, dispatch_uid=_UID)
             post_save.connect(_compare, sender=model, dispatch_uid=_UID)
             post_delete.connect(_end_deleted, sender=model, dispatch_uid=_UID)
 
@@ -76,25 +80,62 @@ def _note(*, instance: Any, **_kwargs: Any) -> None:
     held[_LOADED] = Loaded(held.get("password"), held.get("is_active"))
 
 
+def _read(
+    *, instance: Any, using: str, update_fields: Any = None, raw: bool = False, **_kwargs: Any
+) -> None:
+    """Read what is stored, where what was loaded says that a save ends sessions."""
+    held = instance.__dict__
+    held.pop(_STORED, None)
+    before = held.get(_LOADED) or Loaded(None, None)
+    is_new = raw or instance._state.adding  # noqa: SLF001  (Django documents it)
+    if is_new or reason_for(before, _saved(held, before, update_fields)) is None:
+        return
+    user_model = get_user_model()
+    # Not the key of a child model, which is that of another user.
+    key = getattr(instance, user_model._meta.pk.attname)  # noqa: SLF001  (as above)
+    users = user_model._base_manager.using(using)  # noqa: SLF001  (as above)
+    found = users.filter(pk=key).values(*fields_of(user_model)).first()
+    if found is not None:
+        held[_STORED] = before._replace(**found)
+
+
+def fields_of(user_model: Any) -> list[str]:
+    """Return which fields of `Loaded` are stored: a model may have a constant in place of one."""
+    stored = {field.attname for field in user_model._meta.concrete_fields}  # noqa: SLF001  (as above)
+    return [name for name in Loaded._fields if name in stored]
+
+
+def _saved(held: dict[str, Any], before: Loaded, update_fields: Any) -> Loaded:
+    """Return what is stored once *held* is saved over *before*."""
+    saved = {
+        name: held.get(name)
+        for name in Loaded._fields
+        if update_fields is None or name in update_fields
+    }
+    return before._replace(**saved)
+
+
 def _compare(
     *, instance: Any, created: bool, using: str, update_fields: Any = None, **kwargs: Any
 ) -> None:
     if kwargs.get("raw"):
         return
-    before = instance.__dict__.get(_LOADED) or Loaded(None, None)
     held = instance.__dict__
-    after = Loaded(
-        *(
-            held.get(name) if update_fields is None or name in update_fields else old
-            for name, old in zip(Loaded._fields, before, strict=True)
-        )
-    )
-    reason = None if created else reason_for(before, after)
-    if reason is None:
+    before = held.get(_LOADED) or Loaded(None, None)
+    after = _saved(held, before, update_fields)
+    stored = held.pop(_STORED, None)
+    reason = None if created else reason_for(before if stored is None else stored, after)
+
+    def note() -> None:
         held[_LOADED] = after
+
+    # After a rollback it is to be compared again.
+    if reason is not None:
+        _end_after_commit(instance, reason, using, note)
+    elif stored is not None and transaction.get_connection(using).in_atomic_block:
+        transaction.on_commit(note, using=using, robust=True)
     else:
-        # After a rollback it is to be compared again.
-        _end_after_commit(instance, reason, using, lambda: held.update({_LOADED: after}))
+        note()
 
 
 def _end_deleted(*, instance: Any, using: str, **_kwargs: Any) -> None:

@@ -165,7 +165,15 @@ def steps_of(owner: type) -> set[str]:
 def test_every_verb_of_a_driver_is_written_once() -> None:
     assert public(Driver).keys() - steps_of(Driver) == {"aclose", "check", "close"}
     assert public(Purging).keys() == steps_of(Purging) == {"purge_expired", "count_expired"}
-    assert public(Indexed).keys() == steps_of(Indexed) == {"of_user", "write_and_get"}
+    assert (
+        public(Indexed).keys()
+        == steps_of(Indexed)
+        == {
+            "delete_many",
+            "of_user",
+            "write_and_get",
+        }
+    )
     assert public(Enumerable).keys() == steps_of(Enumerable) == {"records"}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from django_multisession.core.problems import Problem
@@ -24,7 +24,9 @@ from django_multisession.core.records import (
     Stored,
     Tombstone,
     Unreadable,
+    answer_to_delete,
     decode,
+    is_tombstone,
 )
 from django_multisession.drivers.log_lines import SIXTY_A_MINUTE, Line
 from django_multisession.exceptions import OutageKind, StoreUnavailable
@@ -256,11 +258,8 @@ class Enumerable(Protocol):
         """Return a page of about *limit* records from *cursor* on, which is empty at first.
 
         A record that is there from the first page to the last is in one of them, or in several;
-        what is written meanwhile may be missing. Records may have expired. Tombstones and bytes
-        that are no record are left out.
-
-        Raises:
-            StoreUnavailable: See `Driver.get`.
+        what is written meanwhile may be missing. Records may have expired. Tombstones are left out,
+        and so is what this process can't read.
         """
 
 
@@ -278,6 +277,19 @@ class Indexed(Protocol):
 
         A hint: the caller checks each record's signature, and with it the user. What this process
         can't read isn't listed.
+        """
+
+    def delete_many(
+        self, keys: Sequence[str], left: Tombstone, /, *, user_id: str | None = None
+    ) -> Steps[list[bool | Tombstone]]:
+        """Do as `delete` under each of *keys*, in as few round trips as the server can.
+
+        With *user_id* only a record of that user is ended: another record may lie under a key since
+        it was listed. What isn't ended stays as it is, and the answer is False or its tombstone.
+
+        Returns:
+            What `delete` answers, for each of *keys* in their order. Without an answer some may have
+            been ended; where the same *left* is sent again, these are True too.
         """
 
     def write_and_get(self, write: Steps[Result], key: str, /) -> Steps[tuple[Result, Stored]]:
@@ -300,23 +312,6 @@ def write_then_get(driver: Driver, write: Steps[Result], key: str) -> Steps[tupl
     """Do as `Indexed.write_and_get` for a server that takes one command after the other."""
     result = yield from write
     return result, (yield from driver.get(key))
-
-
-def listed(
-    found: Iterable[tuple[str, bytes | None]], user_id: str, now: int
-) -> list[tuple[str, Record]]:
-    """Return those records in *found* that are of *user_id* and live at *now*."""
-    records = []
-    for key, raw in found:
-        try:
-            stored = read(key, raw)
-        except StoreUnavailable as problem:
-            # One record of a newer release must not hide the others.
-            log_unreadable(key, problem)
-            continue
-        if isinstance(stored, Record) and stored.user_id == user_id and stored.is_live(now):
-            records.append((key, stored))
-    return records
 
 
 def run(steps: Steps[Result]) -> Result:
@@ -396,10 +391,49 @@ def read(key: str, raw: bytes | None) -> Stored:
         return None
 
 
-def page_of(found: Iterable[tuple[str, bytes]], cursor: str) -> Page:
-    """Return the page of the records that *found* holds, each by its storage key."""
-    stored = [(key, read(key, raw)) for key, raw in found]
-    return Page([(key, each) for key, each in stored if isinstance(each, Record)], cursor)
+def page_of(
+    found: Iterable[tuple[str, bytes | None]],
+    cursor: str,
+    is_listed: Callable[[Record], bool] = lambda _record: True,
+) -> Page:
+    """Return the page of the records that *found* holds, each by its storage key.
+
+    A record of a newer release is left out, with one line in the log: it must not hide the others.
+    """
+    records = []
+    for key, raw in found:
+        try:
+            stored = read(key, raw)
+        except StoreUnavailable as problem:
+            log_unreadable(key, problem)
+            continue
+        if isinstance(stored, Record) and is_listed(stored):
+            records.append((key, stored))
+    return Page(records, cursor)
+
+
+def answer_in_batch(key: str, raw: bytes | None, left: Tombstone) -> bool | Tombstone:
+    """Return the answer of `Indexed.delete_many` for *key*, where *raw* lies after it.
+
+    A tombstone of a newer release isn't followed: it must not hide what became of the others.
+    """
+    if raw is None or not is_tombstone(raw):
+        return False
+    try:
+        return answer_to_delete(read(key, raw), left)
+    except StoreUnavailable as problem:
+        log_unreadable(key, problem)
+        return False
+
+
+def batches(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Yield *keys* in parts of at most *size*."""
+    return (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+def is_of(user_id: str, now: int) -> Callable[[Record], bool]:
+    """Return whether a record is of *user_id* and live at *now*, as a function of the record."""
+    return lambda record: record.user_id == user_id and record.is_live(now)
 
 
 def log_unreadable(key: str, problem: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from django_multisession.core.problems import Problem
@@ -20,11 +20,13 @@ from django_multisession.core.records import (
     Record,
     Stored,
     Tombstone,
+    Unreadable,
     answer_to_add,
     answer_to_delete,
     answer_to_replace,
     answer_to_retire,
     answer_to_touch,
+    decode,
     is_tombstone,
     server_life,
     touched,
@@ -35,11 +37,13 @@ from django_multisession.drivers.base import (
     Page,
     Result,
     Steps,
-    listed,
+    answer_in_batch,
+    is_of,
     page_of,
     read,
     write_then_get,
 )
+from django_multisession.exceptions import StoreUnavailable
 
 DEFAULT_MAX_RECORDS = 10_000
 
@@ -185,8 +189,21 @@ class MemoryServer:
             for key, slot in self.slots.items()
             if key > cursor and slot.gone_at > now_kept and slot.raw.startswith(RECORD_HEAD)
         ]
-        found = sorted(listed(there, user_id, now))
+        found = sorted(page_of(there, "", is_of(user_id, now)).records)
         return Page(found[:limit], found[limit - 1][0] if len(found) > limit else "")
+
+    def delete_many(
+        self, keys: Sequence[str], left: Tombstone, user_id: str | None
+    ) -> list[bool | Tombstone]:
+        """See Indexed.delete_many()."""
+        answers: list[bool | Tombstone] = []
+        for key in keys:
+            raw = self._find(key)
+            is_meant = raw is not None and not is_tombstone(raw) and _is_of(raw, user_id)
+            if is_meant:
+                self._keep(key, left, TOMBSTONE_MS)
+            answers.append(is_meant or answer_in_batch(key, raw, left))
+        return answers
 
     def records(self, cursor: str, limit: int) -> Page:
         """See Enumerable.records()."""
@@ -222,6 +239,16 @@ class MemoryServer:
         self.slots.move_to_end(key)
         while len(self.slots) > self._max_records:
             self.slots.popitem(last=False)
+
+
+def _is_of(raw: bytes, user_id: str | None) -> bool:
+    if user_id is None:
+        return True
+    try:
+        stored = decode(raw)
+    except (Unreadable, StoreUnavailable):
+        return False
+    return isinstance(stored, Record) and stored.user_id == user_id
 
 
 class SlotsDriver:
@@ -319,6 +346,12 @@ class MemoryDriver(SlotsDriver):
     def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
         """See Indexed.of_user()."""
         return self._ask("of_user", user_id, now, cursor, limit)
+
+    def delete_many(
+        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    ) -> Steps[list[bool | Tombstone]]:
+        """See Indexed.delete_many()."""
+        return self._ask("delete_many", tuple(keys), left, user_id)
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get()."""

@@ -48,19 +48,28 @@ def find(session: Session, user_id: str) -> Steps[list[Found]]:
     Raises:
         ImproperlyConfigured: The engine can't find them.
     """
-    driver, now, cursor = indexed(session), session.site.now(), ""
     found: dict[bytes, Found] = {}
-    while True:
-        records, cursor = yield from driver.of_user(user_id, now, cursor=cursor, limit=PAGE)
-        for place, record in records:
-            opened = _opened(session, place, record, now)
+    cursor: str | None = ""
+    while cursor is not None:
+        records, cursor = yield from page(session, user_id, cursor)
+        for each in records:
             # One that moves, where a server changes one record at a time, lies under two keys.
-            known = found.get(record.series)
-            if opened and (known is None or known.record.touched_ms < record.touched_ms):
-                found[record.series] = opened
-        if not cursor:
-            break
+            known = found.get(each.record.series)
+            if known is None or known.record.touched_ms < each.record.touched_ms:
+                found[each.record.series] = each
     return sorted(found.values(), key=lambda each: each.record.touched_ms, reverse=True)
+
+
+def page(session: Session, user_id: str, cursor: str) -> Steps[tuple[list[Found], str | None]]:
+    """Return one page of the live sessions of *user_id*, and where the next one begins, if any does.
+
+    Raises:
+        ImproperlyConfigured: The engine can't find them.
+    """
+    driver, now = indexed(session), session.site.now()
+    records, following = yield from driver.of_user(user_id, now, cursor=cursor, limit=PAGE)
+    opened = (_opened(session, place, record, now) for place, record in records)
+    return [each for each in opened if each is not None], following or None
 
 
 def _opened(session: Session, place: str, record: Record, now: int) -> Found | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django_multisession import signals
 from django_multisession.core import marks
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import user_id as user_of
-from django_multisession.core.records import Outcome, Reason, Record
+from django_multisession.core.records import Outcome, Reason, Record, Tombstone
 from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import log_unreadable
 from django_multisession.session import adopt, line
 from django_multisession.session.end import give_new_key
-from django_multisession.session.index import find, indexed
+from django_multisession.session.index import indexed, page
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, Session, Stored
 from django_multisession.session.steps import Steps
@@ -28,16 +29,52 @@ def end(session: Session, user_id: str, is_meant: Callable[[Record], bool]) -> S
     An end follows a session to its new key. The index is read again until it holds none of them, and
     twice at least.
     """
-    left, ended = session.site.tombstone(Reason.ENDED), set()
+    left = session.site.tombstone(Reason.ENDED)
+    ended: dict[str, bytes] = {}
     for number in range(MOST_PASSES):
-        found = yield from find(session, user_id)
-        meant = [each for each in found if is_meant(each.record)]
-        if number and not meant:
+        is_left = False
+        cursor: str | None = ""
+        while cursor is not None:
+            found, cursor = yield from page(session, user_id, cursor)
+            meant = {each.place: each.record.series for each in found if is_meant(each.record)}
+            is_left = is_left or bool(meant)
+            yield from _end_listed(session, user_id, meant, left, ended)
+        if number and not is_left:
             break
-        for each in meant:
-            if (yield from line.end(session, each.place, left, line.REVOKED)).is_made:
-                ended.add(each.record.series)
-    return len(ended)
+    return len(set(ended.values()))
+
+
+def _end_listed(
+    session: Session,
+    user_id: str,
+    meant: dict[str, bytes],
+    left: Tombstone,
+    ended: dict[str, bytes],
+) -> Steps[None]:
+    """End what lies at the places of *meant*, or what it became, and add that to *ended*.
+
+    Args:
+        session: Whose events these are.
+        user_id: Whose records these are: another one that lies at a place by now stays.
+        meant: The public id of each session, by its storage key.
+        left: The tombstone to leave.
+        ended: The sessions that were ended, as *meant*.
+    """
+    driver = indexed(session)
+    for _ in range(line.MOST_HOPS):
+        if not meant:
+            break
+        answers = yield from driver.delete_many([*meant], left, user_id=user_id)
+        following = {}
+        for place, answer in zip(meant, answers, strict=True):
+            if answer is True:
+                if place not in ended:
+                    session.note(signals.session_ended, storage_key=place, reason=line.REVOKED)
+                ended[place] = meant[place]
+            elif isinstance(answer, Tombstone) and answer.reason is Reason.MOVED:
+                following[answer.successor] = meant[place]
+        following.pop("", None)
+        meant = following
 
 
 def end_all(session: Session, user_id: str) -> Steps[int]:
@@ -57,7 +94,9 @@ def mark(session: Session, user_id: str) -> Steps[int]:
         if (yield from driver.add(place, record)):
             return now
         stored = yield from driver.get(place)
-        if not isinstance(stored, Record):
+        if stored is None:
+            continue  # it has expired since, or is damaged
+        if isinstance(stored, Tombstone):
             break
         if stored.began_ms >= now and not marks.is_of_the_future(stored, now):
             break  # a later one says the same

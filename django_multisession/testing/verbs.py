@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -104,6 +104,12 @@ class DriverVerbs:
             )
             pages.append(found)
         return pages
+
+    def delete_many(
+        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    ) -> list[bool | Tombstone]:
+        """See Indexed.delete_many()."""
+        return self._carry_out(self._indexed().delete_many(keys, left, user_id=user_id))
 
     def add_and_get(self, key: str, record: Record, other: str) -> tuple[bool, Stored]:
         """See Indexed.write_and_get(), of an add."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth import get_user_model, login
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AbstractBaseUser, User
 from django.contrib.auth.tokens import default_token_generator
 from django.contrib.auth.views import PasswordChangeView, PasswordResetConfirmView
 from django.core.management import call_command
@@ -28,7 +28,7 @@ from django_multisession.core.records import Tombstone
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.engine import close_drivers
 from django_multisession.engines import memory
-from django_multisession.user_changes import Loaded, reason_for
+from django_multisession.user_changes import Loaded, fields_of, reason_for
 from django_multisession.user_sessions import id_of
 
 if TYPE_CHECKING:
@@ -146,11 +146,46 @@ def save_another_field(user: User) -> None:
     user.save(update_fields=["first_name"])
 
 
+def save_a_deferred_field_that_was_read(user: User) -> None:
+    loaded = User.objects.only("first_name").get(pk=user.pk)
+    assert loaded.password
+    loaded.save()
+
+
+def save_with_deferred_fields(user: User) -> None:
+    loaded = User.objects.only("is_active").get(pk=user.pk)
+    assert loaded.is_active
+    loaded.save(update_fields=["is_active", "first_name"])
+
+
+def save_a_refreshed_user(user: User) -> None:
+    # Another process changes the hash, and its site's sessions stay valid: a bulk update ends none.
+    User.objects.filter(pk=user.pk).update(password="x")
+    user.refresh_from_db()
+    user.save()
+
+
+def save_a_refreshed_user_in_a_transaction(user: User) -> None:
+    with transaction.atomic():
+        save_a_refreshed_user(user)
+
+
 def update_in_bulk(user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_active=False)
 
 
-@pytest.mark.parametrize("change", [rename, save_another_field, update_in_bulk])
+@pytest.mark.parametrize(
+    "change",
+    [
+        rename,
+        save_another_field,
+        save_a_deferred_field_that_was_read,
+        save_with_deferred_fields,
+        save_a_refreshed_user,
+        save_a_refreshed_user_in_a_transaction,
+        update_in_bulk,
+    ],
+)
 def test_another_change_ends_none(
     ada: User, browsers: list[Client], change: Callable[[User], None]
 ) -> None:
@@ -232,6 +267,18 @@ def test_a_change_that_is_rolled_back_ends_none(ada: User, browsers: list[Client
     assert all(ended(browser) for browser in browsers)
 
 
+def test_a_second_save_of_a_change_that_is_rolled_back_ends_none(
+    ada: User, browsers: list[Client]
+) -> None:
+    with transaction.atomic():
+        set_password(ada)
+        ada.save()
+        transaction.set_rollback(True)
+    assert not any(ended(browser) for browser in browsers)
+    ada.save()
+    assert all(ended(browser) for browser in browsers)
+
+
 def test_a_transaction_that_is_managed_by_hand_breaks_no_save(
     ada: User, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -291,6 +338,44 @@ def test_a_user_costs_no_query_more(ada: User, django_assert_num_queries: Any) -
     with django_assert_num_queries(2):
         loaded = User.objects.get(pk=ada.pk)
         loaded.save()
+    with django_assert_num_queries(2):
+        User.objects.only("first_name").get(pk=ada.pk).save()
+    with django_assert_num_queries(1):
+        User.objects.create(username="bob", password="x")
+
+
+def test_a_change_costs_a_query_more(ada: User, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(2):
+        set_password(ada)
+    with django_assert_num_queries(1):
+        ada.save()
+
+
+def deactivate_unknown(user: User) -> None:
+    loaded = User.objects.only("first_name").get(pk=user.pk)
+    loaded.is_active = False
+    loaded.save()
+
+
+def set_the_password_of_a_refreshed_user(user: User) -> None:
+    user.refresh_from_db()
+    set_hash(user)
+
+
+@pytest.mark.parametrize("change", [deactivate_unknown, set_the_password_of_a_refreshed_user])
+def test_a_change_of_what_was_not_loaded_ends_the_sessions(
+    ada: User, browsers: list[Client], change: Callable[[User], None]
+) -> None:
+    change(ada)
+    assert all(ended(browser) for browser in browsers)
+
+
+def test_a_user_model_with_a_constant_in_place_of_a_field_is_read_without_it() -> None:
+    with isolate_apps("tests.user_sessions"):
+        meta = type("Meta", (), {"app_label": "staff"})
+        staff = type("Staff", (AbstractBaseUser,), {"__module__": __name__, "Meta": meta})
+    assert fields_of(staff) == ["password"]
+    assert fields_of(User) == ["password", "is_active"]
 
 
 def test_what_was_not_loaded_is_compared_as_unknown() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -15,9 +17,12 @@ from django.utils import timezone
 from django_multisession import signals
 from django_multisession.core import marks
 from django_multisession.core.records import SLACK_MS, to_milliseconds
+from django_multisession.drivers.base import Steps
 from django_multisession.drivers.base import run as carry_out
+from django_multisession.drivers.redis.index import place_of
 from django_multisession.engine import close_drivers
 from django_multisession.exceptions import SessionEnded
+from django_multisession.session import of_user
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.driver.fixtures import make_key
 from django_multisession.testing.rows import for_each
@@ -262,6 +267,95 @@ def test_a_session_that_moved_since_it_was_listed_ends(
         functions.call(store, "save")
     assert functions.end_session(user, found.id) is True
     assert not Client(client.engine, functions, str(store.session_key)).is_logged_in
+
+
+def interrupted(steps: Steps[Any], verb: str, interrupt: Callable[[], object]) -> Any:
+    """Carry out *steps*, and do something else before the first command of *verb* is sent."""
+    is_done = False
+    try:
+        ask = next(steps)
+        while True:
+            if ask.verb == verb and not is_done:
+                interrupt()
+                is_done = True
+            ask = steps.send(ask.server.send(ask.command))
+    except StopIteration as stop:
+        assert is_done
+        return stop.value
+
+
+def test_a_session_that_another_user_took_over_since_it_was_listed_stays(
+    settings: Settings, engine: Engine, login: Login
+) -> None:
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
+    mine, theirs = make_user(), make_user()
+    client, other = login(mine), login(mine)
+
+    def log_in_theirs() -> None:
+        store = client.opened()
+        store.clear()
+        log_in(store, theirs)
+        store.save()
+        assert store.session_key == client.session_key
+
+    ending: Any = of_user.end_all(engine.SessionStore()._recognized, str(mine.pk))
+    assert interrupted(ending, "delete_many", log_in_theirs) == 1
+    assert (client.is_logged_in, other.is_logged_in) == (True, False)
+    assert len(list_sessions(theirs)) == 1
+
+
+def test_sessions_that_move_while_they_are_ended_end(
+    engine: Engine, user: User, login: Login
+) -> None:
+    clients = [login(user) for _ in range(3)]
+    stores = [client.opened() for client in clients[:2]]
+
+    def move() -> None:
+        for store in stores:
+            for _ in range(3):
+                store.cycle_key()
+                store.save()
+
+    ending: Any = of_user.end_all(engine.SessionStore()._recognized, str(user.pk))
+    assert interrupted(ending, "delete_many", move) == 3
+    assert not any(client.is_logged_in for client in clients)
+    assert not any(SESSION_KEY in engine.SessionStore(store.session_key) for store in stores)
+
+
+@pytest.mark.parametrize("engine", ["redis-8.2"], indirect=True)
+def test_an_end_follows_a_session_that_the_index_has_lost(
+    settings: Settings, engine: Engine, user: User, login: Login
+) -> None:
+    store = login(user).opened()
+    prefix = settings.MULTISESSION_REDIS["KEY_PREFIX"]
+
+    def move_unseen() -> None:
+        store.cycle_key()
+        store.save()
+        engine.driver.server.send(("DEL", place_of(prefix, str(user.pk).encode())))
+
+    ending: Any = of_user.end_all(engine.SessionStore()._recognized, str(user.pk))
+    assert interrupted(ending, "delete_many", move_unseen) == 1
+    assert SESSION_KEY not in engine.SessionStore(store.session_key)
+
+
+def test_a_mark_that_expires_as_it_is_written_over_is_written(
+    clock: Clock, engine: Engine, user: User
+) -> None:
+    place = marks.place_of(str(user.pk).encode(), b"")
+
+    def mark() -> Any:
+        return of_user.mark(engine.SessionStore()._recognized, str(user.pk))
+
+    def expire() -> None:
+        stored: Any = carry_out(engine.driver.get(place))
+        carry_out(engine.driver.withdraw(place, stored))
+
+    assert carry_out(mark()) == to_milliseconds(clock.now)
+    clock.advance(timedelta(seconds=1))
+    interrupted(mark(), "get", expire)
+    stored: Any = carry_out(engine.driver.get(place))
+    assert stored.began_ms == to_milliseconds(clock.now)
 
 
 # A login that is under way

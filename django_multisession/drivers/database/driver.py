@@ -8,7 +8,7 @@ what was there when the transaction began.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -35,6 +35,7 @@ from django_multisession.drivers.base import (
     Page,
     Result,
     Steps,
+    batches,
     write_then_get,
 )
 from django_multisession.drivers.database import rows, table
@@ -43,6 +44,8 @@ from django_multisession.drivers.database.server import Command, DatabaseServer
 
 #: Rows that a purge removes in one transaction: no request waits for a whole batch.
 PURGED_TOGETHER = 500
+#: Rows that one statement ends: no database takes fewer parameters than these need.
+ENDED_TOGETHER = 500
 
 
 class DatabaseDriver:
@@ -171,6 +174,16 @@ class DatabaseDriver:
         run = functools.partial(table.of_user, user_id=user_id, now=now, cursor=cursor, limit=limit)
         return self._ask("of_user", Command(run, is_write=False))
 
+    def delete_many(
+        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    ) -> Steps[list[bool | Tombstone]]:
+        """See Indexed.delete_many(); one statement for every `ENDED_TOGETHER`, and a look at the rest."""
+        answers: list[bool | Tombstone] = []
+        for batch in batches(keys, ENDED_TOGETHER):
+            command = self._ending_of_many(tuple(batch), left, user_id)
+            answers += yield from self._ask("delete_many", command)
+        return answers
+
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get()."""
         return write_then_get(self, write, key)
@@ -198,6 +211,17 @@ class DatabaseDriver:
             if table.end(connection, key, left, self._clock_ms):
                 return True
             return answer_to_delete(self._find(connection, key), left)
+
+        return Command(run, after_rollback=run)
+
+    def _ending_of_many(
+        self, keys: tuple[str, ...], left: Tombstone, user_id: str | None
+    ) -> Command:
+        def run(connection: Connection) -> list[bool | Tombstone]:
+            ended = table.end_many(connection, keys, left, user_id, self._clock_ms)
+            if ended == len(set(keys)):
+                return [True] * len(keys)
+            return table.answers_after_end(connection, keys, left, self._clock_ms)
 
         return Command(run, after_rollback=run)
 

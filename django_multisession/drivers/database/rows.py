@@ -37,6 +37,15 @@ END = (
     f"UPDATE django_multisession_session SET {_SET}"  # noqa: S608  (constants)
     " WHERE storage_key = %s AND revision NOT LIKE %s"
 )
+#: Followed by `among` the keys, by `ONE_USER` where one is meant.
+END_MANY = (
+    f"UPDATE django_multisession_session SET {_SET}"  # noqa: S608  (constants)
+    " WHERE revision NOT LIKE %s AND storage_key IN "
+)
+ONE_USER = " AND user_id = %s"
+FIND_MANY = (
+    "SELECT storage_key, record, ends_ms FROM django_multisession_session WHERE storage_key IN "
+)
 WITHDRAW = "DELETE FROM django_multisession_session WHERE storage_key = %s AND revision = %s"
 CLEAR = (
     "DELETE FROM django_multisession_session"
@@ -86,6 +95,11 @@ def over(base: Record | Tombstone, now: int, latest_use: int, clock_ms: int) -> 
     if isinstance(base, Tombstone):
         return mark_of(base), 0, gone_before(clock_ms) - 1
     return mark_of(base), latest_use, now
+
+
+def among(keys: Parameters) -> str:
+    """Return the places of *keys* in a statement."""
+    return f"({', '.join(['%s'] * len(keys))})"
 
 
 def gone_before(clock_ms: int) -> int:

@@ -12,7 +12,7 @@ from django.db.utils import IntegrityError
 
 from django_multisession.core.records import Record, Stored, Tombstone
 from django_multisession.core.secret import SecretBytes
-from django_multisession.drivers.base import Page, listed, page_of, read
+from django_multisession.drivers.base import Page, answer_in_batch, is_of, page_of, read
 from django_multisession.drivers.database import rows
 
 
@@ -23,9 +23,7 @@ def find(
 
     In a transaction *locks* has the database show what is there now, and not when it began.
     """
-    sql = rows.FIND
-    if locks and connection.in_atomic_block and connection.features.has_select_for_update:
-        sql = f"{sql} {connection.ops.for_update_sql()}"
+    sql = _locking(connection, rows.FIND) if locks else rows.FIND
     with connection.cursor() as cursor:
         cursor.execute(sql, (key,))
         row = cursor.fetchone()
@@ -104,8 +102,8 @@ def page(connection: BaseDatabaseWrapper, cursor: str, limit: int) -> Page:
 
     rows_ = Session.objects.using(connection.alias).filter(pk__gt=int(cursor or 0)).order_by("pk")
     found = list(rows_.values_list("pk", "storage_key", "record")[:limit])
-    listed = [(key, SecretBytes(raw)) for _, key, raw in found]
-    return page_of(listed, str(found[-1][0]) if found else "")
+    raws = [(key, SecretBytes(raw)) for _, key, raw in found]
+    return page_of(raws, str(found[-1][0]) if found else "")
 
 
 def count_expired(connection: BaseDatabaseWrapper, now: int) -> int:
@@ -123,7 +121,50 @@ def of_user(
     with connection.cursor() as cursor_of_database:
         cursor_of_database.execute(rows.OF_USER, (user, now, cursor, limit))
         found = [(key, SecretBytes(raw)) for key, raw in cursor_of_database.fetchall()]
-    return Page(listed(found, user_id, now), found[-1][0] if len(found) == limit else "")
+    following = found[-1][0] if len(found) == limit else ""
+    return page_of(found, following, is_of(user_id, now))
+
+
+def end_many(
+    connection: BaseDatabaseWrapper,
+    keys: rows.Parameters,
+    left: Tombstone,
+    user_id: str | None,
+    clock_ms: int,
+) -> int:
+    """Leave *left* of anything but tombstones under *keys*, of *user_id* or of anyone; return of how many."""
+    # In one order: ends of the same sessions don't wait for each other's rows.
+    keys = tuple(sorted(set(keys)))
+    sql = rows.END_MANY + rows.among(keys)
+    parameters = (*_bound(connection, left, clock_ms), rows.ANY_TOMBSTONE, *keys)
+    if user_id is not None:
+        sql += rows.ONE_USER
+        parameters = (*parameters, rows.text_of(user_id.encode("utf-8", "surrogatepass")))
+    return _execute(connection, sql, parameters)
+
+
+def answers_after_end(
+    connection: BaseDatabaseWrapper, keys: rows.Parameters, left: Tombstone, clock_ms: int
+) -> list[bool | Tombstone]:
+    """Return what `end_many` has left under each of *keys*, or found there."""
+    sql = rows.FIND_MANY + rows.among(keys)
+    with connection.cursor() as cursor:
+        cursor.execute(_locking(connection, sql), keys)
+        found = {key: (SecretBytes(raw), ends_ms) for key, raw, ends_ms in cursor.fetchall()}
+    answers: list[bool | Tombstone] = []
+    for key in keys:
+        raw, ends_ms = found.get(key, (None, 0))
+        answer = answer_in_batch(key, raw, left)
+        is_gone = isinstance(answer, Tombstone) and ends_ms < rows.gone_before(clock_ms)
+        answers.append(False if is_gone else answer)
+    return answers
+
+
+def _locking(connection: BaseDatabaseWrapper, sql: str) -> str:
+    """Return *sql* so that it shows what is there now, and not when the transaction began."""
+    if connection.in_atomic_block and connection.features.has_select_for_update:
+        return f"{sql} {connection.ops.for_update_sql()}"
+    return sql
 
 
 def _bound(

@@ -16,7 +16,7 @@ and takes the clock of the machine: an upsert costs the server half as much agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django_multisession.core.records import (
@@ -101,10 +101,23 @@ def behind(key: str) -> Expression:
 
 def of_user(user_id: str, now: int, after: str) -> Expression:
     """Select the records of *user_id* that are live at *now*, behind the key *after*."""
-    user = _text_of(user_id.encode("utf-8", "surrogatepass"))
+    return {"user_id": _is_user(user_id), "_id": {"$gt": after}, "ends_ms": {"$gt": now}}
+
+
+def all_in(keys: Sequence[str]) -> Expression:
+    """Select whatever lies under *keys*."""
+    return {"_id": {"$in": list(keys)}}
+
+
+def ending(keys: Sequence[str], user_id: str | None) -> Expression:
+    """Select what is no tombstone under *keys*: of *user_id*, or of anyone."""
+    selection = {**all_in(keys), "is_tombstone": {"$ne": True}}
+    return selection if user_id is None else {**selection, "user_id": _is_user(user_id)}
+
+
+def _is_user(user_id: str) -> Expression:
     # The index is one of text alone, and a server takes it where a query asks for that.
-    of_user = {"$eq": user, "$type": "string"}
-    return {"user_id": of_user, "_id": {"$gt": after}, "ends_ms": {"$gt": now}}
+    return {"$eq": _text_of(user_id.encode("utf-8", "surrogatepass")), "$type": "string"}
 
 
 # What is written

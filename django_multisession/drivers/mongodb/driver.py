@@ -7,7 +7,7 @@ to go over is followed by a read, which says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django_multisession.core.problems import Problem
@@ -33,7 +33,9 @@ from django_multisession.drivers.base import (
     Page,
     Result,
     Steps,
-    listed,
+    answer_in_batch,
+    batches,
+    is_of,
     page_of,
     read,
     write_then_get,
@@ -47,6 +49,9 @@ from django_multisession.drivers.mongodb.server import (
     UpdateOne,
 )
 from django_multisession.exceptions import StoreUnavailable
+
+#: Records that one command ends.
+ENDED_TOGETHER = 500
 
 
 class MongoDBDriver:
@@ -163,7 +168,26 @@ class MongoDBDriver:
         found = documents.all_of(reply)
         raws = ((str(each["_id"]), documents.bytes_of(each)) for each in found)
         last = str(found[-1]["_id"]) if len(found) == limit else ""
-        return Page(listed(raws, user_id, now), last)
+        return page_of(raws, last, is_of(user_id, now))
+
+    def delete_many(
+        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    ) -> Steps[list[bool | Tombstone]]:
+        """See Indexed.delete_many(); one command for every `ENDED_TOGETHER`, and a look at the rest."""
+        answers: list[bool | Tombstone] = []
+        for batch in batches(keys, ENDED_TOGETHER):
+            selection = documents.ending(batch, user_id)
+            result = yield Ask(self.server, "delete_many", _ending(selection, left))
+            if result is not None and result.modified_count == len(set(batch)):
+                answers += [True] * len(batch)
+                continue
+            looking = _listing(documents.all_in(batch), len(batch))
+            reply = yield Ask(self.server, "delete_many", looking)
+            found = {str(each["_id"]): each for each in documents.all_of(reply)}
+            answers += [
+                answer_in_batch(key, documents.bytes_of(found.get(key)), left) for key in batch
+            ]
+        return answers
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get()."""
@@ -200,6 +224,11 @@ class MongoDBDriver:
     def _find(self, verb: str, key: str) -> Steps[Stored]:
         raw = documents.bytes_of(documents.first_of((yield Ask(self.server, verb, _finding(key)))))
         return read(key, raw)
+
+
+def _ending(selection: documents.Expression, left: Tombstone) -> Command:
+    change = documents.retired(left)
+    return lambda sessions: sessions.update_many(selection, change)
 
 
 def _finding(key: str) -> Command:

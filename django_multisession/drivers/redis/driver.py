@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -34,7 +34,9 @@ from django_multisession.drivers.base import (
     Page,
     Result,
     Steps,
-    listed,
+    answer_in_batch,
+    batches,
+    is_of,
     page_of,
     read,
     run,
@@ -47,6 +49,9 @@ from django_multisession.drivers.trial import make_keys, trial
 from django_multisession.exceptions import StoreUnavailable
 
 DEFAULT_PREFIX = "multisession:"
+
+#: Records that one script ends: no other client waits for more than these.
+ENDED_TOGETHER = 100
 
 #: Answer of a script that wrote what it was given.
 _WRITTEN = 1
@@ -223,7 +228,24 @@ class RedisDriver:
         ]
         if gone:
             yield Ask(self.server, "of_user", ("ZREM", place, *gone))
-        return Page(listed(zip(keys, raws, strict=True), user_id, now), _cursor(following))
+        found = zip(keys, raws, strict=True)
+        return page_of(found, _cursor(following), is_of(user_id, now))
+
+    def delete_many(
+        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    ) -> Steps[list[bool | Tombstone]]:
+        """See Indexed.delete_many(); one round trip for every `ENDED_TOGETHER`."""
+        user = b"" if user_id is None else user_id.encode("utf-8", "surrogatepass")
+        head = (left.raw, self._prefix + index.NAME, user, int(user_id is not None))
+        answers: list[bool | Tombstone] = []
+        for batch in batches(keys, ENDED_TOGETHER):
+            places = tuple(self._prefix + key for key in batch)
+            ask = self._script("delete_many", scripts.DELETE_MANY, places, *head, *batch)
+            found = zip(batch, (yield ask), strict=True)
+            answers += [
+                reply == _WRITTEN or answer_in_batch(key, reply, left) for key, reply in found
+            ]
+        return answers
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get(); one round trip: the script that writes reads too."""

@@ -157,34 +157,50 @@ return 1
 """,
 )
 
-#: KEYS: record. ARGV: the tombstone, what the keys of indexes begin with, the entry. Answers 1 if a
-#: record was there, readable or not, else what is stored.
-DELETE = _script(
-    f"""
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind == 'none' then return nil end
-local index
-if kind == 'string' then
-  -- Of whatever version: a newer release's tombstone stays too.
-  local head = redis.call('GETRANGE', KEYS[1], 0, {len(TOMBSTONE_HEAD) - 1})
-  if string.sub(head, 1, 1) == {_text_of(TOMBSTONE_HEAD[:1])}
-    and string.sub(head, 3) == {_text_of(TOMBSTONE_HEAD[2:])}
-  then return redis.call('GET', KEYS[1]) end
-  local size = redis.call('GETRANGE', KEYS[1], {RECORD_OVERHEAD - 4}, {RECORD_OVERHEAD - 1})
-  if head == {_text_of(RECORD_HEAD)} and #size == 4 and size ~= '\\255\\255\\255\\255' then
-    local last = {RECORD_OVERHEAD - 1} + struct.unpack('>I4', size)
-    local user = ''
-    if last >= {RECORD_OVERHEAD} then
-      user = redis.call('GETRANGE', KEYS[1], {RECORD_OVERHEAD}, last)
+#: Ends what lies under *place*; given a *user*, only a record of that user. ARGV: the tombstone, what
+#: the keys of indexes begin with. Answers 1 if a record was ended, else what is stored.
+_ENDING = f"""
+local function ended(place, entry, user)
+  local kind = redis.call('TYPE', place).ok
+  if kind == 'none' then return false end
+  local index, owner
+  if kind == 'string' then
+    -- Of whatever version: a newer release's tombstone stays too.
+    local head = redis.call('GETRANGE', place, 0, {len(TOMBSTONE_HEAD) - 1})
+    if string.sub(head, 1, 1) == {_text_of(TOMBSTONE_HEAD[:1])}
+      and string.sub(head, 3) == {_text_of(TOMBSTONE_HEAD[2:])}
+    then return redis.call('GET', place) end
+    local size = redis.call('GETRANGE', place, {RECORD_OVERHEAD - 4}, {RECORD_OVERHEAD - 1})
+    if head == {_text_of(RECORD_HEAD)} and #size == 4 and size ~= '\\255\\255\\255\\255' then
+      local last = {RECORD_OVERHEAD - 1} + struct.unpack('>I4', size)
+      owner = ''
+      if last >= {RECORD_OVERHEAD} then
+        owner = redis.call('GETRANGE', place, {RECORD_OVERHEAD}, last)
+      end
+      index = ARGV[2] .. redis.sha1hex(owner)
     end
-    index = ARGV[2] .. redis.sha1hex(user)
   end
+  if user and owner ~= user then return false end
+  -- First, because a server whose memory is full lets a script go on that has written: users can log out.
+  redis.call('DEL', place)
+  redis.call('SET', place, ARGV[1], 'PX', {TOMBSTONE_MS})
+  -- No key of this script, because only the record names its user. No Redis but a Cluster minds.
+  if index and redis.call('TYPE', index).ok == 'zset' then redis.call('ZREM', index, entry) end
+  return 1
 end
--- First, because a server whose memory is full lets a script go on that has written: users can log out.
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', {TOMBSTONE_MS})
--- No key of this script, because only the record names its user. No Redis but a Cluster minds.
-if index and redis.call('TYPE', index).ok == 'zset' then redis.call('ZREM', index, ARGV[3]) end
-return 1
 """
+
+#: KEYS: record. ARGV: as above, the entry.
+DELETE = _script(_ENDING, "return ended(KEYS[1], ARGV[3])")
+
+#: KEYS: records. ARGV: as above, the user, 1 if only that one's are meant, the entry of each. Answers
+#: for each in turn.
+DELETE_MANY = _script(
+    _ENDING,
+    """
+local answers, user = {}, nil
+if ARGV[4] == '1' then user = ARGV[3] end
+for number, place in ipairs(KEYS) do answers[number] = ended(place, ARGV[number + 4], user) end
+return answers
+""",
 )

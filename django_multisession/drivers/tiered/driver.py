@@ -6,7 +6,7 @@ The back decides every write. `docs/explanation/tiered.md` has the protocol, and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import Answer, Outcome, Record, Stored, Tombstone, touched
@@ -40,6 +40,7 @@ class TieredDriver:
         if isinstance(back, Indexed):
             # No copy is asked for what must be the newest.
             self.of_user, self.write_and_get = back.of_user, back.write_and_get
+            self._indexed, self.delete_many = back, self._delete_many
 
     def add(self, key: str, record: Record) -> Steps[bool]:
         """See Driver.add()."""
@@ -77,7 +78,7 @@ class TieredDriver:
         """See Driver.move()."""
         moving = self._back.move(old_key, new_key, record, base, left, now)
         # Of what has ended there is no copy.
-        return self._end(old_key, moving) if isinstance(base, Record) else moving
+        return self._end((old_key,), moving) if isinstance(base, Record) else moving
 
     def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
         """See Driver.touch()."""
@@ -94,15 +95,15 @@ class TieredDriver:
     ) -> Steps[Answer]:
         """See Driver.retire()."""
         retiring = self._back.retire(key, base, left, now, latest_use)
-        return self._end(key, retiring) if isinstance(base, Record) else retiring
+        return self._end((key,), retiring) if isinstance(base, Record) else retiring
 
     def withdraw(self, key: str, record: Record) -> Steps[None]:
         """See Driver.withdraw()."""
-        return self._end(key, self._back.withdraw(key, record))
+        return self._end((key,), self._back.withdraw(key, record))
 
     def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
         """See Driver.delete()."""
-        return self._end(key, self._back.delete(key, left))
+        return self._end((key,), self._back.delete(key, left))
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
@@ -133,16 +134,22 @@ class TieredDriver:
         yield from self._front.follow(key, base, stored, asked_ms)
         return answer
 
-    def _end(self, key: str, ending: Steps[Result]) -> Steps[Result]:
+    def _end(self, keys: Sequence[str], ending: Steps[Result]) -> Steps[Result]:
         """End in the front, in the back by *ending*, and what was read in between in the front."""
-        before = yield from self._front.bar(key)
+        before = yield from self._front.bar(*keys)
         try:
             answer = yield from ending
         except StoreUnavailable:
-            yield from self._front.bar(key, before)
+            yield from self._front.bar(*keys, before=before)
             raise
-        yield from self._front.bar(key, before)
+        yield from self._front.bar(*keys, before=before)
         return answer
+
+    def _delete_many(
+        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    ) -> Steps[list[bool | Tombstone]]:
+        """See Indexed.delete_many()."""
+        return self._end(keys, self._indexed.delete_many(keys, left, user_id=user_id))
 
     def _purge_expired(self, now: int, limit: int) -> Steps[int]:
         """See Purging.purge_expired(). It may empty the front, whose records lie in 1970."""

@@ -17,7 +17,7 @@ from django_multisession.core.records import (
     Tombstone,
     new_revision,
 )
-from django_multisession.drivers.base import Ask, Driver, Server, Steps
+from django_multisession.drivers.base import Ask, Driver, Indexed, Server, Steps
 from django_multisession.drivers.tiered.copies import (
     copied_in,
     is_leased,
@@ -119,19 +119,23 @@ class Front:
                 self.driver.replace(_place(key), follower, answer.stored, 0)
             )
         if _outcome_of(answer) in {None, Outcome.CONFLICT}:
-            yield from self.bar(key, answer)
+            yield from self.bar(key, before=answer)
 
-    def bar(self, key: str, before: Any = None) -> Steps[Any]:
+    def bar(self, *keys: str, before: Any = None) -> Steps[Any]:
         """Have no copy, and no lease that was taken until now.
 
         Args:
-            key: Of what.
+            keys: Of what.
             before: The last answer in this verb. A front that kept it waiting isn't asked again.
         """
-        if isinstance(before, StoreUnavailable) and before.kind is OutageKind.TIMED_OUT:
-            return before
         left = Tombstone(new_revision(), Reason.ENDED)
-        return (yield from self.ask(self.driver.delete(_place(key), left)))
+        if len(keys) > 1 and isinstance(self.driver, Indexed) and not _is_late(before):
+            return (yield from self.ask(self.driver.delete_many([*map(_place, keys)], left)))
+        for key in keys:
+            if _is_late(before):
+                break
+            before = yield from self.ask(self.driver.delete(_place(key), left))
+        return before
 
     def ask(self, steps: Steps[Any]) -> Steps[Any]:
         """Carry out a verb of the driver; return its answer, or the error where there is none."""
@@ -159,6 +163,11 @@ class Front:
         if self._logged_ms is None or not is_within(_A_MINUTE_MS, self._logged_ms, now):
             self._logged_ms = now
             logger.warning("The front of the sessions failed, and the back goes on: %s", error)
+
+
+def _is_late(answer: Any) -> bool:
+    """Is *answer* that the front kept its asker waiting?"""
+    return isinstance(answer, StoreUnavailable) and answer.kind is OutageKind.TIMED_OUT
 
 
 def _outcome_of(answer: Any) -> Outcome | None:

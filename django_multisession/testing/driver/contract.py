@@ -28,6 +28,7 @@ from django_multisession.testing.driver.fixtures import (
     make_end,
     make_key,
     make_record,
+    with_bytes,
 )
 from django_multisession.testing.driver.index_laws import DriverIndexLaws
 from django_multisession.testing.driver.move_laws import DriverMoveLaws
@@ -263,6 +264,17 @@ class DriverContract(
             verbs.add(key, make_record())
         verbs.delete(ended, make_end())
         assert [key for key, _ in verbs.records(1)] == [live]
+
+    def test_a_record_of_a_newer_release_hides_no_other_one(
+        self, verbs: DriverVerbs, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        newer, key, record = make_key(), make_key(), make_record()
+        unknown = bytearray(record.raw)
+        unknown[1] += 1
+        verbs.add(newer, with_bytes(record, bytes(unknown)))
+        verbs.add(key, record)
+        assert verbs.records(10) == [(key, record)]
+        assert [line for line in caplog.messages if newer in line]
 
     def test_of_nothing_nothing_is_listed(self, verbs: DriverVerbs) -> None:
         assert verbs.records(10) == []

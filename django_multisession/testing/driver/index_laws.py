@@ -13,6 +13,7 @@ from django_multisession.testing.driver.fixtures import (
     make_end,
     make_key,
     make_record,
+    with_bytes,
 )
 from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
@@ -182,6 +183,66 @@ class DriverIndexLaws(DriverFixtures):
         pages = verbs.of_user(user, NOW, limit=50)
         assert len(pages) > 1
         assert found(verbs, user, limit=50).keys() == keys
+
+    # delete_many
+
+    def test_many_ends_answer_as_one_does(self, verbs: DriverVerbs) -> None:
+        user, end = make_user(), make_end()
+        live, damaged, moved, ended, _absent = keys = [make_key() for _ in range(5)]
+        record, successor = record_of(user), make_key()
+        for key in (live, moved, ended):
+            verbs.add(key, record)
+        verbs.add(damaged, with_bytes(record, record.raw[:20]))
+        after, earlier = next_write(record), make_end(Reason.LEFT)
+        verbs.move(moved, successor, after, record, left_by(after, successor), NOW)
+        verbs.delete(ended, earlier)
+        there = left_by(after, successor)
+        assert verbs.delete_many(keys, end) == [True, True, there, earlier, False]
+        assert [verbs.get(key) for key in keys] == [end, end, there, earlier, None]
+        assert found(verbs, user) == {successor: after}
+        # As an attempt whose answer was lost.
+        assert verbs.delete_many(keys, end) == [True, True, there, earlier, False]
+
+    def test_many_ends_of_a_user_end_no_record_of_another(self, verbs: DriverVerbs) -> None:
+        mine, theirs = make_user(), make_user()
+        live, taken, anonymous, moved = keys = [make_key() for _ in range(4)]
+        record, end, successor = record_of(mine), make_end(), make_key()
+        verbs.add(live, record)
+        strangers = {taken: record_of(theirs), anonymous: record_of(None)}
+        for key, stranger in strangers.items():
+            verbs.add(key, stranger)
+        verbs.add(moved, record)
+        after = next_write(record)
+        verbs.move(moved, successor, after, record, left_by(after, successor), NOW)
+        there = left_by(after, successor)
+        assert verbs.delete_many(keys, end, user_id=mine) == [True, False, False, there]
+        assert verbs.get(live) == end
+        assert {key: verbs.get(key) for key in strangers} == strangers
+        assert found(verbs, theirs) == {taken: strangers[taken]}
+
+    @for_each("user_id", ["", "$where", "Zo\xeb \N{SNOWMAN}", "a\0b", "x" * 300, "\udcff"])
+    def test_many_ends_know_every_user(self, verbs: DriverVerbs, user_id: str) -> None:
+        key, other = make_key(), make_key()
+        verbs.add(key, record_of(user_id))
+        verbs.add(other, record_of(None))
+        assert verbs.delete_many([other, key], make_end(), user_id=user_id) == [False, True]
+        assert key not in found(verbs, user_id)
+
+    def test_many_ends_take_any_number_of_keys(self, verbs: DriverVerbs) -> None:
+        user, end = make_user(), make_end()
+        keys = [make_key() for _ in range(1001)]
+        for key in keys[::250]:
+            verbs.add(key, record_of(user))
+        answers = verbs.delete_many(keys, end, user_id=user)
+        assert [number for number, answer in enumerate(answers) if answer] == [
+            0,
+            250,
+            500,
+            750,
+            1000,
+        ]
+        assert found(verbs, user) == {}
+        assert verbs.delete_many([], end) == []
 
     # write_and_get
 

@@ -155,6 +155,17 @@ class DriverUnreadableLaws(DriverFixtures):
         with pytest.raises(StoreUnavailable):
             verbs.get(key)
 
+    def test_a_tombstone_of_a_newer_release_hides_no_other_end(self, verbs: DriverVerbs) -> None:
+        newer, key, record, end = make_key(), make_key(), make_record(), make_end()
+        for each in (newer, key):
+            verbs.add(each, record)
+        with contextlib.suppress(StoreUnavailable):
+            verbs.delete(newer, NewerTombstone(*make_end()))
+        assert verbs.delete_many([newer, key], end) == [False, True]
+        assert verbs.get(key) == end
+        with pytest.raises(StoreUnavailable):
+            verbs.get(newer)
+
     def test_a_purge_leaves_what_a_newer_release_wrote(self, verbs: DriverVerbs) -> None:
         key, record = make_key(), make_record(touched_ms=NOW - 3600 * SECOND)
         verbs.add(key, with_bytes(record, record.raw[:1] + b"\x02" + record.raw[2:]))
