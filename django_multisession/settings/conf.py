@@ -38,6 +38,7 @@ READ_ONCE = (
     "MULTISESSION_ABSOLUTE_TIMEOUT",
     "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
     "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
+    "MULTISESSION_CLIENT_ADDRESS",
     "MULTISESSION_CONFLICT_RESOLVERS",
     "MULTISESSION_ENCRYPTION_KEYS",
     "MULTISESSION_ENCRYPTION_WRITES",
@@ -50,6 +51,8 @@ READ_ONCE = (
     "MULTISESSION_NAMESPACE",
     "MULTISESSION_ON_INTERRUPTED",
     "MULTISESSION_ON_OUTAGE",
+    "MULTISESSION_RECORD_ADDRESS",
+    "MULTISESSION_RECORD_USER_AGENT",
     "MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT",
     "MULTISESSION_TOUCH_INTERVAL",
     "SECRET_KEY",
@@ -83,6 +86,9 @@ EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
 ON_INTERRUPTED_CHOICES = ("error", "ignore")
+
+#: How much of an address a login records.
+RECORD_ADDRESS_CHOICES = (None, "truncated", "full")
 
 #: Changes of a user that end sessions: all by default.
 END_SESSIONS_ON = ("password", "deactivated", "deleted")
@@ -286,6 +292,23 @@ def _config(
                     and all(each in END_SESSIONS_ON for each in value)
                 ),
             )
+        ),
+        records_user_agent=reader.value(
+            "MULTISESSION_RECORD_USER_AGENT",
+            Check.RECORD_USER_AGENT,
+            False,
+            "True or False",
+            lambda value: isinstance(value, bool),
+        ),
+        record_address=reader.value(
+            "MULTISESSION_RECORD_ADDRESS",
+            Check.RECORD_ADDRESS,
+            None,
+            '"truncated", "full" or None',
+            lambda value: value in RECORD_ADDRESS_CHOICES,
+        ),
+        client_address=reader.function(
+            "MULTISESSION_CLIENT_ADDRESS", Check.CLIENT_ADDRESS, import_string
         ),
         cookie_keys=cookie_keys,
     )
