@@ -1,4 +1,4 @@
-"""Registers the system checks, and what ends the sessions of users who change.
+"""Registers the system checks, what ends the sessions of users who change, and what logins record.
 
 The engines work without it: ``SESSION_ENGINE`` is enough.
 """
@@ -16,7 +16,7 @@ class MultisessionConfig(AppConfig):
     verbose_name = "Sessions"
 
     def ready(self) -> None:
-        """Register the checks, and watch the users."""
+        """Register the checks, and watch the users and their logins."""
         from django_multisession import user_changes
         from django_multisession.settings.checks import (
             check_deployment,
@@ -25,9 +25,11 @@ class MultisessionConfig(AppConfig):
             check_settings,
             check_site,
         )
+        from django_multisession.user_sessions import recording
 
         for check in (check_settings, check_site, check_installed):
             checks.register(check, checks.Tags.security)
         for check in (check_deployment, check_server):
             checks.register(check, checks.Tags.security, deploy=True)
         user_changes.connect()
+        recording.connect()

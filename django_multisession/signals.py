@@ -2,8 +2,8 @@
 
 Each is sent once the verb it happened in is over, by ``send_robust()``, in async code by
 ``asend_robust()``: what a receiver raises is logged and harms no request. The sender is the
-engine's ``SessionStore`` class. Arguments never hold a session key, a cookie or an entry's value; a
-storage key names a session without opening it.
+engine's ``SessionStore`` class. Arguments never hold a session key or a cookie, and no entry's value but what
+logins record for `new_device`; a storage key names a session without opening it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ invalid_session_key = Signal()
 #: names of entries that both had changed, and of which a resolver made one, or the other request's
 #: value went.
 session_merged = Signal()
+
+#: A user logged in with a device that none of the user's other live sessions has. Sent where
+#: ``MULTISESSION_RECORD_USER_AGENT`` is on and the engine finds the sessions of a user, which is asked
+#: only while the signal has receivers. ``storage_key``, ``user_id``, ``session_id``, ``user_agent``,
+#: ``device``, ``address``.
+new_device = Signal()
 
 #: A request's changes could not be saved: its session had been ended or moved. ``storage_key``.
 session_interrupted = Signal()

@@ -119,6 +119,8 @@ def of_djangos_suites(case: Case) -> bool:
 PARTS: dict[str, Callable[[Case], bool]] = {
     "clients": half_of(MEMORY, REDIS),
     "cookie": of_cookie_engine,
+    # What a login records are entries of its session.
+    "devices": half_of(MEMORY, REDIS),
     "django_suites": of_djangos_suites,
     "drivers": all_of(*ONE_OF_EACH_KIND),
     "interleavings": half_of(MEMORY, REDIS),

@@ -56,6 +56,11 @@ LINES: Mapping[Signal, Line] = {
         "Two requests' changes of session %(storage_key)s were merged "
         "(resolved: %(resolved_entries)s; lost: %(lost_entries)s).",
     ),
+    signals.new_device: Line(
+        logger,
+        logging.INFO,
+        "User %(user_id)s logged in with a new device: session %(storage_key)s.",
+    ),
     signals.session_interrupted: Line(
         logger,
         logging.INFO,
@@ -118,6 +123,20 @@ class Event(NamedTuple):
 
     signal: Signal
     arguments: Mapping[str, Any]
+
+
+class Login(NamedTuple):
+    """A login that was stored: its device is compared when the verb is over.
+
+    Attributes:
+        storage_key: Where it was stored.
+        user_id: Whose it is.
+        series: Public id of the session.
+    """
+
+    storage_key: str
+    user_id: str
+    series: bytes
 
 
 def log(signal: Signal, arguments: Mapping[str, Any]) -> None:

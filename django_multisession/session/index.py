@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 
+from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Record
 from django_multisession.drivers.base import Indexed, is_indexed, log_unreadable
@@ -34,12 +35,16 @@ class Found(NamedTuple):
         record: What is stored there.
         ends_ms: When it ends by the settings as they are now.
         is_browser_length: Does its cookie end with the browser?
+        user_agent: What its login recorded; None if that recorded none.
+        address: Likewise; empty if it recorded none.
     """
 
     place: str
     record: Record
     ends_ms: int
     is_browser_length: bool
+    user_agent: str | None
+    address: str
 
 
 def find(session: Session, user_id: str) -> Steps[list[Found]]:
@@ -85,7 +90,17 @@ def _opened(session: Session, place: str, record: Record, now: int) -> Found | N
         return None
     life = site.life(entries, record.began_ms)
     ends_ms = min(record.ends_ms, life.ends_ms(record.touched_ms))
-    return Found(place, record, ends_ms, site.is_browser_length(entries)) if ends_ms > now else None
+    if ends_ms <= now:
+        return None
+    agent, address = entries.get(USER_AGENT_ENTRY), entries.get(ADDRESS_ENTRY)
+    return Found(
+        place,
+        record,
+        ends_ms,
+        site.is_browser_length(entries),
+        agent if isinstance(agent, str) else None,
+        address if isinstance(address, str) else "",
+    )
 
 
 def indexed(session: Session) -> Indexed:

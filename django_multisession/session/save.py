@@ -164,6 +164,8 @@ def _finish_add(session: Session, state: New, sent: Sent, now: int | None) -> No
         storage_key=composed.key.storage_key,
         user_id=composed.record.user_id,
     )
+    if sent.is_login and signals.new_device.receivers:
+        session.note_login(composed)
 
 
 def _look_for_added(session: Session, state: New) -> Steps[bool]:
@@ -389,6 +391,8 @@ def _finish_update(
             resolved_entries=tuple(dict.fromkeys(n for made in merges for n in made.resolved)),
             lost_entries=tuple(dict.fromkeys(n for made in merges for n in made.lost)),
         )
+    if sent.is_login and signals.new_device.receivers:
+        session.note_login(sent.composed)
     return written
 
 

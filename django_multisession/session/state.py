@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 from django.dispatch import Signal
 
+from django_multisession import signals
+from django_multisession.core.devices import USER_AGENT_ENTRY
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import USER_ID_ENTRY, changed_names
@@ -36,7 +38,7 @@ from django_multisession.core.secret import SecretBytes
 from django_multisession.core.values import PLAIN_TYPES
 from django_multisession.exceptions import BadPayload, EntryNotSerializable, StoreUnavailable
 from django_multisession.session import events
-from django_multisession.session.events import Event
+from django_multisession.session.events import Event, Login
 from django_multisession.session.site import Site
 
 #: How long a server that did not answer is not asked again by the same session: a page that uses
@@ -275,7 +277,7 @@ class Session:
         self.said: bool | None = None  # what code assigned to ``modified``
         self.said_at = 0
         self.counts_as_use = True
-        self.events: list[Event] = []
+        self.events: list[Event | Login] = []
         self.source_failed_at: int | None = None  # the engine that the site left
 
     # What is known
@@ -480,6 +482,16 @@ class Session:
         # The second question is the dearer one.
         if signal.receivers and signal.has_listeners(self.site.sender):
             self.events.append(Event(signal, arguments))
+
+    def note_login(self, stored: Snapshot) -> None:
+        """Have the device of a login compared when the verb is over, if someone listens."""
+        signal, user_id = signals.new_device, stored.record.user_id
+        if (
+            user_id is not None
+            and dict.get(self.own_entries(), USER_AGENT_ENTRY) is not None
+            and signal.has_listeners(self.site.sender)
+        ):
+            self.events.append(Login(stored.key.storage_key, user_id, stored.record.series))
 
 
 def unread() -> StoreUnavailable:

@@ -22,9 +22,9 @@ from django_multisession.core.records import BEGINNING, END, to_milliseconds
 from django_multisession.drivers.base import Ask, Driver, Purging
 from django_multisession.engine import Engine
 from django_multisession.exceptions import OutageKind, StoreUnavailable
-from django_multisession.session import adopt, end, events, line, read, respond, save
+from django_multisession.session import adopt, devices, end, events, line, read, respond, save
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
-from django_multisession.session.events import Event, OutageWatch
+from django_multisession.session.events import Event, Login, OutageWatch
 from django_multisession.session.respond import CookieAnswer, Deadlines
 from django_multisession.session.site import Site, overridden
 from django_multisession.session.state import (
@@ -707,7 +707,7 @@ class DriverSessionStore(SessionBase):
             if is_of_server and watch.note_failure(ask.verb, site.now()):
                 self._inner.note(signals.outage_began, reason=str(error))
 
-    def _take_events(self) -> list[Event]:
+    def _take_events(self) -> list[Event | Login]:
         happened, self._inner.events = self._inner.events, []
         return happened
 
@@ -715,11 +715,17 @@ class DriverSessionStore(SessionBase):
         """Send what happened; in an event loop it waits for the next a-verb."""
         if self._inner.events and running_loop() is None:
             for event in self._take_events():
-                event.signal.send_robust(type(self), **event.arguments)
+                if isinstance(event, Login):
+                    self._run(devices.compare(self._inner, event))
+                else:
+                    event.signal.send_robust(type(self), **event.arguments)
 
     async def _asend_signals(self) -> None:
         for event in self._take_events():
-            await event.signal.asend_robust(type(self), **event.arguments)
+            if isinstance(event, Login):
+                await self._arun(devices.compare(self._inner, event))
+            else:
+                await event.signal.asend_robust(type(self), **event.arguments)
 
 
 def _within_calendar(value: Any) -> Any:

@@ -39,6 +39,7 @@ READ_ONCE = (
     "MULTISESSION_ABSOLUTE_TIMEOUT",
     "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
     "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
+    "MULTISESSION_CLIENT_ADDRESS",
     "MULTISESSION_CONFLICT_RESOLVERS",
     "MULTISESSION_ENCRYPTION_KEYS",
     "MULTISESSION_ENCRYPTION_WRITES",
@@ -52,6 +53,8 @@ READ_ONCE = (
     "MULTISESSION_ON_INTERRUPTED",
     "MULTISESSION_ON_OUTAGE",
     "MULTISESSION_REAUTHENTICATION_URL",
+    "MULTISESSION_RECORD_ADDRESS",
+    "MULTISESSION_RECORD_USER_AGENT",
     "MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT",
     "MULTISESSION_TOUCH_INTERVAL",
     "SECRET_KEY",
@@ -85,6 +88,9 @@ EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
 ON_INTERRUPTED_CHOICES = ("error", "ignore")
+
+#: How much of an address a login records.
+RECORD_ADDRESS_CHOICES = (None, "truncated", "full")
 
 #: Changes of a user that end sessions: all by default.
 END_SESSIONS_ON = ("password", "deactivated", "deleted")
@@ -298,6 +304,23 @@ def _config(
             REAUTHENTICATION_URL,
             "the name of a URL pattern, or a URL",
             lambda value: isinstance(value, str | Promise) and bool(value),
+        ),
+        records_user_agent=reader.value(
+            "MULTISESSION_RECORD_USER_AGENT",
+            Check.RECORD_USER_AGENT,
+            False,
+            "True or False",
+            lambda value: isinstance(value, bool),
+        ),
+        record_address=reader.value(
+            "MULTISESSION_RECORD_ADDRESS",
+            Check.RECORD_ADDRESS,
+            None,
+            '"truncated", "full" or None',
+            lambda value: value in RECORD_ADDRESS_CHOICES,
+        ),
+        client_address=reader.function(
+            "MULTISESSION_CLIENT_ADDRESS", Check.CLIENT_ADDRESS, import_string
         ),
         cookie_keys=cookie_keys,
     )

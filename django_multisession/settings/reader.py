@@ -102,13 +102,7 @@ class SettingReader:
             return types.MappingProxyType({})
         functions = {}
         for key, path in value.items():
-            try:
-                functions[key], found = find(path), None
-            except Exception as error:  # noqa: BLE001  (whatever the module raises as it is imported)
-                found = f"{type(error).__name__} at its import"
-            else:
-                if not callable(functions[key]):
-                    found = f"a {type(functions[key]).__name__}"
+            functions[key], found = _found(path, find)
             if found:
                 self.problem(
                     check,
@@ -117,6 +111,21 @@ class SettingReader:
                     "Is it spelled right? django_multisession.resolvers holds some.",
                 )
         return types.MappingProxyType(functions)
+
+    def function(self, name: str, check: Check, find: Callable[[str], Any]) -> Any:
+        """Read the dotted path of a function, which *find* imports, or None."""
+        path = self._given(name, None)
+        if path is None:
+            return None
+        function, found = _found(path, find)
+        if not found:
+            return function
+        self.problem(
+            check,
+            f"{name} must be the dotted path of a function or None (got {path!r}: {found}).",
+            "Is it spelled right? Remove the setting for the default, None.",
+        )
+        return None
 
     def secrets(self, name: str, check: Check) -> Mapping[str, SecretBytes | None]:
         """Read a dict of names and secrets; None stands for a secret that was removed.
@@ -171,6 +180,17 @@ class SettingReader:
     def _given(self, name: str, default: Any) -> Any:
         self.names.add(name)
         return getattr(self._settings, name, default)
+
+
+def _found(path: Any, find: Callable[[str], Any]) -> tuple[Any, str]:
+    """Return the function that *find* finds under *path*, and what is there instead."""
+    if not isinstance(path, str):
+        return None, f"a {type(path).__name__}"
+    try:
+        function = find(path)
+    except Exception as error:  # noqa: BLE001  (whatever the module raises as it is imported)
+        return None, f"{type(error).__name__} at its import"
+    return function, "" if callable(function) else f"a {type(function).__name__}"
 
 
 def _secret_in(given: Mapping[str, Any], key: str) -> SecretBytes | str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from django_multisession.core.encryption import Ring
 from django_multisession.core.lifetime import Policy
@@ -62,6 +63,9 @@ class Config:
         encryption: ``MULTISESSION_ENCRYPTION_KEYS``, and which of them encrypts.
         end_sessions_on: ``MULTISESSION_END_SESSIONS_ON``: which changes of a user end sessions.
         reauthentication_url: ``MULTISESSION_REAUTHENTICATION_URL``: names the view that asks again.
+        records_user_agent: ``MULTISESSION_RECORD_USER_AGENT``.
+        record_address: ``MULTISESSION_RECORD_ADDRESS``: ``"truncated"``, ``"full"`` or None.
+        client_address: Returns the address of a request's client; None for ``REMOTE_ADDR``.
         cookie_keys: Encrypt sessions that no server holds; derived as *record_keys*.
         read_from: The values that were read.
     """
@@ -83,6 +87,9 @@ class Config:
     encryption: Ring
     end_sessions_on: frozenset[str]
     reauthentication_url: str
+    records_user_agent: bool
+    record_address: str | None
+    client_address: Callable[[Any], object] | None
     cookie_keys: Ring
     read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
 

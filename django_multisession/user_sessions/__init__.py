@@ -19,7 +19,7 @@ from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 
 from django_multisession.core.records import NEVER, SERIES_LENGTH, to_datetime
-from django_multisession.session import index, of_user
+from django_multisession.session import devices, index, of_user
 from django_multisession.session.index import Found, NotIndexed
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Session
@@ -52,6 +52,10 @@ class UserSession:
         ends_at: When the session ends if it isn't used again; None for never.
         is_current: Is it the session of the request that was given?
         is_remembered: Does its cookie outlive the browser?
+        user_agent: What the login's client called itself, cut to 256 characters; empty if that wasn't
+            recorded. It is the client's own text.
+        device: The user agent for people, as "Firefox on Linux"; empty if it isn't known.
+        address: The login's address, or the network that it is in; empty if it wasn't recorded.
     """
 
     id: str
@@ -61,6 +65,9 @@ class UserSession:
     ends_at: datetime | None
     is_current: bool
     is_remembered: bool
+    user_agent: str
+    device: str
+    address: str
 
 
 def list_sessions(user: Any, request: HttpRequest | None = None) -> list[UserSession]:
@@ -172,6 +179,9 @@ def _shown(found: Found, user_id: str, *, is_current: bool) -> UserSession:
         ends_at=None if found.ends_ms >= NEVER else to_datetime(found.ends_ms),
         is_current=is_current,
         is_remembered=not found.is_browser_length,
+        user_agent=found.user_agent or "",
+        device=devices.name_of(found.user_agent or ""),
+        address=found.address,
     )
 
 

@@ -6,6 +6,8 @@ import copy
 import json
 import subprocess
 import sys
+import types
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from django.db import connections
 from django.test import override_settings
 
 from django_multisession.settings import conf
-from tests.docs.pages import PAGES, ROOT, Block, blocks, changed
+from tests.docs.pages import PAGES, ROOT, Block, blocks, blocks_of, changed
 from tests.started_project import TEMPLATES
 
 #: What `django-admin startproject` writes before them.
@@ -78,6 +80,16 @@ def written(settings: dict[str, Any]) -> str:
     )
 
 
+def modules_named(page: str) -> Iterator[types.ModuleType]:
+    """Yield the modules that *page* shows and its settings name by a dotted path."""
+    for block in blocks_of(page):
+        name = block.file.removesuffix(".py").replace("/", ".")
+        if name and any(f'"{name}.' in other.text for other in filter(runs, blocks_of(page))):
+            module = types.ModuleType(name)
+            exec(block.text, module.__dict__)
+            yield module
+
+
 def configure_logging(shown: dict[str, Any]) -> None:
     """Have another process take it: it raises at an unknown handler, level or class."""
     script = "import json, logging.config; logging.config.dictConfig(json.loads(input()))"
@@ -91,6 +103,8 @@ def configure_logging(shown: dict[str, Any]) -> None:
 def test_the_settings_shown_pass_the_checks(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+    for module in modules_named(page):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     settings = dict(STARTED)
     for block in filter(runs, blocks()):
         if block.page != page:

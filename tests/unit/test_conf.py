@@ -205,6 +205,11 @@ ENDING = "a tuple or a list of some of 'password', 'deactivated', 'deleted'"
         ("MULTISESSION_END_SESSIONS_ON", [["password"]], "E052", ENDING),
         ("MULTISESSION_REAUTHENTICATION_URL", "", "E058", "the name of a URL pattern, or a URL"),
         ("MULTISESSION_REAUTHENTICATION_URL", 7, "E058", "the name of a URL pattern, or a URL"),
+        ("MULTISESSION_RECORD_USER_AGENT", 1, "E060", "True or False"),
+        ("MULTISESSION_RECORD_USER_AGENT", "yes", "E060", "True or False"),
+        ("MULTISESSION_RECORD_ADDRESS", True, "E061", '"truncated", "full" or None'),
+        ("MULTISESSION_RECORD_ADDRESS", "half", "E061", '"truncated", "full" or None'),
+        ("MULTISESSION_RECORD_ADDRESS", ["full"], "E061", '"truncated", "full" or None'),
         ("MULTISESSION_MAX_SIZE", 1023, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", 16711681, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", True, "E008", "a number of bytes from 1024 to 16711680"),
@@ -233,6 +238,11 @@ def test_a_wrong_choice_is_a_problem(
         ("MULTISESSION_ON_INTERRUPTED", "error", "on_interrupted"),
         ("MULTISESSION_ON_INTERRUPTED", "ignore", "on_interrupted"),
         ("MULTISESSION_CONFLICT_RESOLVERS", {}, "resolvers"),
+        ("MULTISESSION_RECORD_USER_AGENT", True, "records_user_agent"),
+        ("MULTISESSION_RECORD_ADDRESS", None, "record_address"),
+        ("MULTISESSION_RECORD_ADDRESS", "truncated", "record_address"),
+        ("MULTISESSION_RECORD_ADDRESS", "full", "record_address"),
+        ("MULTISESSION_CLIENT_ADDRESS", None, "client_address"),
         ("MULTISESSION_MAX_SIZE", 1024, "max_size"),
         ("MULTISESSION_MAX_SIZE", 16711680, "max_size"),
     ],
@@ -290,6 +300,36 @@ def test_every_resolver_that_there_is_none_of_is_told(settings: Settings) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (len, "a builtin_function_or_method"),
+        (7, "a int"),
+        ("", "ImportError at its import"),
+        ("no.such.function", "ModuleNotFoundError at its import"),
+        ("django_multisession.resolvers.__all__", "a list"),
+    ],
+)
+def test_a_path_that_leads_to_no_function_of_the_address_is_a_problem(
+    settings: Settings, path: object, found: str
+) -> None:
+    settings.MULTISESSION_CLIENT_ADDRESS = path
+    problem = only_problem()
+    assert problem.id == "multisession.E062"
+    assert problem.message == (
+        f"MULTISESSION_CLIENT_ADDRESS must be the dotted path of a function or None (got {path!r}: "
+        f"{found})."
+    )
+    assert problem.hint
+
+
+def test_the_function_of_the_address_is_found_by_its_path(settings: Settings) -> None:
+    settings.MULTISESSION_CLIENT_ADDRESS = f"{__name__}.longest"
+    assert conf.problems() == []
+    found: Any = conf.config().client_address
+    assert found is longest
+
+
 WRONG: dict[str, Any] = {
     "MULTISESSION_IDLE_TIMEOUT": 0,
     "MULTISESSION_ABSOLUTE_TIMEOUT": "month",
@@ -303,6 +343,9 @@ WRONG: dict[str, Any] = {
     "MULTISESSION_MAX_SIZE": 1,
     "MULTISESSION_END_SESSIONS_ON": "password",
     "MULTISESSION_REAUTHENTICATION_URL": None,
+    "MULTISESSION_RECORD_USER_AGENT": 1,
+    "MULTISESSION_RECORD_ADDRESS": "half",
+    "MULTISESSION_CLIENT_ADDRESS": "shop.address",
 }
 
 

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from django_multisession import signals
 from django_multisession.core import marks
+from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.records import SLACK_MS, to_milliseconds
 from django_multisession.drivers.base import Steps
 from django_multisession.drivers.base import run as carry_out
@@ -29,6 +30,7 @@ from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed
 from django_multisession.user_sessions import end_other_sessions, end_session, list_sessions
 from tests.engine_fixtures import Engine
+from tests.unit.test_devices import CHROME, FIREFOX
 from tests.user_sessions.conftest import Client, Functions, Login, log_in, make_user
 
 if TYPE_CHECKING:
@@ -86,6 +88,32 @@ def test_a_browser_length_session_is_not_remembered(
     login(user, _session_expiry=0)
     login(user, _session_expiry=60)
     assert sorted(each.is_remembered for each in functions.list_sessions(user)) == [False, True]
+
+
+def test_what_a_login_recorded_is_listed(functions: Functions, user: User, login: Login) -> None:
+    login(user, **{USER_AGENT_ENTRY: FIREFOX, ADDRESS_ENTRY: "192.0.2.0/24"})
+    login(user)
+    recorded = {
+        (each.user_agent, each.device, each.address) for each in functions.list_sessions(user)
+    }
+    assert recorded == {(FIREFOX, "Firefox on Linux", "192.0.2.0/24"), ("", "", "")}
+
+
+def test_a_login_from_a_new_device_is_told(
+    engine: Engine, functions: Functions, user: User, login: Login
+) -> None:
+    heard: list[str] = []
+
+    def hear(*, storage_key: str, **_arguments: Any) -> None:
+        heard.append(storage_key)
+
+    login(user, **{USER_AGENT_ENTRY: FIREFOX})
+    signals.new_device.connect(hear, sender=engine.SessionStore)
+    try:
+        clients = [login(user, **{USER_AGENT_ENTRY: each}) for each in (FIREFOX, CHROME, CHROME)]
+    finally:
+        signals.new_device.disconnect(hear, sender=engine.SessionStore)
+    assert heard == [clients[1].place]
 
 
 def test_only_sessions_of_the_user_are_listed(

@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from django_multisession.signals import (
     invalid_session_key,
+    new_device,
     outage_began,
     outage_ended,
     session_adopted,
@@ -36,6 +37,7 @@ EVERY_SIGNAL = (
     invalid_session_key,
     outage_began,
     outage_ended,
+    new_device,
     session_adopted,
     session_created,
     session_key_changed,

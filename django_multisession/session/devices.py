@@ -1,0 +1,69 @@
+"""The devices of a user's sessions: how they are called, and whether a login comes from a new one."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext
+
+from django_multisession import signals
+from django_multisession.core.devices import device_of, identity_of
+from django_multisession.drivers.base import Indexed
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.session import index
+from django_multisession.session.events import Login
+from django_multisession.session.index import Found
+from django_multisession.session.state import Session
+from django_multisession.session.steps import Steps
+
+
+def name_of(user_agent: str) -> str:
+    """Return the device of *user_agent* for people, in their language; empty if it isn't known."""
+    browser, system = device_of(user_agent)
+    if browser and system:
+        return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+    return browser or system
+
+
+def is_new(login: Found, others: list[Found]) -> bool:
+    """Has none of *others* the device of *login*?
+
+    Those count that recorded a device and began before. A user who has no such session has no device
+    to compare with, and every login would be new.
+    """
+    own = identity_of(login.user_agent or "")
+    known = {
+        identity
+        for each in others
+        if each.user_agent is not None
+        and _is_earlier(each, login, is_same=(identity := identity_of(each.user_agent)) == own)
+    }
+    return bool(known) and own not in known
+
+
+def compare(session: Session, login: Login) -> Steps[None]:
+    """Note that *login* comes from a new device, if it does. It isn't in an outage."""
+    if not isinstance(session.site.driver, Indexed):
+        return
+    try:
+        found = yield from index.find(session, login.user_id)
+    except StoreUnavailable:
+        return  # the login is stored; the outage is logged where it began
+    own = next((each for each in found if each.record.series == login.series), None)
+    # It may have ended meanwhile.
+    if own is not None and is_new(own, found):
+        session.note(
+            signals.new_device,
+            storage_key=login.storage_key,
+            user_id=login.user_id,
+            session_id=login.series.hex(),
+            user_agent=own.user_agent or "",
+            device=name_of(own.user_agent or ""),
+            address=own.address,
+        )
+
+
+def _is_earlier(other: Found, login: Found, *, is_same: bool) -> bool:
+    began, own_ms = other.record.began_ms, login.record.began_ms
+    # Of two concurrent logins from one new device, one is new: not none, because each saw the other.
+    return began < own_ms or (
+        began == own_ms and (not is_same or other.record.series < login.record.series)
+    )
