@@ -396,10 +396,11 @@ def _adopt(
 def _is_revoked(session: Session, copy: _Found) -> Steps[bool]:
     """Were all sessions of the user ended since the login?"""
     user_id, site = merging.user_id(copy.entries), session.site
+    driver = site.driver
     if user_id is None or not base.is_indexed(site.driver):
         return False
     user = user_id.encode("utf-8", "surrogatepass")
-    mark = yield from site.driver.get(marks.place_of(user, site.bound[0]))
+    mark = yield from driver.get(marks.place_of(user, site.bound[0]))
     began = 0 if copy.record is None else copy.record.began_ms
     return line.is_revoked(session, user, mark, began)
 

@@ -60,9 +60,7 @@ def shown(name: str, file: str = "views.py") -> Any:
     raise LookupError(name)
 
 
-def test_the_function_shown_is_guarded(
-    client: Client, urls: Any, clock: Clock
-) -> None:
+def test_the_function_shown_is_guarded(client: Client, urls: Any, clock: Clock) -> None:
     urls.urlpatterns += [path("shown/", shown("delete_account"))]
     assert client.get("/shown/").content == b"Are you sure?"
     clock.advance(timedelta(minutes=5))
