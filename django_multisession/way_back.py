@@ -162,7 +162,7 @@ def _bring(store: type[SessionBase], session_key: SecretText) -> Steps[SessionBa
         return (yield from _bring_under(store, source, key, namespace))
     if not keys.is_foreign(session_key):
         return None
-    origin = SecretBytes(keys.origin_of(session_key, is_ours=False))
+    origin = keys.origin_of(session_key, is_ours=False)
     if not (yield from _has_left(store, site, session_key, origin)):
         return None
     # It was adopted from there, and its client hasn't come since: it has the key from before.

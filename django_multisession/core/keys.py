@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from os import urandom
 
-from django_multisession.core.secret import MacKey, SecretText
+from django_multisession.core.secret import MacKey, SecretBytes, SecretText
 
 #: Characters of six bits each, and the bytes that they are made of.
 _RANDOM_LENGTH, _RANDOM_BYTES = 22, 17
@@ -68,14 +68,14 @@ def derive_adopting(secret: bytes) -> MacKey:
     return MacKey(hmac.digest(secret, _ADOPTING_PURPOSE, "sha256"))
 
 
-def origin_of(session_key: str, *, is_ours: bool) -> bytes:
+def origin_of(session_key: str, *, is_ours: bool) -> SecretBytes:
     """Return the name of a session in the engine that it comes from.
 
     Args:
         session_key: Its key there, a storage key in an engine of ours.
         is_ours: Is it one of ours?
     """
-    return (b"ours:" if is_ours else b"theirs:") + session_key.encode()
+    return SecretBytes((b"ours:" if is_ours else b"theirs:") + session_key.encode())
 
 
 def adopted(origin: bytes, adopting_key: MacKey, signing_key: MacKey, namespace: bytes) -> Verified:

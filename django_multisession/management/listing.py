@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from django.db import Error, router
 from django.utils import timezone
 
 from django_multisession.core.records import to_milliseconds
+from django_multisession.core.secret import SecretText
 from django_multisession.drivers.base import Enumerable, run
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.adopt import is_mark
 from django_multisession.session.custom_expiry import aware
 from django_multisession.session.site import Site
 from django_multisession.sources import OwnSource, Source
+
+Result = TypeVar("Result")
 
 
 class Listing(Protocol):
@@ -23,10 +29,17 @@ class Listing(Protocol):
 
         Args:
             size: How many one query brings.
+
+        Raises:
+            StoreUnavailable: The server did not answer.
         """
 
     def count(self, size: int) -> int:
-        """Return how many sessions are live now."""
+        """Return how many sessions are live now.
+
+        Raises:
+            StoreUnavailable: The server did not answer.
+        """
 
 
 class Rows(NamedTuple):
@@ -36,23 +49,36 @@ class Rows(NamedTuple):
 
     def live(self, size: int) -> Iterator[tuple[str, int]]:
         """See Listing.live()."""
-        last = ""
+        last = SecretText()
         while True:
-            rows = self._live().filter(session_key__gt=last).order_by("session_key")
-            batch = list(rows.values_list("session_key", "expire_date")[:size])
-            for session_key, expires in batch:
-                yield session_key, to_milliseconds(aware(expires))
+            batch = self._asked(functools.partial(_page, last, size))
+            yield from batch
             if len(batch) < size:
                 return
             last = batch[-1][0]
 
     def count(self, _size: int) -> int:
         """See Listing.count()."""
-        found: int = self._live().count()
-        return found
+        return self._asked(lambda rows: int(rows.count()))
 
-    def _live(self) -> Any:
-        return self.model.objects.filter(expire_date__gt=timezone.now())
+    def _asked(self, ask: Callable[[Any], Result]) -> Result:
+        """Return what *ask* finds in the live rows."""
+        try:
+            return ask(self.model.objects.filter(expire_date__gt=timezone.now()))
+        except Error as error:
+            # No text of the error: it may hold the address of a server, with a password.
+            kind = type(error).__name__
+        # Not in the handler: the frames of a query hold session keys.
+        alias, label = router.db_for_read(self.model), self.model._meta.label  # noqa: SLF001  (public, by its documentation)
+        raise StoreUnavailable(f"The database {alias!r} can't read {label}: {kind}.")
+
+
+def _page(after: SecretText, size: int, rows: Any) -> list[tuple[SecretText, int]]:
+    found = rows.filter(session_key__gt=str(after)).order_by("session_key")
+    return [
+        (SecretText(session_key), to_milliseconds(aware(expires)))
+        for session_key, expires in found.values_list("session_key", "expire_date")[:size]
+    ]
 
 
 class Records(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from django_multisession.core.records import Record
@@ -18,6 +19,7 @@ from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management.commands import migratesessions
 from tests.engine_fixtures import Engine
 from tests.moving.conftest import Old, leave, login
+from tests.unit.frames import caught, shown
 from tests.web.browser import Browser
 from tests.web.conftest import OURS
 from tests.web.pages import log_out, read, user
@@ -192,6 +194,60 @@ def test_while_the_old_engine_is_down_nothing_is_moved_and_the_command_fails(
     monkeypatch.setattr(db.SessionStore, "_get_session_from_db", fail)
     with pytest.raises(CommandError, match="1 session could not be moved"):
         migrate()
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [(0, "Nothing was moved"), (1, "Moved 0 sessions"), (2, "Moved 2 sessions")],
+)
+def test_an_outage_of_the_old_table_is_reported_and_the_run_is_resumed(
+    browser: Browser, old_db: Old, answers: int, said: str
+) -> None:
+    browsers = [browser.stranger() for _ in range(3)]
+    keys = [old_db.begin(each, **login("ada")) for each in browsers]
+    asked = 0
+
+    def fail(execute: Any, sql: str, *arguments: Any) -> Any:
+        nonlocal asked
+        asked += "expire_date" in sql and ("COUNT" in sql or "ORDER BY" in sql)
+        if asked > answers:
+            raise OperationalError("no server at db.internal, password hunter2")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(fail):
+        error = caught(lambda: migrate("--batch-size", "2"), CommandError)
+    assert str(error).startswith(
+        "The database 'default' can't read sessions.Session: OperationalError. " + said
+    )
+    assert "Run the command again" in str(error) or not answers
+    for secret in ("hunter2", *keys):
+        assert secret not in shown(error)
+    assert "Nothing is left." in migrate()
+    assert [each.visit(user).answer for each in browsers] == ["ada"] * 3
+
+
+def test_a_run_stops_where_the_old_table_fails_again_and_again(
+    browser: Browser, old_db: Old
+) -> None:
+    for _ in range(15):
+        old_db.begin(browser.stranger(), **login("ada"))
+    loads = 0
+
+    def fail(execute: Any, sql: str, *arguments: Any) -> Any:
+        nonlocal loads
+        loads += '"session_data"' in sql
+        if loads:
+            raise OperationalError
+        return execute(sql, *arguments)
+
+    with (
+        connection.execute_wrapper(fail),
+        pytest.raises(
+            CommandError, match=r"10 sessions could not be moved\. Run the command again"
+        ),
+    ):
+        migrate()
+    assert loads == 10
 
 
 @pytest.mark.parametrize("name", ["cache", "signed_cookies"])

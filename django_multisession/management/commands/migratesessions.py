@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +23,8 @@ from django_multisession.sources import source_of
 BATCH = 1000
 #: A log gets a line so often.
 LINE_SECONDS = 60
+#: After so many failures in a row it is asked whether the old engine answers at all: each is a wait.
+MOST_FAILURES = 10
 
 
 class Command(BaseCommand):
@@ -67,7 +68,7 @@ class Command(BaseCommand):
 
         signals.session_adopted.connect(note_dropped, sender=store, weak=False)
         try:
-            self._move(store, listing.live(size), count, is_told=options["verbosity"] > 0)
+            self._move(store, listing, size, count, is_told=options["verbosity"] > 0)
         except KeyboardInterrupt:
             said = migrating.described(count, _left(listing, size))
             raise CommandError(f"Stopped by Ctrl-C. {said}", returncode=130) from None
@@ -86,17 +87,22 @@ class Command(BaseCommand):
     def _move(
         self,
         store: type[DriverSessionStore],
-        rows: Iterator[tuple[str, int]],
+        listing: Listing,
+        size: int,
         count: Count,
         *,
         is_told: bool,
     ) -> None:
-        began = told = time.monotonic()
+        began, failures = (told := time.monotonic()), 0
         is_seen = is_told and self.stderr.isatty()
         with tqdm(total=count.total, unit=" sessions", disable=not is_seen, leave=False) as bar:
-            for session_key, expires_ms in rows:
-                count.note(store._adopt(session_key, expires_ms))  # noqa: SLF001  (of this package)
+            for session_key, expires_ms in listing.live(size):
+                is_moved = store._adopt(session_key, expires_ms)  # noqa: SLF001  (of this package)
+                count.note(is_moved)
                 bar.update()
+                failures = failures + 1 if is_moved is None else 0
+                if failures == MOST_FAILURES and _left(listing, size) is None:
+                    return
                 now = time.monotonic()
                 count.seconds = now - began
                 if is_told and not is_seen and now - told >= LINE_SECONDS:
