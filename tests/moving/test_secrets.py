@@ -12,7 +12,6 @@ from django.test import RequestFactory
 
 from django_multisession.engines.memory import SessionStore
 from django_multisession.middleware import SessionMiddleware
-from django_multisession.sources import OwnSource
 from tests.moving import removed_app
 from tests.moving.conftest import DJANGOS, leave
 from tests.unit.frames import caught, mail, shown
@@ -99,7 +98,6 @@ def test_a_fault_on_the_way_back_that_is_raised_shows_no_key(
     def fail(*_args: Any) -> Any:
         raise ImproperlyConfigured
 
-    monkeypatch.setattr(OwnSource, "store", property(fail), raising=False)
     for name in ("exists", "aexists"):
         monkeypatch.setattr(f"{DJANGOS}.cache.SessionStore.{name}", fail)
 
