@@ -17,10 +17,11 @@ from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperatio
 from django.core.signing import b62_decode
 from django.db import connections, router, transaction
 
+from django_multisession.core import keys
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import NEVER, Reason, Tombstone, new_revision
 from django_multisession.core.records import Stored as StoredRecord
-from django_multisession.core.secret import SecretEntries, SecretText, without_frames
+from django_multisession.core.secret import SecretBytes, SecretEntries, SecretText, without_frames
 from django_multisession.drivers import base
 
 #: Characters of a key that a column or a cache holds, and of one that is the session itself.
@@ -66,6 +67,8 @@ class Source:
 
     #: Does this package's signature stand in its keys?
     is_ours = False
+    #: Does a key hold the session, so that nothing lists them?
+    is_carried = False
     #: Does a store object take a cache of ``CACHES`` as it is made?
     takes_cache = False
     longest_key = _LONGEST_KEY
@@ -76,6 +79,10 @@ class Source:
     def origin(self, key: Verified) -> SecretText | None:
         """Return the key of the session in the source; None if *key* leads to none there."""
         return key.foreign
+
+    def name_of(self, origin: SecretText) -> SecretBytes | None:
+        """Return what names the session of *origin*; None if that can't be one of its keys."""
+        return keys.origin_of(origin, is_ours=self.is_ours)
 
     def send(self, command: Command, /) -> Any:
         """Return what *command* brings: a copy, a stored record, None or `Failed`.
@@ -250,6 +257,56 @@ class OwnSource(Source):
         await base.arun(self.store.get_driver().delete(str(command.key), _left()))
 
 
+class CarriedSource(OwnSource):
+    """An engine of this package whose keys hold their sessions.
+
+    Each save makes another key of the same session. The storage key inside names it, so a mark closes
+    every copy.
+    """
+
+    is_carried = True
+    longest_key = _LONGEST_COOKIE
+
+    def origin(self, key: Verified) -> SecretText | None:
+        """See Source.origin()."""
+        return key.foreign
+
+    def name_of(self, origin: SecretText) -> SecretBytes | None:
+        """See Source.name_of(). A key that this site didn't encrypt costs no I/O."""
+        _, place = self._held(origin)
+        return None if place is None else keys.origin_of(place, is_ours=True)
+
+    def load(self, command: Command) -> StoredRecord:  # type: ignore[override]  # as above
+        """Return what the key holds, unless its end is known."""
+        driver, place = self._held(command.key)
+        stored: StoredRecord = None if place is None else base.run(driver.get(place))
+        return stored
+
+    async def aload(self, command: Command) -> StoredRecord:  # type: ignore[override]  # as above
+        """See load()."""
+        driver, place = self._held(command.key)
+        stored: StoredRecord = None if place is None else await base.arun(driver.get(place))
+        return stored
+
+    def end(self, command: Command) -> None:
+        """Note the end where the engine keeps ends."""
+        driver, place = self._held(command.key)
+        if place is not None:
+            base.run(driver.delete(place, _left()))
+
+    async def aend(self, command: Command) -> None:
+        """See end()."""
+        driver, place = self._held(command.key)
+        if place is not None:
+            await base.arun(driver.delete(place, _left()))
+
+    def _held(self, session_key: SecretText) -> tuple[base.Driver, str | None]:
+        """Return a driver over what *session_key* holds, and its storage key; None: it isn't one."""
+        site = self.store()._inner.site  # noqa: SLF001  (of this package)
+        found = site.key_verifier()(str(session_key))
+        return site.driver, None if found is None else found.storage_key
+
+
 class BrokenSource(Source):
     """What can't be imported."""
 
@@ -282,7 +339,8 @@ def source_of(engine: str) -> Source:
     except Exception as error:  # noqa: BLE001  (whatever a module raises as it is imported)
         return BrokenSource(f"{type(error).__name__} at its import")
     if hasattr(store, "get_driver"):
-        return OwnSource(store)
+        is_carried = getattr(store, "_is_carried", False)
+        return CarriedSource(store) if is_carried else OwnSource(store)
     if store.load is cache.SessionStore.load:
         return CacheSource(store)
     if store.load is cached_db.SessionStore.load:

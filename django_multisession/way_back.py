@@ -82,7 +82,7 @@ def is_due() -> bool:
     source = source_of(migration.engine)
     if isinstance(source, BrokenSource):
         source.require()
-    return isinstance(source, OwnSource)
+    return isinstance(source, OwnSource) and not source.is_carried
 
 
 def bring(store: type[SessionBase], session_key: SecretText) -> SessionBase | None:

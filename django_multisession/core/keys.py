@@ -78,6 +78,11 @@ def origin_of(session_key: str, *, is_ours: bool) -> SecretBytes:
     return SecretBytes((b"ours:" if is_ours else b"theirs:") + session_key.encode())
 
 
+def place_in(origin: bytes) -> str:
+    """Return the storage key in *origin*, which names a session of an engine of ours."""
+    return origin.removeprefix(b"ours:").decode()
+
+
 def adopted(origin: bytes, adopting_key: MacKey, signing_key: MacKey, namespace: bytes) -> Verified:
     """Return the key under which the session of *origin* is adopted: always the same.
 

@@ -111,6 +111,8 @@ class Records(NamedTuple):
 
 def listing_of(source: Source, site: Site) -> Listing | None:
     """Return what lists the sessions of *source*; None if nothing does."""
+    if source.is_carried:
+        return None
     if isinstance(source, OwnSource):
         driver = source.store.get_driver()
         return Records(driver, site) if isinstance(driver, Enumerable) else None

@@ -104,6 +104,7 @@ class Adoption(NamedTuple):
         migration: See there.
         source: Where it comes from.
         origin: Its key there.
+        named: What names it there: that key, or the storage key of an engine of this package.
         keys: Those under which it may be here, one for each secret; a new one gets the first.
         mark: Storage key of its mark.
     """
@@ -111,6 +112,7 @@ class Adoption(NamedTuple):
     migration: Migration
     source: Source
     origin: SecretText
+    named: SecretBytes
     keys: tuple[Verified, ...]
     mark: str
 
@@ -124,14 +126,11 @@ def recognized(site: Site, session_key: object) -> Verified | None:
     """Return the key under which the session of another engine's *session_key* is, or will be."""
     if not (keys.is_foreign(session_key) and isinstance(session_key, str)):
         return None
-    found = _migration(site)
-    if found is None:
-        return None
-    _, source = found
-    if source.is_ours or len(session_key) > source.longest_key:
-        return None
     foreign = SecretText(session_key)
-    return dataclasses.replace(_adopted_keys(site, source, foreign)[0], foreign=foreign)
+    adoption = adoption_of(site, Verified("", "", foreign=foreign))
+    if adoption is None or len(foreign) > adoption.source.longest_key:
+        return None
+    return dataclasses.replace(adoption.keys[0], foreign=foreign)
 
 
 def listed(site: Site, origin: str) -> Verified | None:
@@ -160,10 +159,11 @@ def adoption_of(site: Site, key: Verified) -> Adoption | None:
         return None
     migration, source = found
     origin = source.origin(key)
-    if origin is None:
+    named = None if origin is None else source.name_of(origin)
+    if origin is None or named is None:
         return None
-    mark = keys.adoption_mark(keys.origin_of(origin, is_ours=source.is_ours), site.bound[0])
-    return Adoption(migration, source, origin, _adopted_keys(site, source, origin), mark)
+    mark = keys.adoption_mark(named, site.bound[0])
+    return Adoption(migration, source, origin, named, _adopted_keys(site, named), mark)
 
 
 def adopts_until(site: Site) -> int | None:
@@ -184,12 +184,8 @@ def _migration(site: Site) -> tuple[Migration, Source] | None:
     return None if source.store is site.sender else (migration, source)
 
 
-def _adopted_keys(site: Site, source: Source, origin: SecretText) -> tuple[Verified, ...]:
-    named, signing_keys, namespace = (
-        keys.origin_of(origin, is_ours=source.is_ours),
-        config().signing_keys,
-        site.bound[0],
-    )
+def _adopted_keys(site: Site, named: SecretBytes) -> tuple[Verified, ...]:
+    signing_keys, namespace = config().signing_keys, site.bound[0]
     return tuple(
         keys.adopted(named, adopting_key, signing_keys[0], namespace)
         for adopting_key in config().adopting_keys
@@ -285,7 +281,7 @@ def _load(session: Session, adoption: Adoption) -> Steps[_Found | Tombstone | Un
         return _Found(answer.entries)
     if isinstance(answer, Record):
         try:
-            opened = open_record(session, Verified("", str(adoption.origin)), answer)
+            opened = open_record(session, Verified("", keys.place_in(adoption.named)), answer)
         except StoreUnavailable as error:
             events.SOURCE_FAILURE.write(adoption.migration.engine, str(error))
             return Unknown()

@@ -117,6 +117,8 @@ class CarriedSite(Site):
 class CarriedSessionStore(DriverSessionStore):
     """A session that its key holds."""
 
+    _is_carried = True
+
     def _site(self) -> CarriedSite:
         site = CarriedSite(type(self), self.hooks, self.serializer)
         site.belong_to(self)

@@ -61,6 +61,9 @@ class DriverSessionStore(SessionBase):
     #: Did code of this request meet an outage?
     has_met_outage = False
 
+    #: Does the text of a session key hold the session, so that a server holds none?
+    _is_carried: ClassVar[bool] = False
+
     #: Names of Django's methods that a subclass overrides, and that the steps of a verb must call.
     hooks: ClassVar[frozenset[str]] = frozenset()
 
