@@ -22,7 +22,7 @@ from django_multisession.drivers.base import Driver
 from django_multisession.settings import conf
 from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of
 
-__all__ = ["Engine", "Keys", "close_drivers", "engine_at", "machine_clock"]
+__all__ = ["Engine", "Keys", "close_drivers", "engine_at", "keeps_sessions", "machine_clock"]
 
 _lock = ForkSafeLock()
 _drivers: dict[Engine, Driver] = {}
@@ -146,6 +146,12 @@ def engine_at(path: object) -> Engine | None:
     except (ImportError, AttributeError, TypeError, ValueError):
         return None
     return engine if isinstance(engine, Engine) else None
+
+
+def keeps_sessions(path: object) -> bool:
+    """Does the engine of the module *path*, which has one, keep sessions, rather than its clients?"""
+    store = import_module(path).SessionStore  # type: ignore[arg-type]  # as above
+    return not getattr(store, "_is_carried", False)
 
 
 def close_drivers() -> None:

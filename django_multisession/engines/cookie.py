@@ -9,7 +9,7 @@ from django_multisession.core.lifetime import longest_ms
 from django_multisession.core.problems import Problem
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
-from django_multisession.engine import Engine, Keys, engine_at
+from django_multisession.engine import Engine, Keys, engine_at, keeps_sessions
 from django_multisession.session.carried import CarriedSessionStore, seconds
 from django_multisession.settings.check_ids import Check
 from django_multisession.settings.conf import config
@@ -47,8 +47,8 @@ def _judge(options: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _revoking(options: Mapping[str, Any]) -> Engine | None:
     """Return the engine that keeps the ends of sessions."""
-    engine = engine_at(options.get("REVOCATION"))
-    return engine if engine and engine.is_shared and engine.setting != _SETTING else None
+    engine = engine_at(path := options.get("REVOCATION"))
+    return engine if engine and engine.is_shared and keeps_sessions(path) else None
 
 
 class SessionStore(CarriedSessionStore):

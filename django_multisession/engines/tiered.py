@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_multisession.core.problems import Problem
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
-from django_multisession.engine import Engine, Keys, engine_at
+from django_multisession.engine import Engine, Keys, engine_at, keeps_sessions
 from django_multisession.settings.rules import tiers
 from django_multisession.store import DriverSessionStore
 
@@ -26,12 +26,21 @@ def _open(options: SecretOptions) -> Driver:
 
 def _parts(options: Mapping[str, Any]) -> list[Engine]:
     """Return the front's engine and the back's, or what there is of them."""
-    paths = [options.get(name) for name in tiers.NAMES if tiers.is_fit(options.get(name))]
-    return [engine for engine in map(engine_at, paths) if engine is not None]
+    paths = [options.get(name) for name in tiers.NAMES]
+    found = [engine_at(path) for path in paths if _is_fit(path)]
+    return [engine for engine in found if engine is not None]
+
+
+def _is_fit(path: object) -> bool | None:
+    """Can the engine of *path* be a tier? None if there is no engine."""
+    if (engine := engine_at(path)) is None:
+        return None
+    # This one would be its own part.
+    return keeps_sessions(path) and engine.setting != tiers.SETTING
 
 
 def _judge(options: Mapping[str, Any]) -> Iterator[Problem]:
-    yield from tiers.problems_of(options, lambda path: engine_at(path) is not None)
+    yield from tiers.problems_of(options, _is_fit)
     for part in _parts(options):
         # Those of an option that is given are reported for any site.
         if not part.problems(is_chosen=False):

@@ -13,6 +13,7 @@ from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engine import Engine, close_drivers
 from django_multisession.engines import tiered
 from django_multisession.store import DriverSessionStore
+from tests.unit import own_cookies, own_tiers
 from tests.unit.checked_site import OWN_ENGINE, found, ids, right_site
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def site(right_site: Settings) -> Settings:
         (f"redis://:{PASSWORD}@localhost", "a text that isn't a module's path"),
         (f"{PATH}cookie", f"'{PATH}cookie'"),
         (f"{PATH}tiered", f"'{PATH}tiered'"),
+        (own_cookies.__name__, f"'{own_cookies.__name__}'"),
+        (own_tiers.__name__, f"'{own_tiers.__name__}'"),
         (f"{PATH}redsi", f"'{PATH}redsi'"),
         ("django.contrib.sessions.backends.db", "'django.contrib.sessions.backends.db'"),
         (f"{REDIS}.SessionStore", f"'{REDIS}.SessionStore'"),

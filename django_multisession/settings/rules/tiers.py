@@ -15,29 +15,28 @@ EXAMPLE = (
     '"BACK": "django_multisession.engines.mongodb"}'
 )
 
-#: They keep no records under storage keys.
-_UNFIT = frozenset({"django_multisession.engines.cookie", "django_multisession.engines.tiered"})
-
-
-def is_fit(path: object) -> bool:
-    """May *path* be that of a front or a back?"""
-    return isinstance(path, str) and path not in _UNFIT
-
 
 def problems_of(
-    options: Mapping[str, Any], is_engine: Callable[[object], bool]
+    options: Mapping[str, Any], is_fit: Callable[[object], bool | None]
 ) -> Iterator[Problem]:
-    """Yield what is wrong with *options*, the value of the setting."""
+    """Yield what is wrong with *options*, the value of the setting.
+
+    Args:
+        options: See above.
+        is_fit: Returns whether a path is that of an engine that can be a tier; None if it is that of
+            no engine.
+    """
     for name in NAMES:
         path = options.get(name)
-        if not is_fit(path):
+        fits = is_fit(path) if isinstance(path, str) else False
+        if fits is False:
             found = _told(path) if name in options else "nothing"
             yield Check.UNFIT_TIER.found(
                 f'{SETTING}["{name}"] must be the path of an engine that keeps sessions in a store '
                 f"(got {found}).",
                 EXAMPLE,
             )
-        elif not is_engine(path):
+        elif fits is None:
             yield Check.UNFIT_TIER.found(
                 f'{SETTING}["{name}"] must be the module of an engine with an Engine object '
                 f"(got {_told(path)}).",
