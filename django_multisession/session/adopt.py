@@ -17,6 +17,9 @@ The mark also says when a client first came. For a minute after that the old key
 session: requests overlap, and responses are lost. Then it leads nowhere. A session that a command moved
 has no such moment yet: its client's first visit writes it over the mark.
 
+A client that stayed away during an earlier move has the key from before. The source has the mark of that
+move, and where that is open the session is adopted from the key under which the earlier move stored it.
+
 Tombstones make the steps exclude each other for a minute; an adoption that took longer than that, or
 that finds the mark of an end, takes itself back.
 """
@@ -39,6 +42,7 @@ from django_multisession.core.records import (
     Outcome,
     Reason,
     Record,
+    Stored,
     Tombstone,
     new_series,
     to_milliseconds,
@@ -206,6 +210,18 @@ def look(
     adoption = adoption_of(session.site, key)
     if adoption is None:
         return None
+    found = yield from _look(session, adoption, expires_ms)
+    if found is None and expires_ms is None:
+        found = yield from _look_earlier(session, adoption)
+    if found is None and not adoption.source.is_ours:
+        is_old = keys.is_of_another_engine(str(adoption.origin))
+        session.note(signals.invalid_session_key, is_of_another_engine=is_old)
+    return found
+
+
+def _look(
+    session: Session, adoption: Adoption, expires_ms: int | None
+) -> Steps[Opened | Tombstone | Unknown | None]:
     copy = yield from _load(session, adoption)
     began = session.site.now()
     mark = (yield from _mark(session, adoption)) if isinstance(copy, _Found) else None
@@ -223,9 +239,6 @@ def look(
         return copy
     if isinstance(copy, _Found):
         yield from _remove(session, adoption)
-    if not adoption.source.is_ours:
-        is_old = keys.is_of_another_engine(str(adoption.origin))
-        session.note(signals.invalid_session_key, is_of_another_engine=is_old)
     return None
 
 
@@ -237,6 +250,10 @@ def exists(session: Session, key: Verified) -> Steps[bool]:
     is_there = isinstance((yield from _load(session, adoption)), _Found)
     found = yield from _find_here(session, adoption)
     if not (is_there or isinstance(found, Opened)):
+        earlier = () if found else (yield from _earlier(session, adoption))
+        for each in () if isinstance(earlier, Unknown) else earlier:
+            if (yield from exists(session, each)):
+                return True
         return False
     mark = yield from _mark(session, adoption)
     if mark is None or not isinstance(found, Opened):
@@ -255,6 +272,12 @@ def end(
         ended = yield from line.end(session, key.storage_key, left, reason, spared)
         if ended.tombstone is not None:
             return ended
+    return (yield from _end_foreign(session, adoption, left, reason, spared))
+
+
+def _end_foreign(
+    session: Session, adoption: Adoption, left: Tombstone, reason: str, spared: str
+) -> Steps[line.End]:
     copy = yield from _load(session, adoption)
     if isinstance(copy, _Found | Unknown):
         # Before it is looked for here: an adoption that is under way finds the mark, or is found.
@@ -264,7 +287,50 @@ def end(
         if ended.tombstone is not None:
             break
     yield from _remove(session, adoption)
+    if ended.tombstone is not None:
+        return ended
+    earlier = yield from _earlier(session, adoption)
+    if isinstance(earlier, Unknown):
+        # It may be in the source under another key.
+        yield from _add_mark(session, adoption, _ENDED, _ends_there(earlier, session.site.now()))
+        return ended
+    for each in earlier:
+        ended = yield from end(session, each, left, reason, spared)
+        if ended.tombstone is not None:
+            break
     return ended
+
+
+def _look_earlier(
+    session: Session, adoption: Adoption
+) -> Steps[Opened | Tombstone | Unknown | None]:
+    earlier = yield from _earlier(session, adoption)
+    if isinstance(earlier, Unknown):
+        return earlier
+    for each in earlier:
+        if (found := (yield from look(session, each))) is not None:
+            return found
+    return None
+
+
+def _earlier(session: Session, adoption: Adoption) -> Steps[tuple[Verified, ...] | Unknown]:
+    """Return the keys under which an earlier move may have stored the session in the source.
+
+    There is none unless the client's key led to the session there.
+    """
+    source, site = adoption.source, session.site
+    # A key of another package can be made up, and each would cost a look-up.
+    if not source.is_ours or source.is_carried:
+        return ()
+    there = adoption._replace(origin=SecretText(adoption.mark))
+    answer = yield from _ask(session, there, "load")
+    if isinstance(answer, Failed):
+        return Unknown()
+    mark = _opened_mark(site, adoption.mark, answer)
+    if mark is None or not mark.is_open(site.now()):
+        return ()
+    # The session may have been ended while the source was down.
+    return () if (yield from _mark(session, adoption)) else adoption.keys
 
 
 class _Found(NamedTuple):
@@ -455,7 +521,10 @@ def _add_mark(session: Session, adoption: Adoption, why: SecretBytes, ends: int)
 
 def read_mark(site: Site, place: str) -> base.Steps[Mark | None]:
     """Return the mark at *place*; None if there is none."""
-    stored = yield from site.driver.get(place)
+    return _opened_mark(site, place, (yield from site.driver.get(place)))
+
+
+def _opened_mark(site: Site, place: str, stored: Stored) -> Mark | None:
     if not isinstance(stored, Record):
         return None if stored is None else Mark()
     try:

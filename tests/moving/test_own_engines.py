@@ -204,6 +204,106 @@ def test_a_session_that_was_moved_in_bulk_ends_when_it_would_have_ended(
     assert browser.visit(read).answer == {}
 
 
+@pytest.fixture
+def moved_twice(
+    browser: Browser,
+    moving_site: Site,
+    settings: Settings,
+    running_servers: Running,
+    clock: Clock,
+) -> Callable[[], None]:
+    """Have the site move in bulk, and then to a third engine."""
+
+    def move(visit_in_between: Callable[[], Any] = lambda: None) -> None:
+        moving_site.move()
+        migrate()
+        visit_in_between()
+        clock.advance(timedelta(minutes=1))
+        settings.MULTISESSION_MIGRATE_FROM = moving_site.here
+        settings.SESSION_ENGINE = use_engine("database-sqlite", settings, running_servers).path
+
+    return move
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_client_that_stayed_away_during_a_move_comes_after_the_next_one(
+    browser: Browser, moved_twice: Callable[..., None], clock: Clock
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    browser.visit(log_in("ada"))
+    late = browser.copy()
+    moved_twice()
+    assert browser.visit(user).answer == "ada"
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+    clock.advance(timedelta(minutes=1))
+    assert late.visit(user).answer == ""
+    assert browser.visit(user).answer == "ada"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_an_earlier_move_closed_stays_closed(
+    browser: Browser, moved_twice: Callable[..., None]
+) -> None:
+    browser.visit(log_in("ada"))
+    thief = browser.copy()
+    moved_twice(lambda: browser.visit(user))
+    assert thief.visit(user).answer == ""
+    assert browser.visit(user).answer == "ada"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_down", [False, True])
+def test_a_logout_by_a_client_that_stayed_away_ends_its_session(
+    browser: Browser,
+    moved_twice: Callable[..., None],
+    moving_site: Site,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    is_down: bool,
+) -> None:
+    browser.visit(log_in("ada"))
+    thief = browser.copy()
+    moved_twice()
+
+    async def flush(visit: Visit) -> None:
+        await visit.session.flush()
+
+    def fail(_key: str) -> Any:
+        raise StoreUnavailable("down")
+
+    with monkeypatch.context() as patch:
+        if is_down:
+            driver = import_module(moving_site.here).SessionStore.get_driver()
+            patch.setattr(driver, "get", fail)
+        browser.visit(flush)
+    assert thief.copy().visit(user).answer == ""
+    clock.advance(timedelta(minutes=1))
+    assert thief.visit(user).answer == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_from_before_an_earlier_move_exists(
+    browser: Browser, moved_twice: Callable[..., None], settings: Settings
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    moved_twice()
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    assert store().exists(browser.key)
+    browser.visit(log_out)
+    assert not store().exists(browser.key)
+
+
+def test_a_client_that_stayed_away_finds_its_session_where_it_was(
+    browser: Browser, moving_site: Site, forget: Callable[[str], None]
+) -> None:
+    browser.visit(put(cart=["tea"]))
+    for _ in range(2):
+        moving_site.move()
+        migrate()
+        forget(moving_site.there)
+    assert browser.visit(read).answer == {"cart": ["tea"]}
+
+
 def test_a_note_of_an_earlier_move_is_no_session(browser: Browser, moving_site: Site) -> None:
     browser.visit(put(cart=["tea"]))
     moving_site.move()
