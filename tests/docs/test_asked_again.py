@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
+from django.http import HttpResponse
+from django.template import engines
 from django.test import Client
 from django.urls import path
 
@@ -22,11 +24,14 @@ if TYPE_CHECKING:
     from tests.conftest import Clock, Running
 
 ASK_AGAIN = "docs/howto/ask-again.md"
+WARN = "docs/howto/warn-before-the-end.md"
 REMEMBER_ME = "docs/howto/remember-me.md"
 ASKED = "/account/sessions/reauthenticate/"
 
 
 def runs(block: Block) -> bool:
+    if block.page == WARN:
+        return block.file in {"urls.py", "templates/base.html"}
     if block.page == REMEMBER_ME:
         return block.file in {"login_urls.py", "accounts/forms.py"}
     return block.page == ASK_AGAIN and block.file in {"urls.py", "views.py", "api.py"}
@@ -40,6 +45,7 @@ def urls(db: None, settings: Settings, running_servers: Running, clock: Clock) -
     exec(block_of(ASK_AGAIN, "urls.py").text, vars(found))
     settings.ROOT_URLCONF = found
     settings.TEMPLATES = TEMPLATES
+    settings.STATIC_URL = "/static/"
     settings.MIDDLEWARE = [
         "django_multisession.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -128,3 +134,12 @@ def test_the_form_shown_remembers_for_a_week(client: Client, urls: Any) -> None:
     sent = {"username": "ada", "password": PASSWORD, "remember_me": "on"}
     response = Client().post("/login/", sent)
     assert response.cookies["sessionid"]["max-age"] == timedelta(days=7).total_seconds()
+
+
+def test_the_template_shown_loads_the_script(client: Client, urls: Any) -> None:
+    assert block_of(WARN, "urls.py").text == block_of(ASK_AGAIN, "urls.py").text
+    template = engines["django"].from_string(block_of(WARN, "templates/base.html").text)
+    urls.urlpatterns += [path("shown/", lambda request: HttpResponse(template.render({}, request)))]
+    page = client.get("/shown/").content.decode()
+    assert 'data-url="/account/sessions/time-left/"' in page
+    assert 'data-warn-before="120"' in page
