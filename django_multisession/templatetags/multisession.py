@@ -14,14 +14,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.middleware.csrf import get_token
+from django.shortcuts import resolve_url
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 
+from django_multisession.decorators import session_of
+from django_multisession.settings import conf
 from django_multisession.user_sessions import UserSession, list_sessions
 from django_multisession.user_sessions.pages import own_first
+from django_multisession.user_sessions.time_left import seconds_left
 
 register = template.Library()
 
@@ -65,6 +71,28 @@ def user_sessions(context: Mapping[str, Any]) -> list[UserSession]:
     if not request.user.is_authenticated:
         return []
     return own_first(list_sessions(request.user, request))
+
+
+@register.inclusion_tag("django_multisession/session_end_warning.html", takes_context=True)
+def session_end_warning(context: Mapping[str, Any], warn_before: int = 120) -> dict[str, Any]:
+    """Load the script that warns a user before the session ends.
+
+    On a page without a user it tells the browser's other tabs. The template needs the request; see
+    `user_sessions`.
+
+    Args:
+        context: Of the template.
+        warn_before: How many seconds before the end.
+    """
+    request = context["request"]
+    match = request.resolver_match
+    return {
+        "url": reverse("user_sessions:time_left", current_app=match and match.namespace),
+        "login_url": resolve_url(conf.given("LOGIN_URL")),
+        "csrf_token": get_token(request) if request.user.is_authenticated else "",
+        "warn_before": warn_before,
+        **(seconds_left(session_of(request)) if request.user.is_authenticated else {}),
+    }
 
 
 @register.simple_tag

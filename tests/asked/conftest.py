@@ -48,6 +48,7 @@ def site(
     use_engine("memory", settings, running_servers)
     settings.ROOT_URLCONF = "tests.asked.urls"
     settings.LOGIN_URL = "/login/"
+    settings.STATIC_URL = "/static/"
     settings.TEMPLATES = TEMPLATES
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.MIDDLEWARE = [

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
+from django.template import engines
 from django.urls import include, path
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -64,7 +65,13 @@ class Api(APIView):
         return Response("paid")
 
 
+def warned(request: HttpRequest) -> HttpResponse:
+    template = engines["django"].from_string("{% load multisession %}{% session_end_warning 60 %}")
+    return HttpResponse(template.render({}, request))
+
+
 urlpatterns = [
+    path("warned/", warned),
     path("function/", function),
     path("coroutine/", coroutine),
     path("decorated/", Decorated.as_view()),

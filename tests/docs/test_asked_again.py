@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView
+from django.http import HttpResponse
+from django.template import engines
 from django.test import Client
 from django.urls import path
 
@@ -21,10 +24,16 @@ if TYPE_CHECKING:
     from tests.conftest import Clock, Running
 
 ASK_AGAIN = "docs/howto/ask-again.md"
+WARN = "docs/howto/warn-before-the-end.md"
+REMEMBER_ME = "docs/howto/remember-me.md"
 ASKED = "/account/sessions/reauthenticate/"
 
 
 def runs(block: Block) -> bool:
+    if block.page == WARN:
+        return block.file in {"urls.py", "templates/base.html"}
+    if block.page == REMEMBER_ME:
+        return block.file in {"login_urls.py", "accounts/forms.py"}
     return block.page == ASK_AGAIN and block.file in {"urls.py", "views.py", "api.py"}
 
 
@@ -36,6 +45,7 @@ def urls(db: None, settings: Settings, running_servers: Running, clock: Clock) -
     exec(block_of(ASK_AGAIN, "urls.py").text, vars(found))
     settings.ROOT_URLCONF = found
     settings.TEMPLATES = TEMPLATES
+    settings.STATIC_URL = "/static/"
     settings.MIDDLEWARE = [
         "django_multisession.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -52,7 +62,7 @@ def client(urls: Any) -> Client:
 
 def shown(name: str, file: str = "views.py") -> Any:
     """Return what the page defines as *name*."""
-    for block in blocks_of(ASK_AGAIN):
+    for block in (*blocks_of(ASK_AGAIN), *blocks_of(REMEMBER_ME)):
         if block.file == file and name in block.text:
             module: dict[str, Any] = {"__name__": "shown"}
             exec(block.text, module)
@@ -109,3 +119,27 @@ def test_the_form_shown_takes_the_place_of_the_password(
     assert b"This code is wrong." in client.post(asked, {"code": "1"}).content
     assert client.post(asked, {"code": "123456"}).headers["Location"] == "/shown/"
     assert client.get("/shown/").status_code == 200
+
+
+def test_the_login_shown_has_a_box(client: Client, urls: Any) -> None:
+    urls.urlpatterns += shown("urlpatterns", "login_urls.py")
+    sent = {"username": "ada", "password": PASSWORD, "remember_me": "on"}
+    response = Client().post("/login/", sent)
+    assert response.cookies["sessionid"]["max-age"] == timedelta(days=30).total_seconds()
+
+
+def test_the_form_shown_remembers_for_a_week(client: Client, urls: Any) -> None:
+    form = shown("LoginForm", "accounts/forms.py")
+    urls.urlpatterns += [path("login/", LoginView.as_view(authentication_form=form))]
+    sent = {"username": "ada", "password": PASSWORD, "remember_me": "on"}
+    response = Client().post("/login/", sent)
+    assert response.cookies["sessionid"]["max-age"] == timedelta(days=7).total_seconds()
+
+
+def test_the_template_shown_loads_the_script(client: Client, urls: Any) -> None:
+    assert block_of(WARN, "urls.py").text == block_of(ASK_AGAIN, "urls.py").text
+    template = engines["django"].from_string(block_of(WARN, "templates/base.html").text)
+    urls.urlpatterns += [path("shown/", lambda request: HttpResponse(template.render({}, request)))]
+    page = client.get("/shown/").content.decode()
+    assert 'data-url="/account/sessions/time-left/"' in page
+    assert 'data-warn-before="120"' in page

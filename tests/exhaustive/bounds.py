@@ -28,6 +28,9 @@ _IDEMPOTENT = {"read", "clear", "poll", "cycle"}
 #: Verbs in which two tasks of one request get into each other's way.
 GATHERED = ("read", "set_a", "nested", "login", "logout", "cycle", "save", "reload")
 GATHERED_BESIDE = ("set_a", "login", "logout", "cycle", "save", "reload")
+#: What meets an authentication.
+AUTHENTICATION = ("authenticate", "set_a", "cycle", "logout", "kill", "delete", "create", "poll")
+LOGINS = ("login", "login_other", "login_by_hand")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -255,6 +258,8 @@ SHORT = (
     Bound("one-verb", ((1,), (1,)), budget=Budget(faults=2)),
     Bound("gather", ((2, 2),), GATHERED),
     Bound("gather-faults", ((2, 1),), GATHERED, Budget(faults=1)),
+    Bound("authentication", ((1,), (1,)), AUTHENTICATION, Budget(1, 1), ("1",)),
+    Bound("authentication-login", ((1,), (1,)), ("authenticate", *LOGINS), Budget(1), ("1",)),
     Bound("undone", ((1,), (1,)), (*ALL, *UNDONE)),
 )
 #: Half a minute each.

@@ -37,6 +37,8 @@ from tests.exhaustive.verbs import MARK, START_ENTRIES, USER, Ghost
 Entries = Mapping[str, Any]
 #: How long a response may rely on what the store confirmed: it is under way that long anyway.
 RESPONSE_SECONDS = 1.0
+#: Of the session that the requests come with.
+FIRST_MARK = "0"
 #: The owner of a session that was not read.
 UNKNOWN = "?"
 #: Who caused what no request did.
@@ -141,6 +143,7 @@ class Laws:
         if effect.commit is not None:
             commit = self._as_successor(seen, who, effect.commit, ghost)
             broken += _of_commit(seen, who, commit, ghost)
+            broken += _of_authentication(commit)
             broken += self._of_owner(commit)
             seen = _with_commit(seen, who, commit, ghost)
         elif effect.read is not None and seen.owners[who] == UNKNOWN and not ghost.is_cleared:
@@ -265,6 +268,10 @@ class Laws:
             is_on_credit = seconds - seen.confirmed[who] < RESPONSE_SECONDS
             if (who, key) in seen.known_ends or not is_on_credit:
                 yield "I3 a response sets a cookie that leads nowhere"
+        elif found.entries.get(MARK) == FIRST_MARK and (
+            found.authenticated_ms < event.ghost.authenticated_ms
+        ):
+            yield "I8 an authentication was acknowledged, and the session says nothing of it"
         elif newer is not None and identity(found.entries) not in (newer.mark, *event.ghost.marks):
             yield f"I3 a response sets a cookie over a newer login's, to {_kind(found)}"
 
@@ -321,6 +328,13 @@ def _of_commit(seen: Seen, who: int, commit: Commit, ghost: Ghost) -> Iterator[s
     yield from _of_counter(seen, commit, ghost)
     if commit.base is not None and commit.written.touched_ms < commit.base.touched_ms:
         yield "I2 a save moves the last use back"
+
+
+def _of_authentication(commit: Commit) -> Iterator[str]:
+    base, written = commit.base, commit.written
+    is_same = base is not None and base.entries.get(MARK) == written.entries.get(MARK) is not None
+    if base is not None and is_same and written.authenticated_ms < base.authenticated_ms:
+        yield f"I8 {commit.verb} takes an authentication back"
 
 
 def _of_others_entries(seen: Seen, commit: Commit, ghost: Ghost) -> Iterator[str]:

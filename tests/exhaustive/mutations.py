@@ -111,6 +111,15 @@ MUTATIONS = (
         cookies=(True, True),
     ),
     Mutation(
+        "An authentication is stored with the save",
+        "save:compose",
+        "authenticated = later_authentication(authenticated, session.authenticated_ms)",
+        "pass",
+        "authenticate",
+        "1",
+        CLOCK,
+    ),
+    Mutation(
         "R2: a logout that meets a newer login keeps the cookie",
         "end:_end_own",
         " and not first.met_login",

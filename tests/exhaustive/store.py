@@ -56,6 +56,7 @@ class Content:
     key: str
     entries: Mapping[str, Any]
     touched_ms: int
+    authenticated_ms: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Store:
         entries = self._entries.get(place)
         if entries is None:
             entries = self._entries[place] = _entries(key, record)
-        return Content(key, entries, record.touched_ms)
+        return Content(key, entries, record.touched_ms, record.authenticated_ms)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from django_multisession.core.records import to_milliseconds
 from tests.exhaustive import site
 from tests.exhaustive.site import SessionStore
 
@@ -30,6 +31,7 @@ class Ghost:
         added: How often it added to the counter.
         is_cleared: Did it drop every entry it had read?
         is_cycled: Did it ask for a new key?
+        authenticated_ms: When it authenticated the user of its session again; 0 for never.
         did: Names of the verbs that ended without an error.
     """
 
@@ -39,6 +41,7 @@ class Ghost:
     added: int = 0
     is_cleared: bool = False
     is_cycled: bool = False
+    authenticated_ms: int = 0
     did: frozenset[str] = frozenset()
 
     def gave(self, name: str, value: Any) -> Ghost:
@@ -131,7 +134,7 @@ async def _become(actor: Actor, user: str) -> None:
     await actor.store.aset(USER, user)
     await actor.store.aset(MARK, mark)
     actor.ghost = actor.ghost.gave(USER, user).gave(MARK, mark)
-    actor.note(marks=(*actor.ghost.marks, mark))
+    actor.note(marks=(*actor.ghost.marks, mark), authenticated_ms=0)
 
 
 async def _login(actor: Actor, user: str) -> None:
@@ -170,6 +173,14 @@ async def logout(actor: Actor) -> None:
 async def cycle(actor: Actor) -> None:
     await actor.store.acycle_key()
     actor.note(is_cycled=True)
+
+
+@verb
+async def authenticate(actor: Actor) -> None:
+    """Note that the user proved again who they are, if there is one."""
+    if await actor.store.ahas_key(USER):
+        await actor.store.anote_authentication()
+        actor.note(is_cycled=True, authenticated_ms=to_milliseconds(site.clock.now()))
 
 
 @verb
@@ -270,7 +281,7 @@ async def undone_login_and_save(actor: Actor) -> None:
 
 UNDONE = ("undone_save", "undone_logout", "undone_login", "undone_login_and_save")
 #: Verbs of bounds; and those of most requests, for bounds in which all are too many.
-ALL = tuple(name for name in VERBS if name not in {"forget_user", *UNDONE})
+ALL = tuple(name for name in VERBS if name not in {"authenticate", "forget_user", *UNDONE})
 CORE = tuple(
     name for name in ALL if name not in {"create", "must_create", "kill", "delete", "reload"}
 )

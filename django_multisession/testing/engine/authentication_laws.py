@@ -152,8 +152,9 @@ class EngineAuthenticationLaws(EngineFaultFixtures):
         series = stored(driver, old).series
         clock.advance(3600)
         first, second = open_session(old.key), open_session(old.key)
-        first.note_authentication()
         second.note_authentication()
+        clock.advance(1)
+        first.note_authentication()
         first["first"] = 1
         first.save()
         clock.advance(1)
