@@ -29,6 +29,9 @@ MULTISESSION_ABSOLUTE_TIMEOUT = ABSOLUTE_TIMEOUT
 MULTISESSION_TOUCH_INTERVAL = timedelta(seconds=2)
 # ----------------------------------------------------------------------------------------------
 
+# The page with the form.
+LOGIN_URL = "sync:overview"
+
 # Cookies are not kept apart by port: sites that run side by side need names of their own.
 _SITE = ENVIRONMENT.engine.rpartition(".")[2]
 SESSION_COOKIE_NAME = f"sessionid_{_SITE}"
@@ -49,6 +52,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django_multisession.middleware.SessionMiddleware",
+    # The admin and the page of a user's sessions speak more than English.
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -83,6 +88,7 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+TIME_ZONE = "UTC"
 
 LOGGING = {
     "version": 1,
