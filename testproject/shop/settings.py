@@ -25,6 +25,9 @@ MULTISESSION_TIERED = {
 }
 MULTISESSION_IDLE_TIMEOUT = IDLE_TIMEOUT
 MULTISESSION_ABSOLUTE_TIMEOUT = ABSOLUTE_TIMEOUT
+# What the page of a user's sessions calls a browser.
+MULTISESSION_RECORD_USER_AGENT = True
+MULTISESSION_RECORD_ADDRESS = "truncated"
 # So that a reload is seen to begin the idle time anew; the default saves more writes.
 MULTISESSION_TOUCH_INTERVAL = timedelta(seconds=2)
 # ----------------------------------------------------------------------------------------------
@@ -46,6 +49,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_multisession",
+    "django_multisession.session_admin",
     # Not django.contrib.sessions: its table is for engines.database alone.
     "django_multisession.database",
 ]
