@@ -21,13 +21,14 @@ class MultisessionConfig(AppConfig):
         from django_multisession.settings.checks import (
             check_deployment,
             check_installed,
+            check_pages,
             check_server,
             check_settings,
             check_site,
         )
         from django_multisession.user_sessions import recording
 
-        for check in (check_settings, check_site, check_installed):
+        for check in (check_settings, check_site, check_installed, check_pages):
             checks.register(check, checks.Tags.security)
         for check in (check_deployment, check_server):
             checks.register(check, checks.Tags.security, deploy=True)

@@ -10,6 +10,7 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memor
 INSTALLED_APPS = [
     "django_multisession",
     "django_multisession.database",
+    "django_multisession.session_admin",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

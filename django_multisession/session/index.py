@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Record
-from django_multisession.drivers.base import Indexed, is_indexed, log_unreadable
+from django_multisession.drivers.base import Enumerable, Indexed, is_indexed, log_unreadable
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session import line
 from django_multisession.session.state import Session
@@ -77,6 +77,26 @@ def page(session: Session, user_id: str, cursor: str) -> Steps[tuple[list[Found]
     return [each for each in opened if each is not None], following or None
 
 
+def everyone(session: Session, cursor: str, limit: int) -> Steps[tuple[list[Found], str | None]]:
+    """Return one page of the live sessions of all users, and where the next one begins, if any does.
+
+    The page has about *limit* records, and may hold no session.
+
+    Raises:
+        ImproperlyConfigured: The engine can't list what it holds.
+    """
+    driver, now = session.site.driver, session.site.now()
+    if not isinstance(driver, Enumerable):
+        raise NotIndexed(_refusal(session, "list all sessions"))
+    records, following = yield from driver.records(cursor, limit)
+    opened = (
+        _opened(session, place, record, now)
+        for place, record in records
+        if record.user is not None and record.is_live(now)
+    )
+    return [each for each in opened if each is not None], following or None
+
+
 def _opened(session: Session, place: str, record: Record, now: int) -> Found | None:
     """Return the session that *record* is; None: it isn't one, or it ended."""
     site = session.site
@@ -111,11 +131,15 @@ def indexed(session: Session) -> Indexed:
     """
     driver = session.site.driver
     if not is_indexed(driver):
-        engine = getattr(session.site.sender, "engine", None)
-        name = type(driver).__name__ if engine is None else engine.name
-        raise NotIndexed(
-            f"The engine {name} can't find the sessions of a user. Set SESSION_ENGINE to redis, "
-            "mongodb or database of django_multisession.engines, or to tiered with one of them as "
-            "its back. See docs/howto/show-and-end-sessions.md."
-        )
+        raise NotIndexed(_refusal(session, "find the sessions of a user"))
     return driver
+
+
+def _refusal(session: Session, what: str) -> str:
+    engine = getattr(session.site.sender, "engine", None)
+    name = type(session.site.driver).__name__ if engine is None else engine.name
+    return (
+        f"The engine {name} can't {what}. Set SESSION_ENGINE to redis, mongodb or database of "
+        "django_multisession.engines, or to tiered with one of them as its back. See "
+        "docs/howto/show-and-end-sessions.md."
+    )

@@ -60,6 +60,8 @@ class Check(enum.Enum):
     RECORD_USER_AGENT = ("E060", Severity.ERROR)
     RECORD_ADDRESS = ("E061", Severity.ERROR)
     CLIENT_ADDRESS = ("E062", Severity.ERROR)
+    PAGES_WITHOUT_INDEX = ("W063", Severity.WARNING)
+    ADMIN_WITHOUT_INDEX = ("E064", Severity.ERROR)
     NOT_SECURE = ("W120", Severity.WARNING)
     NOT_HTTP_ONLY = ("W121", Severity.WARNING)
     CROSS_SITE = ("W122", Severity.WARNING)

@@ -10,22 +10,24 @@ import inspect
 import pickle
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from django_multisession.core.problems import Problem, Severity
 from django_multisession.core.records import NEVER, to_milliseconds
+from django_multisession.drivers.base import Enumerable, is_indexed
 from django_multisession.engine import Engine
 from django_multisession.engines import NAMES
 from django_multisession.settings import conf
 from django_multisession.settings.check_ids import Check
 from django_multisession.settings.reader import ENGINE_PREFIX, OURS
-from django_multisession.settings.rules import cookie, middleware, migration, options
+from django_multisession.settings.rules import cookie, middleware, migration, options, pages
 from django_multisession.settings.rules import settings as rules
 from django_multisession.settings.values import Site
 from django_multisession.sources import BrokenSource, CookieSource, Source, source_of
@@ -48,6 +50,10 @@ TIMEOUTS = {
     Check.ANONYMOUS_IDLE_TIMEOUT.id,
     Check.COOKIE_AGE.id,
 }
+
+#: The pages of a user's sessions, as a site includes them, and those of the admin.
+PAGES, PAGES_APP_NAME = "django_multisession.user_sessions.urls", "user_sessions"
+ADMIN_APP = "django_multisession.session_admin"
 
 #: A migration that one of them reports isn't judged further.
 MIGRATION = {Check.MIGRATE_FROM.id, Check.MIGRATE_SINCE.id, Check.MIGRATE_UNTIL.id}
@@ -108,6 +114,48 @@ def _unfit_target() -> list[Problem]:
     if can.survives_restart and can.saves_conditionally:
         return []
     return [migration.unfit_target(site.engine)]
+
+
+def check_pages(**_kwargs: Any) -> list[checks.CheckMessage]:
+    """Report pages of sessions on an engine that can't find sessions."""
+    name = conf.site().engine
+    if _has_wrong_settings() or _wrong_engine(name):
+        return []
+    can = _lists_sessions()
+    problems = []
+    if not (can.of_user and can.of_all) and apps.is_installed(ADMIN_APP):
+        problems.append(pages.admin_without_index(name))
+    if not can.of_user and _includes_pages():
+        problems.append(pages.pages_without_index(name))
+    return _messages(problems)
+
+
+class Lists(NamedTuple):
+    """Which sessions an engine lists: those of a user, and those of all."""
+
+    of_user: bool
+    of_all: bool
+
+
+def _lists_sessions() -> Lists:
+    store, chosen = _store(), _chosen_engine()
+    if store is None:
+        return Lists(of_user=False, of_all=False)
+    if chosen is None or list(_not_opened(chosen)):
+        # Its driver isn't known here, or a check of its own reports that there is none.
+        return Lists(of_user=True, of_all=True)
+    driver = chosen.driver()
+    return Lists(of_user=is_indexed(driver), of_all=isinstance(driver, Enumerable))
+
+
+def _includes_pages() -> bool:
+    # What is wrong with the URLs, Django's own checks report.
+    with contextlib.suppress(Exception):
+        resolver = get_resolver()
+        names = resolver.app_dict.get(PAGES_APP_NAME, [])
+        included = [resolver.namespace_dict[name][1].urlconf_name for name in names]
+        return PAGES in {getattr(each, "__name__", each) for each in included}
+    return False
 
 
 def _not_opened(engine: Engine) -> Iterator[Problem]:

@@ -6,7 +6,6 @@ views and names them in URLs of its own.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -26,6 +25,7 @@ from django_multisession.user_sessions import (
     end_session,
     list_sessions,
 )
+from django_multisession.user_sessions.mixins import RecentlyAuthenticatedMixin
 
 __all__ = ["EndOtherSessionsView", "EndSessionView", "SessionListView"]
 
@@ -74,14 +74,8 @@ class SessionListView(SessionPageMixin, ListView):  # type: ignore[type-arg]  # 
         return self.sessions()
 
 
-class AskingAgainMixin(SessionPageMixin):
-    """A page that asks a user again who they are, before it shows what it does and does it.
-
-    Attributes:
-        asks_again_after: How old the last authentication may be; None asks no one again.
-    """
-
-    asks_again_after: timedelta | None = timedelta(minutes=5)
+class EndPageMixin(SessionPageMixin, RecentlyAuthenticatedMixin):
+    """A page that says what it ends, for a user who authenticated lately, and ends it."""
 
     def done(self, message: str) -> HttpResponse:
         """Return to the list, with *message* if the site uses Django's messages."""
@@ -89,7 +83,7 @@ class AskingAgainMixin(SessionPageMixin):
         return HttpResponseRedirect(self.list_url())
 
 
-class EndSessionView(AskingAgainMixin, TemplateView):
+class EndSessionView(EndPageMixin, TemplateView):
     """Asks whether to end one session, and ends it. To end the current one is to log out."""
 
     template_name = "django_multisession/end_session.html"
@@ -128,7 +122,7 @@ class EndSessionView(AskingAgainMixin, TemplateView):
         return self.done(gettext("The session was ended."))
 
 
-class EndOtherSessionsView(AskingAgainMixin, TemplateView):
+class EndOtherSessionsView(EndPageMixin, TemplateView):
     """Asks whether to end all sessions but the current one, and ends them."""
 
     template_name = "django_multisession/end_other_sessions.html"

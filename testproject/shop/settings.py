@@ -25,9 +25,15 @@ MULTISESSION_TIERED = {
 }
 MULTISESSION_IDLE_TIMEOUT = IDLE_TIMEOUT
 MULTISESSION_ABSOLUTE_TIMEOUT = ABSOLUTE_TIMEOUT
+# What the page of a user's sessions calls a browser.
+MULTISESSION_RECORD_USER_AGENT = True
+MULTISESSION_RECORD_ADDRESS = "truncated"
 # So that a reload is seen to begin the idle time anew; the default saves more writes.
 MULTISESSION_TOUCH_INTERVAL = timedelta(seconds=2)
 # ----------------------------------------------------------------------------------------------
+
+# The page with the form.
+LOGIN_URL = "sync:overview"
 
 # Cookies are not kept apart by port: sites that run side by side need names of their own.
 _SITE = ENVIRONMENT.engine.rpartition(".")[2]
@@ -43,12 +49,15 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_multisession",
+    "django_multisession.session_admin",
     # Not django.contrib.sessions: its table is for engines.database alone.
     "django_multisession.database",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django_multisession.middleware.SessionMiddleware",
+    # The admin and the page of a user's sessions speak more than English.
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -83,6 +92,7 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+TIME_ZONE = "UTC"
 
 LOGGING = {
     "version": 1,

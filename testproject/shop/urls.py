@@ -30,6 +30,7 @@ ASYNC = [
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("account/sessions/", include("django_multisession.user_sessions.urls")),
     # A page links to its own kind: {% url %} stays in the namespace it is rendered in.
     path("async/", include((ASYNC, "shop"), namespace="async")),
     path("", include((SYNC, "shop"), namespace="sync")),

@@ -15,6 +15,8 @@ from django.urls import resolve, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from django_multisession.drivers.base import Indexed
+from django_multisession.store import DriverSessionStore
 from shop.catalogue import PRODUCTS, cart_lines, total
 from shop.environment import ENGINES, Environment
 from shop.summary import Visit, beginning, summarize
@@ -169,6 +171,11 @@ def _tells(session: object) -> bool:
     return hasattr(session, "deadlines")
 
 
+def _lists_sessions(session: object) -> bool:
+    """Tell whether the engine finds the sessions of a user."""
+    return isinstance(session, DriverSessionStore) and isinstance(session.get_driver(), Indexed)
+
+
 def _page(request: HttpRequest, template: str, visit: Visit) -> HttpResponse:
     lines = cart_lines(visit.entries.get("cart", {}))
     is_async = _namespace(request) == "async"
@@ -192,6 +199,7 @@ def _page(request: HttpRequest, template: str, visit: Visit) -> HttpResponse:
             "session": summarize(visit, timezone.now()),
             "key_at_login": visit.entries.get("key_at_login"),
             "user_name": visit.user.get_username(),
+            "lists_sessions": _lists_sessions(request.session),
             # A log-in that worked has redirected.
             "log_in_failed": request.method == "POST",
             "products": PRODUCTS.values(),

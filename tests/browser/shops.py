@@ -88,22 +88,33 @@ class Shops:
         address = {ADDRESSES[engine]: self._servers[engine]()}
         environment = dataclasses.replace(environment, **address)
         variables = os.environ | environment.variables()
-        self._make_user(variables)
+        self._make_database(variables)
         interface = INTERFACES[engine]
         log = self._directory / f"{engine}.log"
         site = Site(engine, interface, self._listeners[engine], log)
         self._stack.enter_context(site.running(variables))
         return Shop(engine=engine, interface=interface, url=site.url)
 
-    def _make_user(self, variables: dict[str, str]) -> None:
-        if self._database.exists():
-            return
-        who = ["--username", "demo", "--email", "demo@example.com"]
-        for arguments in (["migrate", "--verbosity", "0"], ["createsuperuser", "--no-input", *who]):
-            subprocess.run(
-                [sys.executable, MANAGE, *arguments, "--skip-checks"],
-                env=variables | {"DJANGO_SUPERUSER_PASSWORD": "demo"},
-                stdout=subprocess.DEVNULL,
-                timeout=PREPARE_SECONDS,
-                check=True,
-            )
+    def make_user(self, name: str) -> None:
+        """Add a user whose password is *name*, once a site has started."""
+        self._make_user(name, os.environ | Environment(database=str(self._database)).variables())
+
+    def _make_database(self, variables: dict[str, str]) -> None:
+        if not self._database.exists():
+            _manage(["migrate", "--verbosity", "0"], variables)
+            self._make_user("demo", variables)
+
+    def _make_user(self, name: str, variables: dict[str, str]) -> None:
+        who = ["--username", name, "--email", f"{name}@example.com"]
+        password = {"DJANGO_SUPERUSER_PASSWORD": name}
+        _manage(["createsuperuser", "--no-input", *who], variables | password)
+
+
+def _manage(arguments: list[str], variables: dict[str, str]) -> None:
+    subprocess.run(
+        [sys.executable, MANAGE, *arguments, "--skip-checks"],
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        timeout=PREPARE_SECONDS,
+        check=True,
+    )

@@ -113,8 +113,11 @@ class Visitor:
         """Put one more *product* into the cart."""
         self.press(f"Add {product} to the cart", page)
 
-    def log_in(self, page: Page | None = None) -> None:
-        """Log in with what the form holds already."""
+    def log_in(self, page: Page | None = None, name: str = "demo") -> None:
+        """Log in, as *name* with the password *name* or with what the form holds already."""
+        if name != "demo":
+            (page or self.page).get_by_label("Name").fill(name)
+            (page or self.page).get_by_label("Password").fill(name)
         self.press("Log in as demo", page)
 
     def shown(self, page: Page | None = None) -> Shown:

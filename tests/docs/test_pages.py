@@ -8,6 +8,7 @@ from collections.abc import Callable
 from django_multisession.settings.rules.renames import RENAMED
 from django_multisession.testing.rows import for_each
 from tests.docs import (
+    test_admin,
     test_asked_again,
     test_devices_page,
     test_overlapping_requests,
@@ -29,6 +30,7 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks
 RUNNERS: list[Callable[[Block], bool]] = [
     test_tutorial.runs,
     test_devices_page.runs,
+    test_admin.runs,
     test_production_settings.runs,
     test_overlapping_requests.runs,
     test_rotate_secret_key.runs,

@@ -25,7 +25,7 @@ from tests.engine_fixtures import Engine, use_engine
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-    from tests.conftest import Running
+    from tests.conftest import Clock, Running
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -166,6 +166,24 @@ def test_to_end_the_current_session_is_to_log_out(user: User) -> None:
     assert response.cookies["sessionid"]["max-age"] == 0
     assert not is_logged_in(mine)
     assert is_logged_in(other)
+
+
+def test_an_end_asks_for_the_password_again_after_a_while(user: User, clock: Clock) -> None:
+    mine, other = logged_in(user), logged_in(user)
+    address = f"{LIST}{id_of(other)}/end/"
+    clock.advance(timedelta(minutes=6))
+    assert mine.get(LIST).status_code == 200
+    for there in (address, END_OTHERS):
+        asked = f"{LIST}reauthenticate/?next={there}"
+        assert (mine.get(there)["Location"], mine.post(there)["Location"]) == (asked, asked)
+    assert is_logged_in(other)
+    # From the list, the way back is to the list: what was sent is gone.
+    from_list = mine.post(address, headers={"Referer": f"http://testserver{LIST}"})
+    assert from_list["Location"] == f"{LIST}reauthenticate/?next={LIST}"
+    answer = mine.post(f"{LIST}reauthenticate/", {"password": "secret", "next": address})
+    assert answer["Location"] == address
+    assert mine.post(address).status_code == 302
+    assert not is_logged_in(other)
 
 
 @pytest.mark.parametrize("verb", ["get", "post"])

@@ -1,0 +1,245 @@
+"""The sessions of users in Django's admin: seen, filtered, and ended one by one or several.
+
+The pages hold no session key and nothing that a session holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext, ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+
+from django_multisession.core.records import SERIES_LENGTH
+from django_multisession.session_admin.models import Session
+from django_multisession.session_admin.people import page_of, user_id_of, users_of
+from django_multisession.session_admin.selection import Selection, State
+from django_multisession.user_sessions import UserSession, end_other_sessions, everyone, id_of
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Session]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+#: Sessions of a page.
+SIZE = 100
+_ID_LENGTH = 2 * SERIES_LENGTH
+
+
+class Row(NamedTuple):
+    """One session, as the table has it.
+
+    Attributes:
+        session: What is known of it.
+        user_name: The user's name; the id, if the user is gone.
+        user_page: The address of the user's page, if there is one that may be seen.
+    """
+
+    session: UserSession
+    user_name: str
+    user_page: str | None
+
+    @property
+    def id(self) -> str:
+        """What a form sends: the session and the user."""
+        return self.session.id + self.session.user_id
+
+
+class Shown(NamedTuple):
+    """What a page shows.
+
+    Attributes:
+        sessions: Those of the page.
+        number: How many there are in all; None if that isn't known.
+        following: What the next page is asked for by, if there is one.
+    """
+
+    sessions: list[UserSession]
+    number: int | None
+    following: Selection | None
+
+
+_protected = method_decorator([csrf_protect, never_cache])
+
+
+@admin.register(Session)
+class SessionAdmin(_ModelAdmin):
+    """Lists and ends the sessions that the site's engine holds; no query is made for them."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  (Django's signature)
+        """No one adds a session: a login does."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  (as above)
+        """No one changes a session."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  (as above)
+        """Say whether the user may end sessions."""
+        return bool(request.user.has_perm(f"{self.opts.app_label}.end_session"))
+
+    def get_urls(self) -> list[Any]:
+        """Return the two pages: the list, and the question before an end."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        wrap = self.admin_site.admin_view
+        return [
+            path("", wrap(self.changelist_view), name=f"{name}_changelist"),
+            path("end/", wrap(self.end_view), name=f"{name}_end"),
+        ]
+
+    @_protected
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show a page of the sessions.
+
+        Raises:
+            PermissionDenied: The user may not see sessions.
+        """
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        selection = Selection.read(request.GET)
+        shown = self._shown(request, selection)
+        user_id = user_id_of(selection.user) if selection.user else ""
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": gettext("Select sessions to end")
+            if self.has_delete_permission(request)
+            else gettext("Sessions"),
+            "rows": self._rows(request, shown.sessions),
+            "count": shown.number,
+            "selection": selection,
+            "user_id": user_id,
+            "following": shown.following,
+            "states": [
+                (each, selection._replace(state=each, cursor="", number=1)) for each in State
+            ],
+            "may_end": self.has_delete_permission(request),
+            **(extra_context or {}),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "django_multisession/admin/session_list.html", context)
+
+    @_protected
+    def end_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask whether to end the sessions that were chosen, and end them.
+
+        Raises:
+            PermissionDenied: The user may not end sessions.
+        """
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        given = request.POST if request.method == "POST" else request.GET
+        chosen, all_of = set(given.getlist("id")), given.get("all_of", "")
+        sessions = self._chosen(request, chosen, all_of)
+        back = reverse(
+            f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist",
+            current_app=self.admin_site.name,
+        )
+        if all_of:
+            back += Selection(user=all_of).address
+        if not sessions:
+            messages.warning(
+                request, gettext("No session was chosen that is live and isn't yours.")
+            )
+            return HttpResponseRedirect(back)
+        if request.method == "POST" and "confirmed" in request.POST:
+            ended = self._end(request, sessions, all_of)
+            messages.success(
+                request,
+                ngettext("%(count)d session was ended.", "%(count)d sessions were ended.", ended)
+                % {"count": ended},
+            )
+            return HttpResponseRedirect(back)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": gettext("Are you sure?"),
+            "rows": self._rows(request, sessions),
+            "all_of": all_of,
+            "back": back,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "django_multisession/admin/end_sessions.html", context)
+
+    def _shown(self, request: HttpRequest, selection: Selection) -> Shown:
+        if selection.state is State.CURRENT:
+            own = everyone.list_of(request, id_of(request.user))
+            found = [each for each in own if each.is_current]
+            return Shown(found, len(found), None)
+        if not selection.user:
+            page = everyone.list_page(request, selection.cursor, SIZE)
+            following = selection._replace(cursor=page.cursor) if page.cursor else None
+            return Shown(
+                [each for each in page.sessions if selection.state.has(each)], None, following
+            )
+        of_user = everyone.list_of(request, user_id_of(selection.user))
+        found = [each for each in of_user if selection.state.has(each)]
+        end = selection.number * SIZE
+        following = selection._replace(number=selection.number + 1) if found[end:] else None
+        return Shown(found[end - SIZE : end], len(found), following)
+
+    def _rows(self, request: HttpRequest, sessions: list[UserSession]) -> list[Row]:
+        users = users_of(each.user_id for each in sessions)
+        may_see = admin_may_see(self.admin_site, request)
+        rows = []
+        for each in sessions:
+            user = users.get(each.user_id)
+            address = page_of(user, self.admin_site.name) if user is not None and may_see else None
+            name = gettext("user %(id)s, who is gone") % {"id": each.user_id}
+            rows.append(Row(each, name if user is None else user.get_username(), address))
+        return rows
+
+    def _chosen(self, request: HttpRequest, chosen: set[str], all_of: str) -> list[UserSession]:
+        """Return those live sessions that were chosen, without the user's own."""
+        user_ids = {all_of} if all_of else {each[_ID_LENGTH:] for each in chosen}
+        return [
+            session
+            for user_id in sorted(user_ids)
+            for session in everyone.list_of(request, user_id)
+            if not session.is_current and (all_of or Row(session, "", None).id in chosen)
+        ]
+
+    def _end(self, request: HttpRequest, sessions: list[UserSession], all_of: str) -> int:
+        if not all_of:
+            ended = [each for each in sessions if everyone.end(each.user_id, each.id)]
+            for user_id in {each.user_id for each in ended}:
+                mine = [each for each in ended if each.user_id == user_id]
+                self._note(request, user_id, len(mine))
+            return len(ended)
+        if all_of == id_of(request.user):
+            count = end_other_sessions(request)
+        else:
+            count = everyone.end_all_of(all_of)
+        self._note(request, all_of, count)
+        return count
+
+    def _note(self, request: HttpRequest, user_id: str, count: int) -> None:
+        """Write into the history of the user whose sessions were ended."""
+        text = ngettext("Ended %(count)d session.", "Ended %(count)d sessions.", count)
+        user: Any = users_of([user_id]).get(user_id)
+        LogEntry.objects.create(
+            user=cast("Any", request.user),
+            content_type=ContentType.objects.get_for_model(get_user_model()),
+            object_id=user_id,
+            object_repr=str(user or user_id)[:200],
+            action_flag=CHANGE,
+            change_message=text % {"count": count},
+        )
+
+
+def admin_may_see(site: admin.AdminSite, request: HttpRequest) -> bool:
+    """May the user of *request* see the pages of users in *site*?"""
+    user_admin = site._registry.get(get_user_model())  # noqa: SLF001  (get_model_admin() raises)
+    return user_admin is not None and user_admin.has_view_or_change_permission(request)

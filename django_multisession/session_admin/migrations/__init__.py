@@ -1,0 +1,1 @@
+"""Permissions, by a model without a table."""
