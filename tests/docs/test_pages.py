@@ -10,6 +10,7 @@ from django_multisession.testing.rows import for_each
 from tests.docs import (
     test_asked_again,
     test_devices_page,
+    test_move_from_session_apps,
     test_overlapping_requests,
     test_production_settings,
     test_rotate_secret_key,
@@ -36,6 +37,7 @@ RUNNERS: list[Callable[[Block], bool]] = [
     test_asked_again.runs,
     test_signals.runs,
     test_show_devices.runs,
+    test_move_from_session_apps.runs,
     test_shown_tests.runs,
     test_shown_settings.runs,
     test_shown_views.runs,
