@@ -9,6 +9,7 @@ from django_multisession.settings.rules.renames import RENAMED
 from django_multisession.testing.rows import for_each
 from tests.docs import (
     test_asked_again,
+    test_audit_log,
     test_devices_page,
     test_move_from_session_apps,
     test_overlapping_requests,
@@ -21,7 +22,6 @@ from tests.docs import (
     test_shown_settings,
     test_shown_tests,
     test_shown_views,
-    test_signals,
     test_tutorial,
 )
 from tests.docs.pages import PAGES, ROOT, Block, blocks
@@ -35,7 +35,7 @@ RUNNERS: list[Callable[[Block], bool]] = [
     test_rotate_secret_key.runs,
     test_separate_tenants.runs,
     test_asked_again.runs,
-    test_signals.runs,
+    test_audit_log.runs,
     test_show_devices.runs,
     test_move_from_session_apps.runs,
     test_shown_tests.runs,
