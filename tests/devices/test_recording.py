@@ -67,11 +67,12 @@ def test_the_next_login_records_its_own(
     first = visitor.log_in(user)
     second = visitor.log_in(user, CHROME, over=first.session_key, REMOTE_ADDR="2001:db8::1")
     assert visitor.recorded(second) == (CHROME, "2001:db8::/48")
-    third = visitor.log_in(make_user(), IPHONE, over=second.session_key, REMOTE_ADDR="")
+    other = make_user()
+    third = visitor.log_in(other, IPHONE, over=second.session_key, REMOTE_ADDR="")
     assert visitor.recorded(third) == (IPHONE, None)
     settings.MULTISESSION_RECORD_USER_AGENT = False
     settings.MULTISESSION_RECORD_ADDRESS = None
-    last = visitor.log_in(user, over=third.session_key)
+    last = visitor.log_in(other, over=third.session_key)
     assert visitor.recorded(last) == (None, None)
 
 
