@@ -300,7 +300,11 @@ class Indexed(Protocol):
         """
 
 
-def is_indexed(driver: Driver) -> TypeGuard[Indexed]:
+class IndexedDriver(Driver, Indexed, Protocol):
+    """A driver that finds the sessions of a user."""
+
+
+def is_indexed(driver: Driver) -> TypeGuard[IndexedDriver]:
     """Does *driver* find the sessions of a user?
 
     Every login asks. `isinstance` would collect the protocol's verbs each time.

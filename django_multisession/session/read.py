@@ -44,9 +44,7 @@ def read_entries(session: Session) -> Steps[Entries]:
 
 
 def is_due(session: Session) -> bool:
-    """May `read_entries` have something to do?"""
-    if session.entries is not None:
-        return isinstance(session.state, Unread)
+    """May `read_entries` have something to do, where no entries are held?"""
     return "load" in session.site.hooks or not isinstance(session.state, New)
 
 

@@ -330,16 +330,13 @@ class DriverSessionStore(SessionBase):
 
         Until then the old session lives: a response that fails leaves the user where they were.
         """
-        self.accessed = True
-        if read.is_due(self._recognized):
-            self._run(read.read_entries(self._inner))
+        # Also where nothing is left to read: an end may be under way, in its turn.
+        self._run(self._read_entries())
         end.give_new_key(self._inner)
 
     async def acycle_key(self) -> None:
         """See cycle_key()."""
-        self.accessed = True
-        if read.is_due(self._recognized):
-            await self._arun(read.read_entries(self._inner))
+        await self._arun(self._read_entries())
         end.give_new_key(self._inner)
 
     def flush(self) -> None:

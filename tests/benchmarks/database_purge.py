@@ -164,9 +164,9 @@ def purge(site: Site, rows_together: int | None) -> tuple[float, float]:
     from django.core.management import call_command
 
     if rows_together:
-        from django_multisession.drivers.database import driver
+        from django_multisession.drivers.database import lists
 
-        driver.PURGED_TOGETHER = rows_together
+        lists.PURGED_TOGETHER = rows_together
     before, began = _peak_memory(), time.perf_counter()
     options = {"batch_size": rows_together} if rows_together else {}
     call_command("clearsessions", stdout=StringIO(), stderr=StringIO(), **options)

@@ -169,7 +169,7 @@ def driver(redis_server: RedisServer, connect: Connect) -> RedisDriver:
 def raw(driver: RedisDriver, redis_server: RedisServer) -> Iterator[Raw]:
     """The server behind the driver's back."""
     with redis.Redis.from_url(redis_server.url) as client:
-        yield Raw(client, driver._prefix)
+        yield Raw(client, driver._commands.prefix)
 
 
 class Raw:

@@ -76,7 +76,7 @@ def test_an_add_is_one_conditional_set_of_the_record_and_its_life(
 ) -> None:
     driver, record = connect(proxy), make_record(user=None)
     assert call(driver.add, "key", record)
-    name = f"{driver._prefix}key".encode()
+    name = f"{driver._commands.prefix}key".encode()
     life = b"%d" % (record.ends_ms - NOW + SLACK_MS)
     assert proxy.words == [b"SET", name, record.raw, b"NX", b"PX", life]
 
@@ -110,7 +110,7 @@ def test_a_verb_whose_script_was_forgotten_answers_as_ever(
     for is_forgotten in (False, True):
         record = make_record()
         for key in ("key", "other", "moved"):
-            configure(redis_server, "DEL", f"{driver._prefix}{key}")
+            configure(redis_server, "DEL", f"{driver._commands.prefix}{key}")
         call(driver.add, "key", record)
         if is_forgotten:
             configure(redis_server, "SCRIPT", "FLUSH")
@@ -203,10 +203,10 @@ def test_every_key_has_the_prefix(
     moved = next_write(record)
     call(driver.add, "old", record)
     call(driver.move, "old", "new", moved, record, left_by(moved, "new"), NOW)
-    names = {name.decode() for name in raw.client.keys(f"{driver._prefix}*")}
-    index = place_of(driver._prefix, b"7")
+    names = {name.decode() for name in raw.client.keys(f"{driver._commands.prefix}*")}
+    index = place_of(driver._commands.prefix, b"7")
     assert names == {raw.name("old"), raw.name("new"), index}
-    assert "7" not in index.removeprefix(driver._prefix).split(":")
+    assert "7" not in index.removeprefix(driver._commands.prefix).split(":")
 
 
 def test_a_record_of_none_and_extremes_comes_back_as_it_was(

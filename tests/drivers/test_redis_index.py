@@ -44,7 +44,7 @@ def client(redis_server: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 def place(driver: RedisDriver) -> str:
-    return place_of(driver._prefix, b"7")
+    return place_of(driver._commands.prefix, b"7")
 
 
 def leave(client: Any, place: str, kind: str) -> None:
@@ -145,9 +145,9 @@ def test_what_no_session_is_hides_no_session(
     call: Verb, driver: RedisDriver, client: Any, place: str
 ) -> None:
     call(driver.add, "key", make_record())
-    client.set(f"{driver._prefix}garbage", "no record")
-    client.set(f"{driver._prefix}newer", b"\xd5\x63\x01 of a newer release")
-    client.hset(f"{driver._prefix}hash", "x", "y")
+    client.set(f"{driver._commands.prefix}garbage", "no record")
+    client.set(f"{driver._commands.prefix}newer", b"\xd5\x63\x01 of a newer release")
+    client.hset(f"{driver._commands.prefix}hash", "x", "y")
     client.zadd(place, {"garbage": NEVER, "newer": NEVER, "hash": NEVER, "": NEVER, "user:": NEVER})
     assert [key for key, _record in call(driver.of_user, "7", NOW).records] == ["key"]
 
@@ -174,7 +174,7 @@ def test_a_record_with_a_damaged_user_can_be_ended(
     call: Verb, driver: RedisDriver, client: Any, size: int
 ) -> None:
     key = make_key()
-    name = f"{driver._prefix}{key}"
+    name = f"{driver._commands.prefix}{key}"
     call(driver.add, key, make_record())
     client.setrange(name, RECORD_OVERHEAD - 4, b"\x7f" * 4)
     client.set(name, client.get(name)[: RECORD_OVERHEAD - 2 + size])

@@ -7,8 +7,7 @@ what was there when the transaction began.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db import transaction
@@ -29,26 +28,14 @@ from django_multisession.core.records import (
     answer_to_touch,
     touched,
 )
-from django_multisession.drivers.base import (
-    Ask,
-    Capabilities,
-    Page,
-    Result,
-    Steps,
-    batches,
-    write_then_get,
-)
+from django_multisession.drivers.base import Capabilities, Result, Steps, write_then_get
 from django_multisession.drivers.database import rows, table
 from django_multisession.drivers.database.checks import check
+from django_multisession.drivers.database.lists import DatabaseLists
 from django_multisession.drivers.database.server import Command, DatabaseServer
 
-#: Rows that a purge removes in one transaction: no request waits for a whole batch.
-PURGED_TOGETHER = 500
-#: Rows that one statement ends: no database takes fewer parameters than these need.
-ENDED_TOGETHER = 500
 
-
-class DatabaseDriver:
+class DatabaseDriver(DatabaseLists):
     """Stores records in a table.
 
     Args:
@@ -152,46 +139,9 @@ class DatabaseDriver:
         """See Driver.delete()."""
         return self._ask("delete", self._ending(key, left))
 
-    def purge_expired(self, now: int, limit: int) -> Steps[int]:
-        """See Purging.purge_expired()."""
-        removed = 0
-        while removed < limit:
-            size = min(PURGED_TOGETHER, limit - removed)
-            command = Command(functools.partial(table.purge, now=now, limit=size))
-            gone = yield from self._ask("purge_expired", command)
-            removed += gone
-            if gone < size:
-                break
-        return removed
-
-    def count_expired(self, now: int) -> Steps[int]:
-        """See Purging.count_expired()."""
-        command = Command(lambda at: table.count_expired(at, now), is_write=False)
-        return self._ask("count_expired", command)
-
-    def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
-        """See Indexed.of_user()."""
-        run = functools.partial(table.of_user, user_id=user_id, now=now, cursor=cursor, limit=limit)
-        return self._ask("of_user", Command(run, is_write=False))
-
-    def delete_many(
-        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
-    ) -> Steps[list[bool | Tombstone]]:
-        """See Indexed.delete_many(); one statement for every `ENDED_TOGETHER`, and a look at the rest."""
-        answers: list[bool | Tombstone] = []
-        for batch in batches(keys, ENDED_TOGETHER):
-            command = self._ending_of_many(tuple(batch), left, user_id)
-            answers += yield from self._ask("delete_many", command)
-        return answers
-
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get()."""
         return write_then_get(self, write, key)
-
-    def records(self, cursor: str, limit: int) -> Steps[Page]:
-        """See Enumerable.records()."""
-        command = Command(lambda at: table.page(at, cursor, limit), is_write=False)
-        return self._ask("records", command)
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
@@ -203,25 +153,11 @@ class DatabaseDriver:
     async def aclose(self) -> None:
         """See close()."""
 
-    def _ask(self, verb: str, command: Command) -> Steps[Any]:
-        return (yield Ask(self.server, verb, command))
-
     def _ending(self, key: str, left: Tombstone) -> Command:
         def run(connection: Connection) -> bool | Tombstone:
             if table.end(connection, key, left, self._clock_ms):
                 return True
             return answer_to_delete(self._find(connection, key), left)
-
-        return Command(run, after_rollback=run)
-
-    def _ending_of_many(
-        self, keys: tuple[str, ...], left: Tombstone, user_id: str | None
-    ) -> Command:
-        def run(connection: Connection) -> list[bool | Tombstone]:
-            ended = table.end_many(connection, keys, left, user_id, self._clock_ms)
-            if ended == len(set(keys)):
-                return [True] * len(keys)
-            return table.answers_after_end(connection, keys, left, self._clock_ms)
 
         return Command(run, after_rollback=run)
 
@@ -240,7 +176,3 @@ class DatabaseDriver:
 
     def _find(self, connection: Connection, key: str) -> Stored:
         return table.find(connection, key, self._clock_ms, locks=True)
-
-    @property
-    def _clock_ms(self) -> int:
-        return int(self._clock() * 1000)

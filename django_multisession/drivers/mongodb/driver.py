@@ -1,13 +1,13 @@
 """Sessions in MongoDB: one document per record, one command for each verb, no transactions.
 
 A standalone server has no transactions, and they cost round trips. What must be atomic is one
-document, and the condition of a write is its filter (`mongodb_documents`). A write that finds nothing
+document, and the condition of a write is its filter (`documents`). A write that finds nothing
 to go over is followed by a read, which says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django_multisession.core.problems import Problem
@@ -27,34 +27,15 @@ from django_multisession.core.records import (
     server_life,
     touched,
 )
-from django_multisession.drivers.base import (
-    Ask,
-    Capabilities,
-    Page,
-    Result,
-    Steps,
-    answer_in_batch,
-    batches,
-    is_of,
-    page_of,
-    read,
-    write_then_get,
-)
-from django_multisession.drivers.mongodb import documents
+from django_multisession.drivers.base import Ask, Capabilities, Result, Steps, read, write_then_get
+from django_multisession.drivers.mongodb import commands, documents
 from django_multisession.drivers.mongodb.checks import check
-from django_multisession.drivers.mongodb.server import (
-    Command,
-    MongoDBServer,
-    ReturnDocument,
-    UpdateOne,
-)
+from django_multisession.drivers.mongodb.lists import MongoDBLists
+from django_multisession.drivers.mongodb.server import MongoDBServer
 from django_multisession.exceptions import StoreUnavailable
 
-#: Records that one command ends.
-ENDED_TOGETHER = 500
 
-
-class MongoDBDriver:
+class MongoDBDriver(MongoDBLists):
     """Stores records in a MongoDB collection.
 
     Args:
@@ -74,7 +55,7 @@ class MongoDBDriver:
         """See Driver.add(). Only a key that is taken is looked at."""
         life, clock_ms = server_life(record, record.touched_ms), int(self._clock() * 1000)
         document = documents.inserted(key, record, life, clock_ms)
-        result = yield Ask(self.server, "add", lambda sessions: sessions.insert_one(document))
+        result = yield Ask(self.server, "add", commands.insert(document))
         if result is not None:
             return True
         return answer_to_add((yield from self._find("add", key)), record)
@@ -102,22 +83,23 @@ class MongoDBDriver:
         now: int,
     ) -> Steps[Answer]:
         """See Driver.move(); one command, and two more where it is refused."""
-        result = yield Ask(self.server, "move", _moving(old_key, new_key, record, base, left, now))
+        command = commands.move(old_key, new_key, record, base, left, now)
+        result = yield Ask(self.server, "move", command)
         if result is not None and result.upserted_count + result.matched_count == 2:  # noqa: PLR2004  (new and old)
             return SAVED
-        document = documents.first_of((yield Ask(self.server, "move", _finding(old_key))))
+        document = documents.first_of((yield Ask(self.server, "move", commands.find(old_key))))
         # With nothing there, an earlier attempt may have been made, and its tombstone be gone.
         is_to_withdraw = result is not None and (result.upserted_count or document is not None)
         try:
             stored = read(old_key, documents.bytes_of(document))
         except StoreUnavailable:
             if is_to_withdraw:
-                yield Ask(self.server, "move", _withdrawing(new_key, record))
+                yield Ask(self.server, "move", commands.withdraw(new_key, record))
             raise
         # Where nothing speaks against it, the new key was taken.
         answer = answer_to_retire(stored, base, left, now, record.touched_ms) or MISSING
         if is_to_withdraw and answer.outcome is not Outcome.SAVED:
-            yield Ask(self.server, "move", _withdrawing(new_key, record))
+            yield Ask(self.server, "move", commands.withdraw(new_key, record))
         return answer
 
     def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
@@ -147,58 +129,16 @@ class MongoDBDriver:
 
     def withdraw(self, key: str, record: Record) -> Steps[None]:
         """See Driver.withdraw()."""
-        yield Ask(self.server, "withdraw", _withdrawing(key, record))
+        yield Ask(self.server, "withdraw", commands.withdraw(key, record))
 
     def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
         """See Driver.delete()."""
-        change = documents.ended(left)
-        document = yield Ask(
-            self.server,
-            "delete",
-            lambda sessions: sessions.find_one_and_update(
-                {"_id": key}, change, documents.BYTES, return_document=ReturnDocument.AFTER
-            ),
-        )
+        document = yield Ask(self.server, "delete", commands.end(key, left))
         return answer_to_delete(read(key, documents.bytes_of(document)), left)
-
-    def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
-        """See Indexed.of_user()."""
-        selection = documents.of_user(user_id, now, cursor)
-        reply = yield Ask(self.server, "of_user", _listing(selection, limit))
-        found = documents.all_of(reply)
-        raws = ((str(each["_id"]), documents.bytes_of(each)) for each in found)
-        last = str(found[-1]["_id"]) if len(found) == limit else ""
-        return page_of(raws, last, is_of(user_id, now))
-
-    def delete_many(
-        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
-    ) -> Steps[list[bool | Tombstone]]:
-        """See Indexed.delete_many(); one command for every `ENDED_TOGETHER`, and a look at the rest."""
-        answers: list[bool | Tombstone] = []
-        for batch in batches(keys, ENDED_TOGETHER):
-            selection = documents.ending(batch, user_id)
-            result = yield Ask(self.server, "delete_many", _ending(selection, left))
-            if result is not None and result.modified_count == len(set(batch)):
-                answers += [True] * len(batch)
-                continue
-            looking = _listing(documents.all_in(batch), len(batch))
-            reply = yield Ask(self.server, "delete_many", looking)
-            found = {str(each["_id"]): each for each in documents.all_of(reply)}
-            answers += [
-                answer_in_batch(key, documents.bytes_of(found.get(key)), left) for key in batch
-            ]
-        return answers
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get()."""
         return write_then_get(self, write, key)
-
-    def records(self, cursor: str, limit: int) -> Steps[Page]:
-        """See Enumerable.records()."""
-        reply = yield Ask(self.server, "records", _listing(documents.behind(cursor), limit))
-        batch = documents.all_of(reply)
-        found = [(str(each["_id"]), documents.bytes_of(each) or b"") for each in batch]
-        return page_of(found, found[-1][0] if found else "")
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
@@ -216,68 +156,11 @@ class MongoDBDriver:
         self, verb: str, selection: documents.Expression, change: documents.Change
     ) -> Steps[bool]:
         """Change what *selection* finds; return whether there was anything."""
-        result = yield Ask(
-            self.server, verb, lambda sessions: sessions.update_one(selection, change)
-        )
+        result = yield Ask(self.server, verb, commands.update(selection, change))
         return bool(result is not None and result.matched_count)
 
     def _find(self, verb: str, key: str) -> Steps[Stored]:
-        raw = documents.bytes_of(documents.first_of((yield Ask(self.server, verb, _finding(key)))))
+        raw = documents.bytes_of(
+            documents.first_of((yield Ask(self.server, verb, commands.find(key))))
+        )
         return read(key, raw)
-
-
-def _ending(selection: documents.Expression, left: Tombstone) -> Command:
-    change = documents.retired(left)
-    return lambda sessions: sessions.update_many(selection, change)
-
-
-def _finding(key: str) -> Command:
-    # No find_one(), whose cursor costs a tenth of a read.
-    return lambda sessions: sessions.database.command(
-        "find",
-        sessions.name,
-        filter={"_id": key},
-        projection=documents.BYTES,
-        limit=1,
-        singleBatch=True,
-        codec_options=sessions.codec_options,
-    )
-
-
-def _listing(selection: documents.Expression, limit: int) -> Command:
-    return lambda sessions: sessions.database.command(
-        "find",
-        sessions.name,
-        filter=selection,
-        projection=documents.BYTES,
-        sort={"_id": 1},
-        limit=limit,
-        # As many as fit into a reply: one cursor less to keep.
-        batchSize=limit,
-        singleBatch=True,
-        codec_options=sessions.codec_options,
-    )
-
-
-def _moving(
-    old_key: str,
-    new_key: str,
-    record: Record,
-    base: Record | Tombstone,
-    left: Tombstone,
-    now: int,
-) -> Command:
-    added = UpdateOne(
-        documents.written(new_key, record),
-        documents.added(record, server_life(record, now)),
-        upsert=True,
-    )
-    selection = documents.over(old_key, base, now, record.touched_ms)
-    retired = UpdateOne(selection, documents.retired(left))
-    # In this order: a client that got neither key loses nothing if the server stops between them.
-    return lambda sessions: sessions.bulk_write([added, retired], ordered=True)
-
-
-def _withdrawing(key: str, record: Record) -> Command:
-    # Not where another request has saved over it.
-    return lambda sessions: sessions.delete_one(documents.written(key, record))

@@ -23,6 +23,9 @@ from django_multisession.core.records import (
     TOMBSTONE_MS,
 )
 
+#: Answer of a script that wrote what it was given.
+WRITTEN = 1
+
 #: The last value for a script that is to read after its write what the value before it names. No other
 #: value is that.
 AND_GET = "and get"
