@@ -47,8 +47,6 @@ RUNNERS: list[Callable[[Block], bool]] = [
     test_shown_configuration.runs,
 ]
 
-HOW_TOS = [page for page in PAGES if page.startswith("docs/howto/")]
-
 
 @for_each("block", blocks())
 def test_every_block_of_code_is_run_by_a_test(block: Block) -> None:
