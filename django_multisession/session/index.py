@@ -104,7 +104,12 @@ def _opened(session: Session, place: str, record: Record, now: int) -> Found | N
         return None
     try:
         entries = site.loads(site.open(record, Verified("", place)))
-    except (BadPayload, StoreUnavailable) as problem:
+    except BadPayload as problem:
+        # Another tenant's, whose user has the same id: nothing is wrong with that.
+        if not site.has_namespace:
+            log_unreadable(place, problem)
+        return None
+    except StoreUnavailable as problem:
         # Signed by a key that this process doesn't have: one such record must not hide the others.
         log_unreadable(place, problem)
         return None

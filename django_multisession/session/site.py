@@ -132,6 +132,11 @@ class Site:
             self._bound = _binding_to(config().namespace if given is None else str(given))
         return self._bound
 
+    @property
+    def has_namespace(self) -> bool:
+        """May there be sessions of other tenants in the store?"""
+        return "get_namespace" in self.hooks or bool(self.bound[0])
+
     def key_verifier(self) -> Callable[[object], Verified | None]:
         """Return what verifies session keys, with the secrets and the namespace.
 

@@ -18,6 +18,7 @@ from django_multisession import signals
 from django_multisession.core import marks
 from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.records import SLACK_MS, to_milliseconds
+from django_multisession.drivers import log_lines
 from django_multisession.drivers.base import Steps
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.drivers.redis.index import place_of
@@ -190,15 +191,57 @@ def test_a_copy_of_a_record_under_another_key_is_not_listed(
 
 
 def test_one_tenant_neither_sees_nor_ends_sessions_of_another(
-    functions: Functions, settings: Settings, user: User, login: Login
+    functions: Functions,
+    settings: Settings,
+    user: User,
+    login: Login,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings.MULTISESSION_NAMESPACE = "one"
     client = login(user)
     settings.MULTISESSION_NAMESPACE = "two"
     assert functions.list_sessions(user) == []
     assert functions.end_all_sessions(user) == 0
+    # Users of two tenants may have the same id.
+    assert caplog.messages == []
     settings.MULTISESSION_NAMESPACE = "one"
     assert client.is_logged_in
+
+
+def test_a_tenant_of_a_subclass_logs_nothing_of_another(
+    functions: Functions,
+    settings: Settings,
+    engine: Engine,
+    user: User,
+    login: Login,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class TenantStore(engine.SessionStore):  # type: ignore[misc, name-defined]  # a class by a name
+        def get_namespace(self) -> str:
+            return ""
+
+    settings.MULTISESSION_NAMESPACE = "one"
+    login(user)
+    settings.MULTISESSION_NAMESPACE = ""
+    request = HttpRequest()
+    request.session = TenantStore()
+    assert functions.list_sessions(user, request) == []
+    assert caplog.messages == []
+
+
+def test_a_listing_of_one_site_logs_what_it_cannot_verify(
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client, place = login(user), make_key()[:32]
+    record: Any = carry_out(engine.driver.get(client.place))
+    assert carry_out(engine.driver.add(place, record))
+    log_lines.counter.clear()
+    assert len(functions.list_sessions(user)) == 1
+    assert [line for line in caplog.messages if place in line]
 
 
 # Ending
