@@ -183,9 +183,10 @@ class Scene:
             self.seen.values[state.seen],
             who,
             verb,
-            self.store.effect(verb, answer, state.store, store),
+            self.store.effect(verb, answer, state.store, store, state.seconds),
             request.automaton.nodes[node].ghosts[task],
             state.seconds,
+            before=state.store,
             reads_only=request.reads_only,
         )
         return answer, store, self.seen.number(seen), broken

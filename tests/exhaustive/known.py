@@ -17,7 +17,7 @@ _LOGINS = ("login", "login_other", "login_by_hand")
 _ENDS = ("kill", "logout", "login_other")
 #: Verbs after which create() takes along what was read.
 _READ = ("read", "set_a", "set_b", "nested", "remove", "add", "save", "must_create", "reload")
-_MOVES = ("cycle", "authenticate", *(f"{verb},create" for verb in _READ))
+_MOVES = ("cycle", "authenticate", "end_others", *(f"{verb},create" for verb in _READ))
 
 #: Verbs after which a record isn't the one that another request read.
 _CHANGES = (

@@ -11,6 +11,7 @@ Nothing of the session's inside is asked, so the laws are the same for any code 
 | I5 | No verb raises without a cause, waits without end, or calls the store without end. |
 | I6 | A request that only reads writes nothing. |
 | I7 | A login isn't refused. |
+| I8 | An end of a user's sessions ends those that were there, and no other user's. |
 
 Of two logins of one client both live, and the last response decides: I3 permits that one.
 """
@@ -32,7 +33,7 @@ from tests.exhaustive.store import (
     Store,
     storage_key,
 )
-from tests.exhaustive.verbs import MARK, START_ENTRIES, USER, Ghost
+from tests.exhaustive.verbs import LISTED, MARK, OF_USER, START_ENTRIES, USER, Ghost
 
 Entries = Mapping[str, Any]
 #: How long a response may rely on what the store confirmed: it is under way that long anyway.
@@ -57,6 +58,15 @@ class Login:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class EndOfUser:
+    """An end of all sessions of a user: whose, when it began, and which session it spares."""
+
+    user_id: str
+    began_ms: int
+    spared: bytes | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Seen:
     """What the laws remember of a schedule; it is part of the searched state, so it is small.
 
@@ -70,6 +80,10 @@ class Seen:
         owners: For each request whose session it read first or wrote last, or `UNKNOWN`.
         confirmed: For each request when the store last confirmed its session.
         causes: What may interrupt a request: (request or `NO_REQUEST`, what).
+        meant: For each request the public ids, with their user, of the sessions that it has to end.
+        begun: For each request its end of a user's sessions that is under way.
+        ended_of_user: Those whose end as a user's was acknowledged.
+        ends: The acknowledged ends of all sessions of a user.
         has_rollback: Did the store fall back?
         has_faults: Was an answer lost or a verb canceled, or did the store fall back?
     """
@@ -83,6 +97,10 @@ class Seen:
     owners: tuple[str | None, ...] = (UNKNOWN,) * 3
     confirmed: tuple[float, ...] = (0.0,) * 3
     causes: frozenset[tuple[int, str]] = frozenset()
+    meant: tuple[frozenset[tuple[bytes, str | None]], ...] = (frozenset(),) * 3
+    begun: tuple[EndOfUser | None, ...] = (None,) * 3
+    ended_of_user: frozenset[tuple[bytes, str | None]] = frozenset()
+    ends: frozenset[EndOfUser] = frozenset()
     has_rollback: bool = False
     has_faults: bool = False
 
@@ -133,6 +151,7 @@ class Laws:
         ghost: Ghost,
         seconds: float,
         *,
+        before: int,
         reads_only: bool,
     ) -> tuple[Seen, list[str]]:
         """Return *seen* with a call of *who*, and which laws that breaks."""
@@ -149,8 +168,25 @@ class Laws:
         elif effect.read is not None and seen.owners[who] == UNKNOWN and not ghost.is_cleared:
             owners = _with(seen.owners, who, owner(effect.read.entries))
             seen = seen.but(owners=owners)
-        elif verb == "delete" and effect.is_done:
+        elif verb in ("delete", "delete_many") and effect.is_done:
             seen = seen.but(causes=seen.causes | {(who, "end")})
+        broken += [
+            f"I8 an end of the sessions of user {ghost.ending!r} ends one of user {user_id!r}"
+            for _series, user_id in effect.gone
+            if user_id != ghost.ending
+        ]
+        if ghost.ending is not None and seen.begun[who] is None:
+            live = self._store.live(before, seconds)
+            meant = {
+                (each.series, each.user_id)
+                for each in live
+                if each.user_id == ghost.ending and each.series != ghost.spared
+            }
+            began = EndOfUser(ghost.ending, self._store.milliseconds(seconds), ghost.spared)
+            seen = seen.but(
+                meant=_with(seen.meant, who, frozenset(meant)),
+                begun=_with(seen.begun, who, began),
+            )
         if effect.ended_at is not None:
             seen = seen.but(known_ends=seen.known_ends | {(who, effect.ended_at)})
         confirmed = seen.confirmed
@@ -210,6 +246,9 @@ class Laws:
         if ended != seen.ended:
             seen = seen.but(ended=ended)
             broken += self._of_end(ended, event.verb, state, seconds)
+        if event.verb in OF_USER:
+            seen = _with_end_of_user(seen, who, event)
+            broken += self._of_user(seen, event.verb, state, seconds)
         has_flushed = "flush" in event.ghost.did - event.before.did
         if event.verb in _SAVES and not has_flushed:
             broken += _of_saved(seen, who, event)
@@ -238,6 +277,20 @@ class Laws:
             if ident in ended:
                 where = "" if content.key in self._first_keys else " under another key"
                 yield f"I1 {verb} was acknowledged and {ident!r} lives{where}"
+
+    def _of_user(self, seen: Seen, when: str, state: int, seconds: float) -> Iterator[str]:
+        for content in self._store.live(state, seconds):
+            is_before = any(
+                content.user_id == end.user_id
+                and content.authenticated_ms < end.began_ms
+                and content.series != end.spared
+                for end in seen.ends
+            )
+            # One that has no user any more is none of the user's.
+            is_ended = (content.series, content.user_id) in seen.ended_of_user
+            if is_before or is_ended:
+                kind = "was there" if is_ended else "had begun"
+                yield f"I8 a session that {kind} when its user's were ended lives: {when}"
 
     def _of_clear(
         self, seen: Seen, who: int, event: Event, state: int, seconds: float
@@ -279,6 +332,7 @@ class Laws:
 
     def at_end(self, seen: Seen, state: int, seconds: float) -> Iterator[str]:
         """Yield which laws the store breaks when no request is left."""
+        yield from self._of_user(seen, "at the end", state, seconds)
         live = [identity(content.entries) for content in self._store.live(state, seconds)]
         for ident in sorted({ident for ident in live if ident is not None}):
             if ident in seen.ended:
@@ -308,6 +362,18 @@ def _with_commit(seen: Seen, who: int, commit: Commit, ghost: Ghost) -> Seen:
         places=seen.places | {(who, commit.written.key)},
         owners=_with(seen.owners, who, owner(written)),
         causes=seen.causes | causes,
+    )
+
+
+def _with_end_of_user(seen: Seen, who: int, event: Event) -> Seen:
+    begun = seen.begun[who]
+    is_one = event.verb == "end_one"
+    one = set() if event.result is None else {(event.result, LISTED)}
+    return seen.but(
+        ended_of_user=seen.ended_of_user | (one if is_one else seen.meant[who]),
+        ends=seen.ends if is_one or begun is None else seen.ends | {begun},
+        meant=_with(seen.meant, who, frozenset()),
+        begun=_with(seen.begun, who, None),
     )
 
 
@@ -394,7 +460,7 @@ def _of_error(seen: Seen, who: int, event: Event) -> Iterator[str]:
 
 def _of_interruption(seen: Seen, who: int, event: Event) -> Iterator[str]:
     # Ending the key that a request is about to leave is the move: no reason to interrupt it.
-    may_end_itself = not event.ghost.is_cycled or "delete" in event.ghost.did
+    may_end_itself = not event.ghost.is_cycled or event.ghost.did & {"delete", *OF_USER}
     causes = {
         (by, what) for by, what in seen.causes if by != who or (what == "end" and may_end_itself)
     }

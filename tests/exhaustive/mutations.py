@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -34,6 +34,7 @@ class Mutation:
         user: Whose session the requests come with.
         budget: What has to go wrong.
         cookies: For each cookie that the requests send whether a session lies there.
+        settings: Settings that differ.
     """
 
     rule: str
@@ -44,6 +45,7 @@ class Mutation:
     user: str | None = None
     budget: Budget = NOTHING_WRONG
     cookies: tuple[bool, ...] = (True,)
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -307,5 +309,38 @@ MUTATIONS = (
         "merging.merged(before, theirs, changes, config().resolvers)",
         "merging.replaced(before, theirs, session.own_entries().plain())",
         "set_a | set_b",
+    ),
+    Mutation(
+        "an end of a user's sessions ends the listed ones",
+        "of_user:end",
+        "if is_meant(each.record)",
+        "if False",
+        "end_all",
+        user="1",
+    ),
+    Mutation(
+        "an end of a user's sessions is marked for logins that are under way",
+        "of_user:end_all_but",
+        "marked_at = yield from mark(session, user_id)",
+        "marked_at = 0",
+        "login,list_all | end_all",
+        budget=CLOCK,
+    ),
+    Mutation(
+        "a login that began before the mark ends itself",
+        "save:_heed",
+        "not isinstance(mark, Record)",
+        "True",
+        "login,list_all | end_all",
+        budget=CLOCK,
+    ),
+    Mutation(
+        "an end of a user's sessions leaves what another user took over",
+        "of_user:_end_listed",
+        ", user_id=user_id",
+        "",
+        "end_all | become_other",
+        user="1",
+        settings={"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
     ),
 )

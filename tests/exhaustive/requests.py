@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from django_multisession.exceptions import StoreUnavailable
 from tests.exhaustive import site
-from tests.exhaustive.store import WRITES, Numbers
+from tests.exhaustive.store import Numbers, is_timed
 from tests.exhaustive.verbs import VERBS, Actor, Ghost, respond
 
 RESPOND = "respond"
@@ -97,7 +97,7 @@ class Run:
                 if name == RESPOND:
                     result = await respond(self.actor)
                 else:
-                    await VERBS[name](self.actor)
+                    result = await VERBS[name](self.actor)
                 self.actor.note(did=self.actor.ghost.did | {name})
             except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001  (the laws judge it)
                 error = _name_of(raised)
@@ -220,7 +220,7 @@ class Place:
         choices: What may happen next.
         queue: Tasks that wait for their turn.
         is_stuck: Does a task wait for what no choice brings?
-        is_timed: Is a call under way that names the time?
+        is_timed: Is a call under way during which no time passes?
     """
 
     node: int
@@ -243,7 +243,11 @@ class Request:
 
     def __init__(self, automaton: Automaton, program: Program, calls: Numbers) -> None:
         self.automaton, self.program = automaton, program
-        self.reads_only = {verb for task in program for verb in task} <= {"read", "poll"}
+        self.reads_only = {verb for task in program for verb in task} <= {
+            "read",
+            "poll",
+            "list_all",
+        }
         self.places: list[Place] = []
         self._calls = calls
         self._numbers: dict[Any, int] = {}
@@ -324,5 +328,7 @@ class Request:
         )
         queue = tuple(i for i, wait in enumerate(waits) if wait in (Wait.TURN, Wait.BLOCKED))
         is_stuck = not choices and any(wait is not None for wait in waits)
-        verbs = {self._calls.values[wait][0] for wait in waits if isinstance(wait, int)}
-        return Place(node, positions, answers, choices, queue, is_stuck, bool(verbs & WRITES))
+        has_timed = any(
+            is_timed(self._calls.values[wait]) for wait in waits if isinstance(wait, int)
+        )
+        return Place(node, positions, answers, choices, queue, is_stuck, has_timed)

@@ -10,7 +10,7 @@ import asyncio
 import collections
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -166,14 +166,25 @@ class SuspendingDriver:
     def __init__(self, server: Any) -> None:
         self.server = server
 
+    def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Any]:
+        return (yield self._ask("of_user", user_id, now, cursor, limit))
+
+    def delete_many(
+        self, keys: Sequence[str], left: Any, *, user_id: str | None = None
+    ) -> Steps[Any]:
+        return (yield self._ask("delete_many", tuple(keys), left, user_id))
+
     def write_and_get(self, write: Steps[Any], key: str) -> Steps[Any]:
         return write_then_get(self, write, key)
 
     def __getattr__(self, name: str) -> Any:
         def verb(*arguments: Any) -> Steps[Any]:
-            return (yield Ask(self.server, name, Command(name, arguments)))
+            return (yield self._ask(name, *arguments))
 
         return verb
+
+    def _ask(self, name: str, *arguments: Any) -> Ask:
+        return Ask(self.server, name, Command(name, arguments))
 
 
 class SessionStore(MemorySessionStore):

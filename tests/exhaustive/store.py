@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from django_multisession.core import keys, payloads, signing
+from django_multisession.core import keys, marks, payloads, signing
 from django_multisession.core.records import (
     Outcome,
     Record,
@@ -20,15 +20,19 @@ from django_multisession.core.records import (
     decode,
     to_milliseconds,
 )
+from django_multisession.drivers.base import Page
 from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
 from django_multisession.settings.conf import config
 from tests.exhaustive.site import SNAPSHOT, SessionStore, clock
 
 #: Verbs that leave entries, keys and tombstones as they are.
-READS = frozenset({"get", "touch", SNAPSHOT})
+READS = frozenset({"get", "of_user", "touch", SNAPSHOT})
 #: Verbs that name the time, and whose success confirms the caller's session.
 WRITES = frozenset({"add", "replace", "move", "touch"})
 _COMMITS = frozenset({"add", "replace", "move"})
+
+#: Where the marks lie that a user's sessions were ended, as the first arguments of a call.
+MARK_PLACES = {(marks.place_of(user, b""),) for user in (b"1", b"2")}
 
 #: A driver's verb and its arguments: equal calls of equal records are one.
 Call = Command
@@ -56,6 +60,8 @@ class Content:
     key: str
     entries: Mapping[str, Any]
     touched_ms: int
+    series: bytes
+    user_id: str | None
     authenticated_ms: int
 
 
@@ -77,12 +83,14 @@ class Effect:
         read: What a `get` found.
         is_done: Did the store answer that it did what it was asked to do?
         ended_at: The key under which its caller knows now that a session was ended or moved.
+        gone: The sessions that were live before it and aren't any more.
     """
 
     commit: Commit | None
     read: Content | None
     is_done: bool
     ended_at: str | None
+    gone: frozenset[tuple[bytes, str | None]] = frozenset()
 
 
 class Store:
@@ -113,12 +121,16 @@ class Store:
             return self._answers.number(self._states.values[state]), state
         answer = server.send(call)
         kept = ((key, slot) for key, slot in server.slots.items() if slot.gone_at > seconds)
-        return self._answers.number(answer), self._states.number(frozenset(kept))
+        return self._answers.number(_frozen(answer)), self._states.number(frozenset(kept))
 
-    def effect(self, call: Call, answer: int, before: int, after: int) -> Effect:
+    def effect(self, call: Call, answer: int, before: int, after: int, seconds: float) -> Effect:
         """Return what *call* did, which was given *answer*."""
         verb, arguments = call
         value = self._answers.values[answer]
+        if arguments[:1] in MARK_PLACES:
+            return Effect(None, None, False, None)
+        if verb == "delete_many":
+            return self._effect_of_many(value, before, after, seconds)
         is_done = value is True or getattr(value, "outcome", None) is Outcome.SAVED
         is_stored = is_done and verb in _COMMITS and before != after
         is_end = verb == "delete" and value is True
@@ -129,6 +141,11 @@ class Store:
             is_done,
             arguments[0] if is_ended else None,
         )
+
+    def _effect_of_many(self, value: Any, before: int, after: int, seconds: float) -> Effect:
+        was = {(each.series, each.user_id) for each in self.live(before, seconds)}
+        now = {(each.series, each.user_id) for each in self.live(after, seconds)}
+        return Effect(None, None, True in value, None, gone=frozenset(was - now))
 
     def _commit(
         self, verb: str, arguments: tuple[Any, ...], before: int, after: int
@@ -146,11 +163,17 @@ class Store:
             found = self._live[state, seconds] = tuple(
                 self._content(key, stored)
                 for key, slot in self._states.values[state]
-                if isinstance(stored := _decoded(slot.raw), Record)
+                if (key,) not in MARK_PLACES
+                and isinstance(stored := _decoded(slot.raw), Record)
                 and stored.is_live(now)
                 and slot.gone_at > seconds
             )
         return found
+
+    def milliseconds(self, seconds: float) -> int:
+        """Return that time as records have it."""
+        clock.seconds = seconds
+        return to_milliseconds(clock.now())
 
     def _at(self, state: int, key: str) -> Content | None:
         for place, slot in self._states.values[state]:
@@ -163,7 +186,21 @@ class Store:
         entries = self._entries.get(place)
         if entries is None:
             entries = self._entries[place] = _entries(key, record)
-        return Content(key, entries, record.touched_ms, record.authenticated_ms)
+        return Content(
+            key,
+            entries,
+            record.touched_ms,
+            record.series,
+            record.user_id,
+            record.authenticated_ms,
+        )
+
+
+def _frozen(answer: Any) -> Any:
+    """Return *answer* such that it can be a number's value."""
+    if isinstance(answer, Page):
+        return Page(tuple(answer.records), answer.cursor)  # type: ignore[arg-type]  # for a hash
+    return tuple(answer) if isinstance(answer, list) else answer
 
 
 @functools.cache
@@ -182,6 +219,11 @@ def storage_key(session_key: str) -> str:
     """Return where the session of a cookie lies; "" for a key that this site did not sign."""
     verified = keys.verify(session_key, config().signing_keys)
     return verified.storage_key if verified else ""
+
+
+def is_timed(call: Call) -> bool:
+    """Does *call* name the time, or follow such a call immediately, as the look for a mark does?"""
+    return call.verb in WRITES or call.arguments[:1] in MARK_PLACES
 
 
 def text_of(call: Call) -> str:

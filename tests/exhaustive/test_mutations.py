@@ -17,5 +17,7 @@ def test_a_schedule_notices_that_a_rule_is_removed(mutation: Mutation) -> None:
 
 def laws_broken(mutation: Mutation) -> set[str]:
     programs = parsed(mutation.programs)
-    findings = explore_one(programs, mutation.user, mutation.budget, mutation.cookies)
+    findings = explore_one(
+        programs, mutation.user, mutation.budget, mutation.cookies, **mutation.settings
+    )
     return {finding.law for finding in findings}

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from django_multisession.core.records import to_milliseconds
+from django_multisession.session import index, of_user
+from django_multisession.session.steps import Steps
 from tests.exhaustive import site
 from tests.exhaustive.site import SessionStore
 
@@ -33,6 +35,8 @@ class Ghost:
         is_cycled: Did it ask for a new key?
         authenticated_ms: When it authenticated the user of its session again; 0 for never.
         did: Names of the verbs that ended without an error.
+        ending: The user whose sessions it ends now.
+        spared: The public id of its own session, which that end spares.
     """
 
     own: frozenset[tuple[str, Any]] = frozenset()
@@ -43,6 +47,8 @@ class Ghost:
     is_cycled: bool = False
     authenticated_ms: int = 0
     did: frozenset[str] = frozenset()
+    ending: str | None = None
+    spared: bytes | None = None
 
     def gave(self, name: str, value: Any) -> Ghost:
         last = dict(self.last) | {name: value}
@@ -79,7 +85,7 @@ class Actor:
         self.ghost = self.ghost.gave(name, value)
 
 
-Verb = Callable[[Actor], Awaitable[None]]
+Verb = Callable[[Actor], Awaitable[Any]]
 VERBS: dict[str, Verb] = {}
 
 
@@ -247,6 +253,64 @@ async def forget_user(actor: Actor) -> None:
             actor.ghost = actor.ghost.gave(name, None)
 
 
+# The sessions of a user
+
+
+#: The user whose sessions an administrator lists and ends.
+LISTED = "1"
+
+
+async def _end(
+    actor: Actor, store: SessionStore, steps: Steps[Any], user: str | None = LISTED
+) -> Any:
+    spared = of_user.series(store._recognized) if store is actor.store else None
+    actor.note(ending=user, spared=spared)
+    try:
+        return await store._arun(steps)
+    finally:
+        actor.note(ending=None)
+
+
+@verb
+async def become_other(actor: Actor) -> None:
+    """Log another user in by hand."""
+    await _become(actor, "2")
+
+
+@verb
+async def list_all(actor: Actor) -> None:
+    """List the user's sessions, as an administrator."""
+    store = SessionStore()
+    found = await store._arun(index.find(store._recognized, LISTED))
+    assert all(each.record.user_id == LISTED for each in found)
+
+
+@verb
+async def end_all(actor: Actor) -> None:
+    """End the user's sessions, as an administrator."""
+    store = SessionStore()
+    await _end(actor, store, of_user.end_all(store._recognized, LISTED))
+
+
+@verb
+async def end_others(actor: Actor) -> None:
+    """End the other sessions of the client's user."""
+    user = await actor.store.aget(USER)
+    await _end(actor, actor.store, of_user.end_others(actor.store._recognized), user)
+
+
+@verb
+async def end_one(actor: Actor) -> bytes | None:
+    """List the user's sessions, and end the one that was used last."""
+    store = SessionStore()
+    found = await store._arun(index.find(store._recognized, LISTED))
+    if not found:
+        return None
+    series = found[0].record.series
+    ending = of_user.end(store._recognized, LISTED, lambda record: record.series == series)
+    return series if await _end(actor, store, ending) else None
+
+
 # In a transaction that is rolled back
 
 
@@ -279,9 +343,14 @@ async def undone_login_and_save(actor: Actor) -> None:
         await actor.store.asave()
 
 
+OF_USER = ("list_all", "end_all", "end_others", "end_one")
 UNDONE = ("undone_save", "undone_logout", "undone_login", "undone_login_and_save")
 #: Verbs of bounds; and those of most requests, for bounds in which all are too many.
-ALL = tuple(name for name in VERBS if name not in {"authenticate", "forget_user", *UNDONE})
+ALL = tuple(
+    name
+    for name in VERBS
+    if name not in {"authenticate", "forget_user", "become_other", *OF_USER, *UNDONE}
+)
 CORE = tuple(
     name for name in ALL if name not in {"create", "must_create", "kill", "delete", "reload"}
 )
