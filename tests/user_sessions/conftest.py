@@ -30,6 +30,7 @@ INDEXED = (
     "mongodb-standalone",
     "database-sqlite",
     "database-postgresql",
+    "database-mariadb",
     "tiered-redis-mongodb",
 )
 

@@ -1,0 +1,57 @@
+"""What a list and an end of many sessions send: no command for each session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from django_multisession.user_sessions import end_all_sessions, end_other_sessions, list_sessions
+from tests.engine_fixtures import Engine
+from tests.user_sessions.conftest import log_in
+from tests.user_sessions.costs import counted
+
+SESSIONS = 300
+
+
+@pytest.fixture
+def many(engine: Engine, user: User) -> list[str]:
+    """Return the keys of the user's sessions."""
+    keys = []
+    for _ in range(SESSIONS):
+        store = engine.SessionStore()
+        log_in(store, user)
+        store.save()
+        keys.append(str(store.session_key))
+    return keys
+
+
+def commands(engine: Engine, work: Callable[[], object]) -> int:
+    with counted(engine.driver) as count:
+        work()
+    return count.commands
+
+
+def test_a_login_a_list_and_an_end_of_the_others_cost_a_few_commands(
+    engine: Engine, user: User, many: list[str], rf: Any
+) -> None:
+    def login_of(someone: User) -> Callable[[], None]:
+        store = engine.SessionStore()
+        log_in(store, someone)
+        return store.save
+
+    stranger = User(pk=f"alone-{user.pk}", username="eve")
+    assert commands(engine, login_of(stranger)) == commands(engine, login_of(user)) <= 2
+    assert commands(engine, lambda: list_sessions(user)) <= 6
+    request = rf.get("/")
+    request.session = engine.SessionStore(many[0])
+    assert commands(engine, lambda: end_other_sessions(request)) <= 20
+    request.session.save()
+    assert len(list_sessions(user)) == 1
+
+
+def test_an_end_of_many_costs_a_few_commands(engine: Engine, user: User, many: list[str]) -> None:
+    assert commands(engine, lambda: end_all_sessions(user)) <= 20
+    assert list_sessions(user) == []
