@@ -33,6 +33,8 @@ AUTHENTICATION = ("authenticate", "set_a", "cycle", "logout", "kill", "delete", 
 LOGINS = ("login", "login_other", "login_by_hand")
 #: Verbs that get into the way of an end of a user's sessions.
 BESIDE_OF_USER = ("set_a", "login", "login_other", "logout", "cycle", "save", *OF_USER)
+#: Verbs with a login that is under way while a user's sessions are ended.
+UNDER_WAY = ("login", "cycle", "list_all", "end_all", "end_others")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -302,6 +304,7 @@ BY_COMMAND = (
     Bound("gather-of-three", ((1, 1, 1),), GATHERED),
     Bound("gone-cookie-first", ((1,), (1,)), CORE, Budget(faults=1), cookies=(False, True)),
     Bound("of-user-two-verbs", ((2,), (1,)), BESIDE_OF_USER, Budget(clocks=1)),
+    Bound("of-user-two-by-two", ((2,), (2,)), UNDER_WAY, Budget(clocks=1)),
     Bound("of-user-three-requests", ((1,), (1,), (1,)), BESIDE_OF_USER),
     Bound("two-cookies", ((2,), (1,)), CORE, cookies=(True, True)),
     Bound("two-cookies-faults", ((1,), (1,)), CORE, Budget(faults=1), cookies=(True, True)),

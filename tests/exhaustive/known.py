@@ -95,6 +95,12 @@ def _rows() -> Iterator[Row]:
         yield Row(limit, _ANONYMOUS, f"create,reload | {login}", CLOCK)
 
 
+def _rows_of_a_users_sessions() -> Iterator[Row]:
+    limit = "A logout that responds later than a login that came after it removes its cookie."
+    for login, verb in itertools.product(_LOGINS, ("list_all", "end_all", "end_one")):
+        yield Row(limit, _REMOVED, f"logout,{verb} | {login}")
+
+
 def _rows_of_rolled_back_transactions() -> Iterator[Row]:
     limit = "A logout that a rollback undid ends no session that has moved to another key since."
     yield Row(limit, f"{_LIVES.format('respond')} under another key", "cycle | undone_logout")
@@ -107,7 +113,7 @@ def _rows_of_rolled_back_transactions() -> Iterator[Row]:
         yield Row(limit, _LOST, f"{change} | undone_login_and_save")
 
 
-ROWS = (*_rows(), *_rows_of_rolled_back_transactions())
+ROWS = (*_rows(), *_rows_of_a_users_sessions(), *_rows_of_rolled_back_transactions())
 
 
 def new_findings(bound: Bound, findings: Iterable[Finding]) -> list[Finding]:

@@ -323,15 +323,15 @@ MUTATIONS = (
         "of_user:end_all_but",
         "marked_at = yield from mark(session, user_id)",
         "marked_at = 0",
-        "login,list_all | end_all",
+        "login,list_all | list_all,end_all",
         budget=CLOCK,
     ),
     Mutation(
         "a login that began before the mark ends itself",
         "save:_heed",
-        "not isinstance(mark, Record)",
+        "user is None",
         "True",
-        "login,list_all | end_all",
+        "login,list_all | list_all,end_all",
         budget=CLOCK,
     ),
     Mutation(
