@@ -36,6 +36,8 @@ logger = logging.getLogger("django_multisession")
 
 #: Seconds after which a client that met an outage may ask again (RFC 9110, section 10.2.3).
 RETRY_AFTER = 5
+#: A client that polls says so: its request isn't use. It can shorten its own session only.
+POLL_HEADER = "HTTP_X_SESSION_POLL"
 OUTAGE_TEMPLATE = "503.html"
 
 SERVER_ERROR = 500
@@ -70,6 +72,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
         session: Any = self.SessionStore(sent[0] if sent else None)
         if len(sent) > 1:
             session.offer_keys(sent[1:])
+        if POLL_HEADER in request.META:
+            # Known before any other middleware reads the session.
+            session.counts_as_use = False
         request.session = session
 
     def __call__(self, request: HttpRequest) -> Any:

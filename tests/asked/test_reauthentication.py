@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.http import HttpRequest, HttpResponse
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import path
 
 from django_multisession.engines.memory import SessionStore
@@ -228,3 +229,31 @@ def test_of_a_form_that_was_sent_twice_the_second_answer_is_logged_in(
     assert client.post(PAGE, RIGHT).status_code == 302
     assert statuses == [302]
     assert client.get("/function/").content == b"paid"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_page_works_under_asgi(client: Client, clock: Clock) -> None:
+    asgi = AsyncClient()
+    asgi.cookies = client.cookies
+    clock.advance(timedelta(hours=1))
+
+    async def visit() -> tuple[int, bytes]:
+        asked = await asgi.post(PAGE, {**RIGHT, "next": "/coroutine/"})
+        return asked.status_code, (await asgi.get(asked.headers["Location"])).content
+
+    assert asyncio.run(visit()) == (302, b"paid")
+
+
+def test_where_every_page_needs_a_login_the_page_and_the_time_left_answer(
+    client: Client, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
+    settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+    assert client.post(PAGE, RIGHT).status_code == 302
+    assert Client().get(PAGE).headers["Location"].startswith("/login/")
+    left = "/account/sessions/time-left/"
+    assert client.get(left).json()["logged_in"] is True
+    assert Client().get(left).json()["logged_in"] is False

@@ -16,6 +16,7 @@ from django_multisession.engines.memory import SessionStore
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.testing.engine.faults import FaultyDriver
 from django_multisession.testing.engine.fixtures import storage_key
+from tests.selection import OURS
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -77,6 +78,19 @@ def test_a_question_is_no_use_writes_nothing_and_sets_no_cookie(
     assert response.json()["logged_in"] is False
     # Another tab's login may be on its way.
     assert not response.cookies
+
+
+@pytest.mark.parametrize("session_middleware", [OURS], indirect=True)
+@pytest.mark.parametrize("is_poll", [True, False])
+def test_a_question_is_no_use_where_the_session_is_read_before_the_view(
+    client: Client, clock: Clock, settings: Settings, *, is_poll: bool
+) -> None:
+    settings.CSRF_USE_SESSIONS = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+    before = record(client).raw
+    clock.advance(seconds=1000)
+    answer = client.get(PAGE, headers={"x-session-poll": "1"} if is_poll else {}).json()
+    assert answer["idle"] == (IDLE - 1000 if is_poll else IDLE)
+    assert (record(client).raw == before) is is_poll
 
 
 def test_a_question_signs_nothing_anew(client: Client, ada: User, settings: Settings) -> None:

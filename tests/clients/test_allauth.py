@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -295,3 +296,29 @@ def test_the_others_can_be_ended_by_a_form_from_before_the_secret_was_replaced(
     assert laptop.post(SESSIONS, {"csrfmiddlewaretoken": token}).status == 302
     assert is_signed_in(laptop)
     assert not is_signed_in(phone)
+
+
+# Its "remember me"
+
+
+@pytest.mark.parametrize(
+    ("sent", "days"), [({"remember": "on"}, 60), ({}, None)], ids=["ticked", "not ticked"]
+)
+def test_the_box_of_allauth_has_the_lengths_that_the_page_on_it_says(
+    browser: Browser,
+    engine: Engine,
+    settings: Settings,
+    clock: Clock,
+    sent: dict[str, str],
+    days: int | None,
+) -> None:
+    settings.SESSION_COOKIE_AGE = 60 * 24 * 60 * 60
+    settings.MULTISESSION_IDLE_TIMEOUT = timedelta(minutes=30)
+    settings.MULTISESSION_ABSOLUTE_TIMEOUT = timedelta(hours=12)
+    settings.MULTISESSION_REMEMBERED_ABSOLUTE_TIMEOUT = timedelta(days=60)
+    reply = send_form(browser, "/accounts/login/", login="ada", password="secret", **sent)
+    assert reply.cookie is not None
+    age = "" if days is None else int(timedelta(days=days).total_seconds())
+    assert str(reply.cookie["max-age"]) == str(age)
+    clock.advance(timedelta(minutes=31))
+    assert is_signed_in(browser) is (days is not None)

@@ -92,7 +92,9 @@
 
   async function send(isUse) {
     const options = { credentials: "same-origin", cache: "no-store", headers: { Accept: "application/json" } };
-    if (isUse) {
+    if (!isUse) {
+      options.headers["X-Session-Poll"] = "1";
+    } else {
       options.method = "POST";
       options.headers["X-CSRFToken"] = token;
     }
