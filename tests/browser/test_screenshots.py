@@ -1,4 +1,4 @@
-"""The README's pictures of the demo."""
+"""The pictures of the demo in the README and the pages."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import struct
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.screenshots import HEIGHT, SCHEMES, WIDTH, picture_of, take
-from tests.browser.shops import Shop
+from tests.browser.screenshots import HEIGHT, SCHEMES, SIZES, WIDTH, picture_of, take, take_sessions
+from tests.browser.shops import Shop, Shops
 
 LARGEST = 150_000
 
@@ -21,11 +21,23 @@ def size_of(picture: bytes) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_readmes_picture_is_there_and_small(scheme: str) -> None:
-    picture = picture_of(scheme).read_bytes()
+@pytest.mark.parametrize("name", SIZES)
+def test_each_picture_is_there_and_small(name: str, scheme: str) -> None:
+    picture = picture_of(scheme, name).read_bytes()
 
-    assert size_of(picture) == (WIDTH, HEIGHT)
+    assert size_of(picture) == SIZES[name]
     assert len(picture) < LARGEST
+
+
+@pytest.mark.long
+def test_the_pictures_of_sessions_can_be_taken_again(
+    any_shop: Shop, shops: Shops, chromium: Browser
+) -> None:
+    shops.make_user("mary")
+    pictures = take_sessions(chromium, any_shop, "light", "mary")
+    assert {name: size_of(picture) for name, picture in pictures.items()} == {
+        name: size for name, size in SIZES.items() if name != "demo"
+    }
 
 
 def test_the_readmes_picture_can_be_taken_again(any_shop: Shop, chromium: Browser) -> None:
