@@ -10,6 +10,7 @@ from django_multisession.testing.rows import for_each
 from tests.docs import (
     test_asked_again,
     test_devices_page,
+    test_limit_sessions,
     test_overlapping_requests,
     test_production_settings,
     test_rotate_secret_key,
@@ -34,6 +35,7 @@ RUNNERS: list[Callable[[Block], bool]] = [
     test_rotate_secret_key.runs,
     test_separate_tenants.runs,
     test_asked_again.runs,
+    test_limit_sessions.runs,
     test_signals.runs,
     test_show_devices.runs,
     test_shown_tests.runs,
