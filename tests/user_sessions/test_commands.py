@@ -126,7 +126,7 @@ def test_a_program_gets_a_list(clock: Clock, engine: Engine, ada: User, settings
             "last_used_at": "2026-01-01T12:00:00+00:00",
             "ends_at": None,
             "is_remembered": True,
-            "device": getattr(found, "device", ""),
+            "device": found.device,
         }
     ]
     assert "never" in run(sessions, "ada")[0]
@@ -138,11 +138,8 @@ def test_a_user_without_sessions_has_none_to_show(engine: Engine, ada: User) -> 
 
 
 def test_a_terminal_gets_no_control_character_of_a_client() -> None:
-    class Shown(UserSession):
-        device = "\x1b[31mFirefox\r\n"
-
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    shown = Shown(
+    shown = UserSession(
         id="a",
         user_id="1",
         began_at=moment,
@@ -150,7 +147,9 @@ def test_a_terminal_gets_no_control_character_of_a_client() -> None:
         ends_at=None,
         is_current=False,
         is_remembered=True,
-        **({"device": "\x1b[31mFirefox\r\n"} if "device" in UserSession.__slots__ else {}),
+        user_agent="",
+        device="\x1b[31mFirefox\r\n",
+        address="",
     )
     assert sessions._row(shown)[-1] == "?[31mFirefox??"
 

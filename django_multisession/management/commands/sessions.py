@@ -56,13 +56,13 @@ def _as_json(session: UserSession) -> dict[str, Any]:
         "last_used_at": session.last_used_at.isoformat(),
         "ends_at": None if session.ends_at is None else session.ends_at.isoformat(),
         "is_remembered": session.is_remembered,
-        "device": _device(session),
+        "device": session.device,
     }
 
 
 def _row(session: UserSession) -> tuple[str, ...]:
     # A terminal would obey what a client put there.
-    device = "".join(each if each.isprintable() else "?" for each in _device(session))
+    device = "".join(each if each.isprintable() else "?" for each in session.device)
     return (
         session.id,
         _moment(session.began_at),
@@ -71,10 +71,6 @@ def _row(session: UserSession) -> tuple[str, ...]:
         "yes" if session.is_remembered else "no",
         device,
     )
-
-
-def _device(session: UserSession) -> str:
-    return str(getattr(session, "device", ""))
 
 
 def _moment(moment: datetime) -> str:
