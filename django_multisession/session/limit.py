@@ -193,8 +193,10 @@ def _change_seats(
     site, driver = session.site, session.site.driver
     place = limits.place_of(user_id.encode("utf-8", "surrogatepass"), site.bound[0])
     began_at, refused = site.monotonic(), 0
+    stored: object = known
     for tries in itertools.count():
-        stored = known if known and not tries else (yield from driver.get(place))
+        if not isinstance(stored, Record):
+            stored = yield from driver.get(place)
         before = stored if isinstance(stored, Record) else None
         held = limits.held(_seats_in(session, place, before), site.now())
         seats = yield from decide(held)
@@ -207,6 +209,8 @@ def _change_seats(
             answer = yield from driver.replace(place, record, before, before.touched_ms)
             if answer.outcome is Outcome.SAVED:
                 return record
+            # In a transaction another read may show what was there when it began.
+            stored = answer.stored
         elif (yield from driver.add(place, record)):
             return record
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,41 @@ def test_the_limit_holds_where_the_answer_to_a_login_was_lost(
             functions.call(store, "save")
     functions.call(store, "save")
     assert [client.is_logged_in for client in clients] == [False, True]
+    assert len(list_sessions(user)) == MOST
+
+
+# A session that gets a new key while the index is read
+
+
+def hide_once(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Leave the first record out of one list, once so many lists were made."""
+    answer, listed = MemoryServer.send, []
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        found = answer(server, command)
+        if command.verb != "of_user":
+            return found
+        listed.append(command)
+        return found._replace(records=found.records[1:]) if len(listed) == after + 1 else found
+
+    async def asend(server: MemoryServer, command: Any) -> Any:
+        return send(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", send)
+    monkeypatch.setattr(MemoryServer, "asend", asend)
+
+
+@for_each("at_limit", ["oldest", "deny"])
+def test_a_session_that_one_list_misses_counts(
+    engine: Engine, settings: Settings, login: Login, monkeypatch: pytest.MonkeyPatch, at_limit: str
+) -> None:
+    user = make_user()
+    settings.MULTISESSION_AT_LIMIT = at_limit
+    login(user)
+    login(user)
+    with monkeypatch.context() as patched, contextlib.suppress(SessionLimitReached):
+        hide_once(patched, after=0 if at_limit == "deny" else 1)
+        login(user)
     assert len(list_sessions(user)) == MOST
 
 
