@@ -127,10 +127,19 @@ def live(acts: Sequence[Act], engine: Engine) -> list[bool]:
     return [SESSION_KEY in engine.SessionStore(act.store.session_key) for act in acts]
 
 
+@pytest.mark.parametrize("was_here", [False, True])
 @pytest.mark.parametrize("at_limit", POLICIES)
-def test_of_two_logins_in_any_order_one_stays(engine: Engine, at_limit: str) -> None:
+def test_of_two_logins_in_any_order_one_stays(
+    engine: Engine, at_limit: str, was_here: bool
+) -> None:
     def make() -> list[Act]:
         users.append(make_user())
+        if was_here:
+            # There is a record of the seats then.
+            store = engine.SessionStore()
+            log_in(store, users[-1])
+            store.save()
+            store.flush()
         return [login(engine, users[-1]) for _ in range(2)]
 
     users: list[User] = []

@@ -20,6 +20,7 @@ from django_multisession.drivers.base import run as carry_out
 from django_multisession.engine import close_drivers
 from django_multisession.exceptions import SessionEnded, SessionLimitReached
 from django_multisession.session.adopt import is_mark
+from django_multisession.session.respond import CookieAnswer
 from django_multisession.settings.checks import check_installed
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.driver.fixtures import make_key
@@ -247,6 +248,8 @@ def test_a_denied_login_revives_no_session_that_was_ended(
         functions.call(store, "save")
     assert not ended.is_logged_in
     assert not functions.call(engine.SessionStore(), "exists", ended.session_key)
+    # The client may have a newer cookie.
+    assert functions.call(store, "respond") is CookieAnswer.KEEP
     store["cart"] = 1
     with pytest.raises(SessionEnded):
         functions.call(store, "save")
