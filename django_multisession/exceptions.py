@@ -7,6 +7,7 @@
     ├── SessionConflict      a save met other saves for as long as it was tried
     ├── SessionTooLarge      more than MULTISESSION_MAX_SIZE bytes
     ├── EntryNotSerializable also a TypeError
+    ├── SessionLimitReached  also Django's PermissionDenied: a login has no room
     └── BadPayload           also a ValueError; never leaves the store
 
     SessionEnded             Django's UpdateError and SessionInterrupted in one
@@ -20,6 +21,8 @@ from __future__ import annotations
 
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.core.exceptions import PermissionDenied
+from django.utils.translation import gettext as _
 
 from django_multisession.core.errors import (
     BadPayload,
@@ -38,6 +41,7 @@ __all__ = [
     "OutageKind",
     "SessionConflict",
     "SessionEnded",
+    "SessionLimitReached",
     "SessionTooLarge",
     "StoreUnavailable",
 ]
@@ -54,4 +58,16 @@ class SessionEnded(UpdateError, SessionInterrupted):  # noqa: N818  (named as it
         super().__init__(
             "The request's session was ended before the request completed. "
             "The user may have logged out or in elsewhere, for example."
+        )
+
+
+class SessionLimitReached(MultisessionError, PermissionDenied):  # noqa: N818  (named as its parents are)
+    """A login has no room: the user has as many sessions as ``MULTISESSION_MAX_SESSIONS`` allows.
+
+    Django answers 403, in a view and in the middleware. The session is what it was before the login.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("You are logged in on as many devices as are allowed. Log out on one of them first.")
         )

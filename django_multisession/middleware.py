@@ -26,7 +26,7 @@ from django.utils.http import http_date
 from django_multisession import way_back
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.core.secret import SecretText
-from django_multisession.exceptions import StoreUnavailable
+from django_multisession.exceptions import SessionLimitReached, StoreUnavailable
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.session.turns import running_loop
 from django_multisession.settings import conf
@@ -124,9 +124,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
         except StoreUnavailable:
             discard(response)
             return unavailable()
-        except BaseException:
+        except BaseException as error:
             # Django answers by itself, or the client has disconnected.
-            discard(response)
+            refuse(request, response, error)
             raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
 
@@ -143,9 +143,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
         except StoreUnavailable:
             discard(response)
             return unavailable()
-        except BaseException:
+        except BaseException as error:
             # Django answers by itself, or the client has disconnected.
-            discard(response)
+            refuse(request, response, error)
             raise
         return finished(request, session, response, answer, was_accessed=was_accessed)
 
@@ -320,6 +320,16 @@ def discard(response: HttpResponseBase) -> None:
     for close in getattr(response, "_resource_closers", ()):
         with contextlib.suppress(Exception):
             close()
+
+
+def refuse(request: HttpRequest, response: HttpResponseBase, error: BaseException) -> None:
+    """Prepare the answer to *error*, which takes the place of *response*."""
+    discard(response)
+    if isinstance(error, SessionLimitReached):
+        from django.contrib.auth.models import AnonymousUser
+
+        # The page that Django answers with must not greet the user whose login was denied.
+        request.user = AnonymousUser()
 
 
 def unavailable() -> HttpResponse:

@@ -26,9 +26,9 @@ session_key_changed = Signal()
 #: ``"idle"`` or ``"absolute"``. A session that no client comes with again isn't reported.
 session_expired = Signal()
 
-#: A session was ended. ``storage_key``, ``reason``: ``"flushed"`` (a logout), ``"deleted"`` (by
-#: ``delete()``), ``"revoked"`` (as one of its user's, by `user_sessions`) or ``"login"`` (a login ended
-#: what its session had become).
+#: A session was ended. ``storage_key``, ``user_id`` (None where it isn't known), ``reason``: ``"flushed"`` (a logout), ``"deleted"`` (by
+#: ``delete()``), ``"revoked"`` (as one of its user's, by `user_sessions`), ``"limit"`` (by a login
+#: beyond ``MULTISESSION_MAX_SESSIONS``) or ``"login"`` (a login ended what its session had become).
 session_ended = Signal()
 
 #: A client sent a session key that this site did not sign. ``is_of_another_engine``: does it look

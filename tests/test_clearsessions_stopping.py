@@ -77,7 +77,7 @@ def test_a_log_gets_a_line_now_and_then_and_no_bar(
 def test_a_log_gets_no_more_than_a_line_a_minute(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put(MemoryDriver(), expired=5)
     times = iter([59.0, 60.0, 119.0, 121.0, 122.0, 123.0])
-    monkeypatch.setattr(clearsessions, "_stopwatch", lambda: lambda: next(times))
+    monkeypatch.setattr(clearsessions, "stopwatch", lambda: lambda: next(times))
     _, err = clear("--batch-size=1")
     assert err == (
         "2 expired sessions removed after 60 s.\n4 expired sessions removed after 121 s.\n"
@@ -86,7 +86,7 @@ def test_a_log_gets_no_more_than_a_line_a_minute(put: Put, monkeypatch: pytest.M
 
 def test_two_hundred_batches_are_one_line(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put(MemoryDriver(), expired=200)
-    monkeypatch.setattr(clearsessions, "_stopwatch", lambda: lambda: 59.0)
+    monkeypatch.setattr(clearsessions, "stopwatch", lambda: lambda: 59.0)
     assert clear("--batch-size=1") == (
         "Removed 200 expired sessions in 200 batches, 59.0 s.\n",
         "",

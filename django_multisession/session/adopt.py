@@ -32,7 +32,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django_multisession import signals
-from django_multisession.core import keys, marks, merging
+from django_multisession.core import keys, limits, marks, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
 from django_multisession.core.records import (
@@ -153,7 +153,9 @@ def is_mark(site: Site, place: str, record: Record) -> bool:
     except (BadPayload, StoreUnavailable):
         return False
     # The mark that all sessions of a user were ended says nothing but its time.
-    return why in (_ADOPTED, _MOVED, _ENDED, SecretBytes()) or why.startswith((BACK, BACK_AND_USED))
+    return why in (_ADOPTED, _MOVED, _ENDED, SecretBytes()) or why.startswith(
+        (BACK, BACK_AND_USED, limits.SEATS)
+    )
 
 
 def adoption_of(site: Site, key: Verified) -> Adoption | None:

@@ -215,6 +215,7 @@ def note_login(session: Session) -> None:
     session.login_ms = session.site.now()
     # Whoever authenticated before may have been another user.
     session.authenticated_ms = 0
+    session.admission = None
     # A new one was never read: a password that this request changed must not end it.
     note_read(session)
     # A new session has none; a call less for it.

@@ -107,6 +107,14 @@ UNNOTED_USE = Line(
     "The use of a session could not be noted: the server did not answer.",
     ONCE_A_MINUTE,
 )
+#: The server did not answer after a login was stored.
+LIMIT_NOT_KEPT = Line(
+    logger,
+    logging.ERROR,
+    "MULTISESSION_MAX_SESSIONS was not kept at the login of session %s: %s "
+    "The user's next login keeps it.",
+    TEN_A_MINUTE,
+)
 #: Of a ``set_expiry()`` that asks for more than sessions may live.
 CUT_SHORT = Line(
     logger,

@@ -110,7 +110,14 @@ class End(NamedTuple):
         return self.tombstone is not None and self.tombstone.reason is Reason.LOGIN
 
 
-def end(session: Session, place: str, left: Tombstone, reason: str, spared: str = "") -> Steps[End]:
+def end(
+    session: Session,
+    place: str,
+    left: Tombstone,
+    reason: str,
+    spared: str = "",
+    user_id: str | None = None,
+) -> Steps[End]:
     """End what lies under the storage key *place*, or what the same login session became.
 
     Args:
@@ -120,11 +127,12 @@ def end(session: Session, place: str, left: Tombstone, reason: str, spared: str 
         reason: What the signal says.
         spared: Storage key of the request's own session, which the end of a key that it left
             doesn't reach.
+        user_id: Whose session it is, where that is known.
     """
     for _ in range(MOST_HOPS):
         found = yield from session.site.driver.delete(place, left)
         if found is True:
-            session.note(signals.session_ended, storage_key=place, reason=reason)
+            session.note(signals.session_ended, storage_key=place, user_id=user_id, reason=reason)
             return End(place, left, is_made=True)
         if not isinstance(found, Tombstone):
             return End(place, None)
@@ -137,7 +145,7 @@ def end(session: Session, place: str, left: Tombstone, reason: str, spared: str 
 def end_here(session: Session, place: str, left: Tombstone, reason: str) -> Steps[None]:
     """End what lies under the storage key *place*, and nothing that it became."""
     if (yield from session.site.driver.delete(place, left)) is True:
-        session.note(signals.session_ended, storage_key=place, reason=reason)
+        session.note(signals.session_ended, storage_key=place, user_id=None, reason=reason)
 
 
 def is_revoked(session: Session, user: bytes, mark: object, began_ms: int) -> bool:

@@ -69,7 +69,12 @@ def _end_listed(
         for place, answer in zip(meant, answers, strict=True):
             if answer is True:
                 if place not in ended:
-                    session.note(signals.session_ended, storage_key=place, reason=line.REVOKED)
+                    session.note(
+                        signals.session_ended,
+                        storage_key=place,
+                        user_id=user_id,
+                        reason=line.REVOKED,
+                    )
                 ended[place] = meant[place]
             elif isinstance(answer, Tombstone) and answer.reason is Reason.MOVED:
                 following[answer.successor] = meant[place]

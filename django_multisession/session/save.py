@@ -34,7 +34,7 @@ from django_multisession.exceptions import (
     SessionEnded,
     StoreUnavailable,
 )
-from django_multisession.session import line
+from django_multisession.session import limit, line
 from django_multisession.session.context import note_moving
 from django_multisession.session.line import MOST_HOPS, REVOKED, Opened, find, open_record
 from django_multisession.session.read import (
@@ -114,6 +114,8 @@ def save(session: Session, *, must_create: bool = False, is_changed: bool = Fals
 def add(session: Session, *, key: Verified | None = None, must_create: bool = False) -> Steps[None]:
     """Store a new record, under *key*, the key that was given already, or a new one."""
     for _ in range(CREATE_TRIES):
+        if config().max_sessions is not None and session.is_login:
+            yield from limit.admit(session)
         state = session.state
         if not isinstance(state, New):
             return
@@ -132,6 +134,8 @@ def add(session: Session, *, key: Verified | None = None, must_create: bool = Fa
 
 def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
     now, clock = session.site.now(), session.own_entries().clock
+    if session.admission is not None:
+        now = max(now, session.admission.began_ms)
     body, is_login = session.serialized(), session.is_login
     life = session.site.life(session.own_entries(), now)
     composed = compose(session, key, None, body, now, life, is_login=is_login)
@@ -149,6 +153,8 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
     _finish_add(session, current, sent, now)
     if mark is not None:
         yield from _heed(session, sent, mark)
+    if session.admission is not None:
+        yield from _keep_limit(session, sent)
     return True
 
 
@@ -216,7 +222,12 @@ def _place(
             answer = yield from moving
         if answer.outcome is Outcome.SAVED:
             if isinstance(base, Record) and sent.is_login:
-                session.note(signals.session_ended, storage_key=place, reason="login")
+                session.note(
+                    signals.session_ended,
+                    storage_key=place,
+                    user_id=base.user_id,
+                    reason="login",
+                )
             return True, mark
         base = answer.stored
     if sent.is_login:
@@ -238,10 +249,12 @@ def _with_mark(
 
 
 def _look_for_mark(session: Session, sent: Sent) -> Steps[None]:
-    """Look for the mark after a login whose answer did not arrive."""
+    """Look for the mark after a login whose answer did not arrive, and keep the limit."""
     place, driver = _place_of_mark(session, sent) if sent.is_login else "", session.site.driver
     if place and is_indexed(driver):
         yield from _heed(session, sent, (yield from session.site.driver.get(place)))
+    if session.admission is not None and sent.is_login:
+        yield from _keep_limit(session, sent)
 
 
 def _place_of_mark(session: Session, sent: Sent) -> str:
@@ -263,11 +276,25 @@ def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
     raise interrupted(session, left)
 
 
+def _keep_limit(session: Session, sent: Sent) -> Steps[None]:
+    """Keep the limit of the user's sessions after the login that *sent* has stored.
+
+    Raises:
+        SessionEnded: As many began later as are allowed.
+    """
+    composed = sent.composed
+    left = yield from limit.settle(session, composed.key.storage_key, composed.record)
+    if left is not None:
+        raise interrupted(session, left)
+
+
 # Updating
 
 
-def update(session: Session, *, is_changed: bool = False) -> Steps[None]:
+def update(session: Session, *, is_changed: bool = False) -> Steps[None]:  # noqa: C901  (one loop)
     """Write over the stored record what changed, move it to a new key, or touch it."""
+    if config().max_sessions is not None and session.is_login:
+        yield from limit.admit(session)
     merges: list[Merge] = []
     # What is known of one state says nothing of the next.
     changed = session.state if is_changed else None
@@ -303,6 +330,8 @@ def _composed(session: Session, state: Stored, now: int, *, is_changed: bool) ->
     base = state.snapshot
     # The entries get no name here: an error page shows what frames hold.
     is_login, clock = session.is_login, session.own_entries().clock
+    if session.admission is not None:
+        now = max(now, session.admission.began_ms)
     began = now if is_login else base.record.began_ms
     life = session.site.life(session.own_entries(), began)
     is_due = (
@@ -342,6 +371,8 @@ def _write(
         _finish_update(session, current, sent, merges, now)
         if mark is not None:
             yield from _heed(session, sent, mark)
+        if session.admission is not None:
+            yield from _keep_limit(session, sent)
         return True
     found = yield from _found_instead(session, base, answer)
     if (current := session.stored_over(base)) is None:
@@ -605,7 +636,8 @@ def compose(
         site.require_size(body, session.own_entries())
     user_id = merging.user_id(session.own_entries())
     if before is None or is_login:
-        began, series = now, new_series()
+        admission = session.admission
+        began, series = now, new_series() if admission is None else admission.series
     else:
         began, series = before.began_ms, before.series
     authenticated = NEVER if before is None else before.authenticated_ms

@@ -26,6 +26,7 @@ from django_multisession import signals
 from django_multisession.core.devices import USER_AGENT_ENTRY
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
+from django_multisession.core.limits import Admission
 from django_multisession.core.merging import USER_ID_ENTRY, changed_names
 from django_multisession.core.records import (
     REVISIONS_KEPT,
@@ -253,6 +254,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "admission",
         "authenticated_ms",
         "came_at",
         "came_with",
@@ -271,6 +273,7 @@ class Session:
         self.site = site
         self.came_at = self.login_ms = site.now()  # when code logged its user in
         self.authenticated_ms = 0  # when code last authenticated its user again
+        self.admission: Admission | None = None  # what its login was granted, until that is stored
         self.came_with: tuple[Verified, ...] = ()  # what the client sent
         self.state: State = NEW
         self.entries: Entries | None = None

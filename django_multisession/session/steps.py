@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.utils.asyncio import async_unsafe
 
 from django_multisession.drivers.base import Ask
@@ -28,6 +29,13 @@ class Hook(NamedTuple):
     """A method of Django's that a subclass overrides; an async run awaits its a-counterpart."""
 
     name: str
+    arguments: tuple[Any, ...] = ()
+
+
+class Call(NamedTuple):
+    """A function of the site, sync or async, which may do I/O."""
+
+    function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
 
 
@@ -50,7 +58,7 @@ class Queue(NamedTuple):
 
 
 #: Steps of a driver's verb are steps of the session's verb too.
-Step = Ask | Hook | Pause | Queue
+Step = Ask | Hook | Call | Pause | Queue
 Steps = Generator[Step, Any, Result]
 
 
@@ -138,10 +146,13 @@ async def arun(steps: Steps[Result], performer: Performer) -> Result:
             lock.release()
 
 
-def _do(step: Hook | Pause | Queue, performer: Performer, held: queues.Locks) -> Any:
+def _do(step: Hook | Call | Pause | Queue, performer: Performer, held: queues.Locks) -> Any:
     if isinstance(step, Hook):
         return getattr(performer, step.name)(*step.arguments)
     _require_no_loop()
+    if isinstance(step, Call):
+        is_async = iscoroutinefunction(step.function)
+        return (async_to_sync(step.function) if is_async else step.function)(*step.arguments)
     if isinstance(step, Pause):
         return time.sleep(step.seconds)
     return queues.enter(step.place, step.seconds, held)
@@ -152,9 +163,12 @@ def _require_no_loop() -> None:
     """Raise Django's error where an event loop runs in this thread, unless the site permits it."""
 
 
-async def _ado(step: Hook | Pause | Queue, performer: Performer, held: queues.Locks) -> Any:
+async def _ado(step: Hook | Call | Pause | Queue, performer: Performer, held: queues.Locks) -> Any:
     if isinstance(step, Hook):
         return await getattr(performer, f"a{step.name}")(*step.arguments)
+    if isinstance(step, Call):
+        is_async = iscoroutinefunction(step.function)
+        return await (step.function if is_async else sync_to_async(step.function))(*step.arguments)
     if isinstance(step, Pause):
         return await asyncio.sleep(step.seconds)
     return await queues.aenter(step.place, step.seconds, held)

@@ -101,7 +101,15 @@ def check_installed(**_kwargs: Any) -> list[checks.CheckMessage]:
     if _has_wrong_settings():
         return []
     problems = [problem for engine in _engines_in_use() for problem in _not_opened(engine)]
-    return _messages(problems or _unfit_target())
+    return _messages(problems or [*_unfit_target(), *_limit_not_indexed()])
+
+
+def _limit_not_indexed() -> list[Problem]:
+    """Return what speaks against a limit of a user's sessions on the site's engine."""
+    engine, site = _chosen_engine(), conf.site()
+    if engine is None or site.config.max_sessions is None or is_indexed(engine.driver()):
+        return []
+    return [rules.limit_not_indexed(site.engine)]
 
 
 def _unfit_target() -> list[Problem]:

@@ -23,7 +23,7 @@ from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from django_multisession.core import encryption, keys, payloads, signing
+from django_multisession.core import encryption, keys, limits, payloads, signing
 from django_multisession.core.encryption import NO_KEYS, Ring
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT, LONGEST_TIMEOUT, Policy
 from django_multisession.core.problems import Problem
@@ -37,6 +37,7 @@ from django_multisession.settings.values import Config, Cookie, Migration, Site
 #: What `config` reads, and `current` looks at.
 READ_ONCE = (
     "MULTISESSION_ABSOLUTE_TIMEOUT",
+    "MULTISESSION_AT_LIMIT",
     "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN",
     "MULTISESSION_ANONYMOUS_IDLE_TIMEOUT",
     "MULTISESSION_CLIENT_ADDRESS",
@@ -45,6 +46,7 @@ READ_ONCE = (
     "MULTISESSION_ENCRYPTION_WRITES",
     "MULTISESSION_END_SESSIONS_ON",
     "MULTISESSION_IDLE_TIMEOUT",
+    "MULTISESSION_MAX_SESSIONS",
     "MULTISESSION_MAX_SIZE",
     "MULTISESSION_MIGRATE_FROM",
     "MULTISESSION_MIGRATE_SINCE",
@@ -88,6 +90,7 @@ EMPTY_KEYS: signing.RecordKeys = MappingProxyType({})
 # The first of each is the default.
 ON_OUTAGE_CHOICES = ("error", "anonymous")
 ON_INTERRUPTED_CHOICES = ("error", "ignore")
+AT_LIMIT_CHOICES = (limits.OLDEST, limits.LEAST_USED, limits.DENY)
 
 #: How much of an address a login records.
 RECORD_ADDRESS_CHOICES = (None, "truncated", "full")
@@ -286,6 +289,8 @@ def _config(
         record_keys=record_keys,
         adopting_keys=(),
         encryption=_encryption(reader),
+        max_sessions=reader.limit("MULTISESSION_MAX_SESSIONS", Check.MAX_SESSIONS, import_string),
+        at_limit=reader.choice("MULTISESSION_AT_LIMIT", Check.AT_LIMIT, AT_LIMIT_CHOICES),
         end_sessions_on=frozenset(
             reader.value(
                 "MULTISESSION_END_SESSIONS_ON",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django_multisession.core.lifetime import LONGEST_TIMEOUT
+from django_multisession.core.limits import is_limit
 from django_multisession.core.problems import Problem
 from django_multisession.core.secret import SecretBytes
 from django_multisession.settings.check_ids import Check
@@ -124,6 +125,26 @@ class SettingReader:
             check,
             f"{name} must be the dotted path of a function or None (got {path!r}: {found}).",
             "Is it spelled right? Remove the setting for the default, None.",
+        )
+        return None
+
+    def limit(
+        self, name: str, check: Check, find: Callable[[str], Any]
+    ) -> int | Callable[[str], Any] | None:
+        """Read a number of sessions, or a function of a user that *find* imports by its path."""
+        value, found = self._given(name, None), ""
+        if isinstance(value, str):
+            function, found = _found(value, find)
+            if not found:
+                return function  # type: ignore[no-any-return]  # it is one
+            found = f": {found}"
+        elif value is None or callable(value) or is_limit(value):
+            return value  # type: ignore[no-any-return]  # narrowed by hand
+        self.problem(
+            check,
+            f"{name} must be a whole number, 1 or more, a function of a user's id or its dotted path, "
+            f"or None (got {value!r}{found}).",
+            "Remove the setting for no limit.",
         )
         return None
 

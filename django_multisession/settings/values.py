@@ -61,6 +61,9 @@ class Config:
         record_keys: Sign records, by their ids; derived likewise.
         adopting_keys: Make new session keys of another engine's; derived likewise.
         encryption: ``MULTISESSION_ENCRYPTION_KEYS``, and which of them encrypts.
+        max_sessions: ``MULTISESSION_MAX_SESSIONS``: a number, or a function of the user's id that
+            returns one or None.
+        at_limit: ``MULTISESSION_AT_LIMIT``: what a login beyond it does.
         end_sessions_on: ``MULTISESSION_END_SESSIONS_ON``: which changes of a user end sessions.
         reauthentication_url: ``MULTISESSION_REAUTHENTICATION_URL``: names the view that asks again.
         records_user_agent: ``MULTISESSION_RECORD_USER_AGENT``.
@@ -85,6 +88,8 @@ class Config:
     record_keys: RecordKeys = dataclasses.field(repr=False)
     adopting_keys: tuple[MacKey, ...] = dataclasses.field(repr=False)
     encryption: Ring
+    max_sessions: int | Callable[[str], Any] | None
+    at_limit: str
     end_sessions_on: frozenset[str]
     reauthentication_url: str
     records_user_agent: bool

@@ -19,20 +19,23 @@ from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 
 from django_multisession.core.records import NEVER, SERIES_LENGTH, to_datetime
-from django_multisession.session import devices, index, of_user
+from django_multisession.session import devices, index, limit, of_user
 from django_multisession.session.index import Found, NotIndexed
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Session
 from django_multisession.session.steps import Result, Steps
 from django_multisession.settings import conf
+from django_multisession.settings.conf import config
 from django_multisession.store import DriverSessionStore
 
 __all__ = [
     "UserSession",
+    "aat_limit",
     "aend_all_sessions",
     "aend_other_sessions",
     "aend_session",
     "alist_sessions",
+    "at_limit",
     "end_all_sessions",
     "end_other_sessions",
     "end_session",
@@ -145,6 +148,31 @@ def end_all_sessions(user: Any) -> int:
 async def aend_all_sessions(user: Any) -> int:
     """See end_all_sessions()."""
     return await _aperform(None, lambda session: of_user.end_all(session, id_of(user)))
+
+
+def at_limit(user: Any, request: HttpRequest | None = None) -> bool:
+    """Return whether a login of *user* would be denied: for login forms and APIs.
+
+    False unless ``MULTISESSION_AT_LIMIT`` is ``"deny"``. A login that is stored decides for itself.
+
+    Args:
+        user: An instance of the user model.
+        request: Where the user would log in. The session that it holds already isn't counted twice.
+
+    Raises:
+        ImproperlyConfigured: The engine can't find the sessions of a user.
+        StoreUnavailable: The server did not answer.
+    """
+    if config().max_sessions is None:
+        return False
+    return _perform(request, lambda session: limit.is_reached(session, id_of(user)))
+
+
+async def aat_limit(user: Any, request: HttpRequest | None = None) -> bool:
+    """See at_limit()."""
+    if config().max_sessions is None:
+        return False
+    return await _aperform(request, lambda session: limit.is_reached(session, id_of(user)))
 
 
 def _perform(request: HttpRequest | None, make: Callable[[Session], Steps[Result]]) -> Result:

@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ValidationError
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from django_multisession.core.lifetime import DEFAULT_ABSOLUTE_TIMEOUT
+from django_multisession.exceptions import SessionLimitReached
 from django_multisession.settings import conf
+from django_multisession.user_sessions import at_limit
 
 #: Where a form leaves for the login of its request whether the box was ticked, and for how long.
 _CHOICE = "_multisession_remember_me"
@@ -60,3 +63,19 @@ def _carry_out(request: HttpRequest | None = None, **_kwargs: Any) -> None:
     if hasattr(request, _CHOICE):
         # None undoes what an earlier login of the same user chose.
         request.session.set_expiry(getattr(request, _CHOICE))  # type: ignore[union-attr]  # see above
+
+
+class SessionLimitMixin:
+    """Shows a message in a login form where ``MULTISESSION_AT_LIMIT`` denies the login.
+
+    >>> class LoginForm(SessionLimitMixin, AuthenticationForm):
+    ...     pass
+    """
+
+    request: HttpRequest | None
+
+    def confirm_login_allowed(self, user: Any) -> None:
+        """See AuthenticationForm.confirm_login_allowed()."""
+        super().confirm_login_allowed(user)  # type: ignore[misc]  # of the form that this is mixed into
+        if at_limit(user, self.request):
+            raise ValidationError(str(SessionLimitReached()), code="session_limit")

@@ -32,6 +32,7 @@ from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines.memory import SessionStore
 from django_multisession.session import end, events, save, state
+from django_multisession.session.limit import LIMIT
 from django_multisession.session.line import MOST_HOPS, REVOKED
 from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.settings.check_ids import Check
@@ -263,6 +264,7 @@ def logged() -> Iterator[tuple[str, str, str]]:
         events.DROPPED,
         events.UNNOTED_USE,
         events.CUT_SHORT,
+        events.LIMIT_NOT_KEPT,
         user_changes.NOT_ENDED,
         recording.NO_ADDRESS,
     ):
@@ -381,6 +383,7 @@ def reasons_sent() -> Iterator[tuple[str, str]]:
     yield "session_ended", end.FLUSHED
     yield "session_ended", end.DELETED
     yield "session_ended", REVOKED
+    yield "session_ended", LIMIT
 
 
 def test_every_reason_of_a_signal_is_documented() -> None:

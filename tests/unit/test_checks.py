@@ -44,6 +44,8 @@ IDS_OF_WRONG_SETTINGS: dict[str, dict[str, Any]] = {
     "multisession.E060": {"MULTISESSION_RECORD_USER_AGENT": 1},
     "multisession.E061": {"MULTISESSION_RECORD_ADDRESS": True},
     "multisession.E062": {"MULTISESSION_CLIENT_ADDRESS": "x"},
+    "multisession.E056": {"MULTISESSION_MAX_SESSIONS": 0},
+    "multisession.E057": {"MULTISESSION_AT_LIMIT": "newest"},
     "multisession.E035": {"MULTISESSION_NAMESPACE": 7},
     "multisession.E039": {"MULTISESSION_MIGRATE_FROM": 7},
     "multisession.E040": {"MULTISESSION_MIGRATE_UNTIL": 7},

@@ -166,6 +166,7 @@ def test_any_touch_interval_suits_a_site_without_an_idle_timeout(settings: Setti
     assert conf.problems() == []
 
 
+LIMIT = "a whole number, 1 or more, a function of a user's id or its dotted path, or None"
 ENDING = "a tuple or a list of some of 'password', 'deactivated', 'deleted'"
 
 
@@ -210,6 +211,10 @@ ENDING = "a tuple or a list of some of 'password', 'deactivated', 'deleted'"
         ("MULTISESSION_RECORD_ADDRESS", True, "E061", '"truncated", "full" or None'),
         ("MULTISESSION_RECORD_ADDRESS", "half", "E061", '"truncated", "full" or None'),
         ("MULTISESSION_RECORD_ADDRESS", ["full"], "E061", '"truncated", "full" or None'),
+        ("MULTISESSION_MAX_SESSIONS", True, "E056", LIMIT),
+        ("MULTISESSION_MAX_SESSIONS", 1.5, "E056", LIMIT),
+        ("MULTISESSION_MAX_SESSIONS", [3], "E056", LIMIT),
+        ("MULTISESSION_AT_LIMIT", None, "E057", '"oldest" or "least_used" or "deny"'),
         ("MULTISESSION_MAX_SIZE", 1023, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", 16711681, "E008", "a number of bytes from 1024 to 16711680"),
         ("MULTISESSION_MAX_SIZE", True, "E008", "a number of bytes from 1024 to 16711680"),
@@ -330,6 +335,30 @@ def test_the_function_of_the_address_is_found_by_its_path(settings: Settings) ->
     assert found is longest
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("shop.most", "ImportError at its import"),
+        ("sys.path", "a list"),
+        ("3", "ImportError at its import"),
+    ],
+)
+def test_a_path_of_a_limit_that_leads_to_no_function_is_a_problem(
+    settings: Settings, path: str, told: str
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = path
+    problem = only_problem()
+    assert problem.id == "multisession.E056"
+    assert problem.message.endswith(f"(got {path!r}: {told}).")
+
+
+def test_a_limit_is_a_number_or_a_function(settings: Settings) -> None:
+    for value, expected in ((3, 3), (len, len), ("builtins.len", len), (None, None)):
+        settings.MULTISESSION_MAX_SESSIONS = value
+        assert conf.problems() == []
+        assert conf.current().max_sessions is expected
+
+
 WRONG: dict[str, Any] = {
     "MULTISESSION_IDLE_TIMEOUT": 0,
     "MULTISESSION_ABSOLUTE_TIMEOUT": "month",
@@ -346,6 +375,8 @@ WRONG: dict[str, Any] = {
     "MULTISESSION_RECORD_USER_AGENT": 1,
     "MULTISESSION_RECORD_ADDRESS": "half",
     "MULTISESSION_CLIENT_ADDRESS": "shop.address",
+    "MULTISESSION_MAX_SESSIONS": 0,
+    "MULTISESSION_AT_LIMIT": "newest",
 }
 
 

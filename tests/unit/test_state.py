@@ -35,6 +35,7 @@ ATTRIBUTES = {
     "site": "what the steps ask of their surroundings",
     "state": "all that is known of the stored session",
     "entries": "what the request reads and changes",
+    "admission": "what its login was granted before it is stored",
     "said": "what code assigned to modified",
     "said_at": "and when",
     "counts_as_use": "what code assigned to counts_as_use",

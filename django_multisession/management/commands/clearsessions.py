@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.management.commands import clearsessions
@@ -23,14 +20,16 @@ from django_multisession.drivers.base import Driver, Purging, run
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management import clearing
 from django_multisession.management.clearing import Limits, Tally
+from django_multisession.management.progress import (
+    LINE_SECONDS,
+    SIGNALLED,
+    Plain,
+    StopSignals,
+    stopwatch,
+)
 from django_multisession.session.store import PURGE_BATCH, DriverSessionStore
 from django_multisession.settings import conf
 
-#: A log gets a line so often; a run that is over before gets none but the last.
-LINE_SECONDS = 60
-
-#: What a shell adds to the number of the signal that ended a program.
-_SIGNALLED = 128
 #: What only our engines can honour, by the names under which it is parsed.
 _OPTIONS = {
     "batch_size": "--batch-size",
@@ -99,18 +98,18 @@ class Command(clearsessions.Command):
         if failure is not None:
             raise CommandError(f"{failure} {said}") from failure
         if tally.stopped_by and tally.stopped_by in signal.Signals.__members__:
-            raise CommandError(said, returncode=_SIGNALLED + signal.Signals[tally.stopped_by])
+            raise CommandError(said, returncode=SIGNALLED + signal.Signals[tally.stopped_by])
         if is_told and not as_json:
             self.stdout.write(said)
 
     def _clearing(self, driver: Driver, limits: Limits, is_told: bool) -> Iterator[Tally]:
         """Remove expired sessions and report the progress."""
-        elapsed = _stopwatch()
+        elapsed = stopwatch()
         # Read once: what expires from here on is the next run's, or this one might never end.
         now = to_milliseconds(timezone.now())
         is_seen = is_told and self.stderr.isatty()
         expired = _total(driver, now) if is_seen else None
-        with _StopSignals() as signals:
+        with StopSignals() as signals:
             tallies = clearing.clear(
                 lambda limit: _purge(driver, now, limit),
                 limits,
@@ -122,55 +121,6 @@ class Command(clearsessions.Command):
             elif is_told:
                 tallies = _with_lines(tallies, self.stderr)
             yield from tallies
-
-
-class _StopSignals:
-    """Notes the first Ctrl-C or SIGTERM, for an end after the batch under way.
-
-    A second one acts as it would have without us.
-    """
-
-    def __init__(self) -> None:
-        self._first: str | None = None
-        self._previous: dict[int, Any] = {}
-
-    def first(self) -> str | None:
-        """Return the name of the signal that came, if one did."""
-        return self._first
-
-    def __enter__(self) -> Self:
-        # call_command() may run in any thread; only the main one gets signals.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                # Ignored by the parent (nohup, a shell's background): it stays ignored.
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._first = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
-        previous, self._previous = self._previous, {}
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-class _Plain:
-    """Django's stream for errors, as a file that adds neither colours nor line ends."""
-
-    def __init__(self, stream: OutputWrapper) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        self._stream.write(text, str, "")
-
-    def flush(self) -> None:
-        self._stream.flush()
 
 
 def _refuse(options: Mapping[str, Any], store: type[SessionBase]) -> None:
@@ -207,7 +157,7 @@ def _count(driver: Driver, now: int) -> int:
 
 
 def _counting(driver: Driver) -> Iterator[Tally]:
-    elapsed = _stopwatch()
+    elapsed = stopwatch()
     expired = _count(driver, to_milliseconds(timezone.now()))
     yield Tally(is_dry_run=True, expired=expired, seconds=elapsed())
 
@@ -221,16 +171,10 @@ def _total(driver: Driver, now: int) -> int | None:
         return None
 
 
-def _stopwatch() -> Callable[[], float]:
-    """Return a function of the seconds since now, by a clock that can't be set back."""
-    started = time.monotonic()
-    return lambda: time.monotonic() - started
-
-
 def _with_bar(
     tallies: Iterator[Tally], stream: OutputWrapper, expired: int | None
 ) -> Iterator[Tally]:
-    with tqdm(total=expired, unit=" sessions", file=_Plain(stream), leave=False) as bar:
+    with tqdm(total=expired, unit=" sessions", file=Plain(stream), leave=False) as bar:
         for tally in tallies:
             bar.update(tally.removed - bar.n)
             yield tally

@@ -101,6 +101,16 @@ def resolvers_without_effect(entries: Iterable[str]) -> list[Problem]:
     ]
 
 
+def limit_not_indexed(engine: str) -> Problem:
+    """Report that ``MULTISESSION_MAX_SESSIONS`` is set, and *engine* can't count the sessions of a user."""
+    return Check.LIMIT_NOT_INDEXED.found(
+        "MULTISESSION_MAX_SESSIONS needs an engine that finds the sessions of a user "
+        f"(SESSION_ENGINE is {engine!r}): logins fail.",
+        "Remove MULTISESSION_MAX_SESSIONS, or set SESSION_ENGINE to redis, mongodb or database of "
+        "django_multisession.engines, or to tiered with one of them as its back.",
+    )
+
+
 def not_opened(problem: str, hint: str) -> Problem:
     """Report that the engine's driver can't be made, for the reason *problem*."""
     return Check.ENGINE_NOT_OPENED.found(problem, hint)

@@ -101,8 +101,8 @@ class EngineSignalLaws(EngineFixtures):
             # Nothing ends twice.
             open_session().delete(removed)
         assert events == [
-            {"storage_key": storage_key(left), "reason": "flushed"},
-            {"storage_key": storage_key(removed), "reason": "deleted"},
+            {"storage_key": storage_key(left), "user_id": None, "reason": "flushed"},
+            {"storage_key": storage_key(removed), "user_id": None, "reason": "deleted"},
         ]
 
     @pytest.mark.parametrize("key", ["f" * 40, "short", "0123456789abcdef" * 2])

@@ -1,0 +1,163 @@
+"""How many sessions a user may have at the same time: pure.
+
+Logins are ordered by when they began, and those of one moment by their series. The order is the same
+for every login that looks: whoever looks last sees all of them, and no login ends one of the newest.
+
+Where a login is denied at the limit, it takes a seat before its record is stored. The seats of the
+logins that are under way lie in one record of the user, which is replaced only over what was read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from django_multisession.core.keys import STORAGE_KEY_LENGTH
+from django_multisession.core.marks import MARK_MS
+from django_multisession.core.records import NEVER, SERIES_LENGTH, SLACK_MS, Facts, Record
+from django_multisession.core.secret import SecretBytes
+
+OLDEST, LEAST_USED, DENY = "oldest", "least_used", "deny"
+
+#: How long a seat is held by a login that is never heard of again: longer than a save is tried.
+SEAT_MS = 60_000
+
+#: What the record of the seats begins with.
+SEATS = b"seats:"
+
+_PURPOSE = b"django_multisession.seats.1:"
+_TIME_LENGTH = 8
+_SEAT_LENGTH = SERIES_LENGTH + _TIME_LENGTH
+
+
+class Seat(NamedTuple):
+    """A login that is under way, or was a moment ago.
+
+    Attributes:
+        series: Of its session.
+        taken_ms: When it took the seat.
+    """
+
+    series: bytes
+    taken_ms: int
+
+
+Seats = tuple[Seat, ...]
+
+
+class Admission(NamedTuple):
+    """What a login was granted before its record is stored.
+
+    Attributes:
+        series: Public id of its session.
+        began_ms: When it begins at the earliest.
+        most: The user's limit; None if there is none.
+        at_limit: ``MULTISESSION_AT_LIMIT``.
+        seats: The record in which its seat is, if it took one.
+    """
+
+    series: bytes
+    began_ms: int = 0
+    most: int | None = None
+    at_limit: str = ""
+    seats: Record | None = None
+
+
+def is_limit(value: object) -> bool:
+    """Is *value* a number of sessions that a user may have?"""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+# Which sessions end
+
+
+def beginning(now: int, listed: Iterable[Record]) -> int:
+    """Return when a login begins that finds the sessions *listed*: later than each of them.
+
+    The clocks of two processes differ. A session that a clock far ahead began is left out.
+    """
+    known = (record.began_ms + 1 for record in listed if record.began_ms <= now + SLACK_MS)
+    return max((now, *known))
+
+
+def excess(listed: Sequence[Record], own: Record, most: int, at_limit: str, now: int) -> set[bytes]:
+    """Return the series of those sessions *listed* that end so that *most* are left.
+
+    Args:
+        listed: The live sessions of the user.
+        own: That of the login that looks.
+        most: The limit.
+        at_limit: `OLDEST` or `LEAST_USED`.
+        now: The moment.
+    """
+
+    def began(record: Record) -> tuple[int, bytes]:
+        # A clock that is far ahead must not make a session the newest for as long.
+        is_of_the_future = record.began_ms > max(now, own.began_ms) + SLACK_MS
+        return 0 if is_of_the_future else record.began_ms, record.series
+
+    def used(record: Record) -> tuple[bool, int, bytes]:
+        began_ms, series = began(record)
+        if (began_ms, series) >= began(own):
+            # This login, and those that began later: all that look spare the newest ones.
+            return True, began_ms, series
+        return False, max(began_ms, min(record.touched_ms, now + SLACK_MS)), series
+
+    ranked = sorted(listed, key=began if at_limit == OLDEST else used, reverse=True)
+    return {record.series for record in ranked[most:]}
+
+
+# Seats
+
+
+def place_of(user: bytes, namespace: bytes) -> str:
+    """Return the storage key of the seats of *user* in the site or tenant *namespace*."""
+    message = b"%b%d:%b%b" % (_PURPOSE, len(namespace), namespace, user)
+    return hashlib.sha256(message).hexdigest()[:STORAGE_KEY_LENGTH]
+
+
+def facts_at(now: int, before: Record | None) -> Facts:
+    """Return what the record of the seats says that is written at *now* over *before*."""
+    touched_ms = now if before is None else max(now, before.touched_ms)
+    return Facts(now, now, touched_ms, MARK_MS, NEVER)
+
+
+def encode(seats: Iterable[Seat]) -> SecretBytes:
+    """Return the payload of the record of *seats*."""
+    return SecretBytes(
+        SEATS
+        + b"".join(seat.series + seat.taken_ms.to_bytes(_TIME_LENGTH, "big") for seat in seats)
+    )
+
+
+def decode(payload: bytes) -> Seats:
+    """Return the seats in *payload*; none where it isn't one of them."""
+    if not payload.startswith(SEATS):
+        return ()
+    parts = (
+        payload[at : at + _SEAT_LENGTH] for at in range(len(SEATS), len(payload), _SEAT_LENGTH)
+    )
+    return tuple(
+        Seat(part[:SERIES_LENGTH], int.from_bytes(part[SERIES_LENGTH:], "big")) for part in parts
+    )
+
+
+def held(seats: Iterable[Seat], now: int) -> Seats:
+    """Return those of *seats* whose logins may still be under way."""
+    return tuple(seat for seat in seats if abs(now - seat.taken_ms) < SEAT_MS)
+
+
+def is_full(
+    seats: Iterable[Seat], live: Collection[bytes], own: Collection[bytes], most: int
+) -> bool:
+    """Is there no room for a further session?
+
+    Args:
+        seats: Those that are held.
+        live: The series of the user's live sessions.
+        own: The series of the login, and of the session that it takes the place of.
+        most: The limit.
+    """
+    taken = {*live, *(seat.series for seat in seats)}
+    return len(taken.difference(own)) >= most

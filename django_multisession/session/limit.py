@@ -1,0 +1,254 @@
+"""The limit of a user's sessions: what a login does before its record is stored, and after.
+
+Before, it finds the sessions that there are. Where logins are denied at the limit, it takes a seat then,
+or ends without having changed anything. After, where a login ends others, it ends those beyond the
+limit. `core.limits` decides.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from django_multisession.core import limits, merging
+from django_multisession.core.keys import Verified
+from django_multisession.core.limits import Admission, Seat, Seats
+from django_multisession.core.records import Outcome, Reason, Record, Tombstone, new_series
+from django_multisession.drivers.base import log_unreadable
+from django_multisession.exceptions import (
+    BadPayload,
+    SessionConflict,
+    SessionLimitReached,
+    StoreUnavailable,
+)
+from django_multisession.session import events, line
+from django_multisession.session.index import find
+from django_multisession.session.read import read_entries
+from django_multisession.session.state import Ended, New, Session, Stored
+from django_multisession.session.steps import Call, Steps, pause
+from django_multisession.settings.conf import config
+
+#: What the signal says of sessions that a login ended at the limit.
+LIMIT = "limit"
+#: How often the sessions are listed at most until none is beyond the limit.
+MOST_PASSES = 16
+#: For how many seconds a login tries to take a seat that others take or leave.
+PATIENCE = 20.0
+#: Seconds that a try waits at most.
+LONGEST_PAUSE = 0.25
+#: After so many refused adds the record of the seats is taken for one that can't be read.
+ADD_TRIES = 3
+
+_random = secrets.SystemRandom()
+
+
+def admit(session: Session) -> Steps[None]:
+    """Prepare the login of *session*, once, before its record is stored.
+
+    Raises:
+        SessionLimitReached: The user has as many sessions as are allowed. The session is again what it
+            was before the login.
+        StoreUnavailable: The server did not answer. Nothing was stored.
+    """
+    user_id = merging.user_id(session.own_entries())
+    if session.admission is not None or user_id is None:
+        return
+    series, at_limit = new_series(), config().at_limit
+    most = yield from _most_of(user_id)
+    if most is None:
+        session.admission = Admission(series)
+        return
+    if at_limit == limits.DENY:
+        seats = yield from _take_seat(session, user_id, series, most)
+        session.admission = Admission(series, 0, most, at_limit, seats)
+        return
+    listed = [each.record for each in (yield from find(session, user_id))]
+    began_ms = limits.beginning(session.site.now(), listed)
+    session.admission = Admission(series, began_ms, most, at_limit)
+
+
+def settle(session: Session, place: str, record: Record) -> Steps[Tombstone | None]:
+    """Keep the limit after the *record* of a login was stored at *place*.
+
+    Returns:
+        The tombstone if logins that began later took its place; None if it stays.
+    """
+    admission, session.admission = session.admission, None
+    user_id = record.user_id
+    if admission is None or admission.most is None or user_id is None:
+        return None
+    try:
+        if admission.at_limit == limits.DENY:
+            yield from _leave_seat(session, user_id, admission)
+            return None
+        return (yield from _end_excess(session, user_id, place, record, admission))
+    except StoreUnavailable as problem:
+        # The login is stored: an outage logs no one out. The user's next login keeps the limit.
+        events.LIMIT_NOT_KEPT.write(record.series.hex(), problem)
+        return None
+
+
+def is_reached(session: Session, user_id: str) -> Steps[bool]:
+    """Would a login of *user_id* in *session* be denied?"""
+    if config().at_limit != limits.DENY:
+        return False
+    most = yield from _most_of(user_id)
+    if most is None:
+        return False
+    if session.key is not None:
+        yield from read_entries(session)
+    live = {each.record.series for each in (yield from find(session, user_id))}
+    return _replaced(session, user_id) not in live and len(live) >= most
+
+
+def _most_of(user_id: str) -> Steps[int | None]:
+    given: Any = config().max_sessions
+    if callable(given):
+        given = yield Call(given, (user_id,))
+        if given is not None and not limits.is_limit(given):
+            raise ImproperlyConfigured(
+                "The function in MULTISESSION_MAX_SESSIONS must return a whole number, 1 or more, "
+                f"or None (got {given!r})."
+            )
+    most: int | None = given
+    return most
+
+
+def _replaced(session: Session, user_id: str) -> bytes | None:
+    """Return the series of the user's session that a login in *session* takes the place of."""
+    state = session.state
+    if not isinstance(state, Stored) or state.snapshot.record.user_id != user_id:
+        return None
+    return state.snapshot.record.series
+
+
+def _end_excess(
+    session: Session, user_id: str, place: str, own: Record, admission: Admission
+) -> Steps[Tombstone | None]:
+    most, left = admission.most or 0, session.site.tombstone(Reason.ENDED)
+    for number in range(MOST_PASSES):
+        found = yield from find(session, user_id)
+        listed = [each.record for each in found]
+        excess = limits.excess(listed, own, most, admission.at_limit, session.site.now())
+        # At the limit, one that moved while the index was read may be missing.
+        if not excess and (number or len(found) < most):
+            break
+        for each in found:
+            if each.record.series in excess - {own.series}:
+                yield from line.end(session, each.place, left, LIMIT, user_id=user_id)
+        if own.series in excess:
+            yield from line.end(session, place, left, LIMIT, user_id=user_id)
+            return left
+    return None
+
+
+# Seats
+
+
+def _take_seat(session: Session, user_id: str, series: bytes, most: int) -> Steps[Record | None]:
+    replaced = _replaced(session, user_id)
+    own = {series, replaced} if replaced is not None else {series}
+
+    def decide(seats: Seats) -> Steps[Seats]:
+        live: set[bytes] = set()
+        # A session that moves while the index is read may be missing once.
+        for _ in range(2):
+            live |= {each.record.series for each in (yield from find(session, user_id))}
+            if replaced is None and limits.is_full(seats, live, own, most):
+                _undo_login(session)
+                raise SessionLimitReached
+            if not limits.is_full(seats, live, own, most - 1):
+                break
+        return (*seats, Seat(series, session.site.now()))
+
+    return (yield from _change_seats(session, user_id, decide))
+
+
+def _leave_seat(session: Session, user_id: str, admission: Admission) -> Steps[None]:
+    def decide(seats: Seats) -> Steps[Seats]:
+        yield from ()
+        return tuple(seat for seat in seats if seat.series != admission.series)
+
+    yield from _change_seats(session, user_id, decide, admission.seats)
+
+
+def _change_seats(
+    session: Session,
+    user_id: str,
+    decide: Callable[[Seats], Steps[Seats]],
+    known: Record | None = None,
+) -> Steps[Record | None]:
+    """Replace the seats of *user_id* by what *decide* makes of those that are held.
+
+    Args:
+        session: For whom.
+        user_id: Whose seats these are.
+        decide: Is asked again where other logins changed them meanwhile.
+        known: The record that this login wrote last.
+    """
+    site, driver = session.site, session.site.driver
+    place = limits.place_of(user_id.encode("utf-8", "surrogatepass"), site.bound[0])
+    began_at, refused = site.monotonic(), 0
+    stored: object = known
+    for tries in itertools.count():
+        if not isinstance(stored, Record):
+            stored = yield from driver.get(place)
+        before = stored if isinstance(stored, Record) else None
+        held = limits.held(_seats_in(session, place, before), site.now())
+        seats = yield from decide(held)
+        if seats == held:
+            return before
+        facts = limits.facts_at(site.now(), before)
+        record = site.sign(facts, limits.encode(seats), Verified("", place), before)
+        if before is not None:
+            # An expired record is replaced too.
+            answer = yield from driver.replace(place, record, before, before.touched_ms)
+            if answer.outcome is Outcome.SAVED:
+                return record
+            # In a transaction another read may show what was there when it began.
+            stored = answer.stored
+        elif (yield from driver.add(place, record)):
+            return record
+        else:
+            refused += 1
+        if refused > ADD_TRIES:
+            # Whoever can write to the store keeps no user out.
+            log_unreadable(place, "the seats of a user's logins can't be stored")
+            return None
+        if site.monotonic() - began_at > PATIENCE:
+            raise SessionConflict(f"Other logins of the user went on for {PATIENCE:.0f} seconds.")
+        yield from pause(_random.uniform(0, min(0.004 * 2 ** min(tries, 16), LONGEST_PAUSE)))
+    raise AssertionError  # for mypy: the loop has no end
+
+
+def _seats_in(session: Session, place: str, record: Record | None) -> Seats:
+    if record is None:
+        return ()
+    try:
+        return limits.decode(session.site.open(record, Verified("", place)))
+    except (BadPayload, StoreUnavailable) as problem:
+        log_unreadable(place, problem)
+        return ()
+
+
+def _undo_login(session: Session) -> None:
+    """Make the session what it was before the login; what else was changed stays changed."""
+    entries = session.own_entries()
+    before = {} if entries.cleared_at is not None else session.stored_entries()
+    auth = merging.auth_entries(before)
+    own = {*merging.auth_entries(entries.plain()), *auth}
+    kept = {name: value for name, value in entries.plain().items() if name not in own}
+    entries.take({**kept, **auth})
+    for name in own:
+        entries.written.pop(name, None)
+    match session.state:
+        case Stored() as stored:
+            session.state = stored._replace(key=stored.snapshot.key)
+        case New(after=Ended() as after) if not after.allows_write:
+            session.state = after
+        case New() as new:
+            session.state = new._replace(key=None)

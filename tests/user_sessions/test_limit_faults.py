@@ -1,0 +1,264 @@
+"""Logins under a limit that meet each other, or an outage: command by command, on the engine in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import User
+
+from django_multisession.core import limits
+from django_multisession.drivers.memory import MemoryServer
+from django_multisession.exceptions import SessionEnded, SessionLimitReached, StoreUnavailable
+from django_multisession.session import limit
+from django_multisession.testing.rows import for_each
+from django_multisession.user_sessions import list_sessions
+from tests.engine_fixtures import Engine, use_engine
+from tests.user_sessions.conftest import Functions, Login, log_in, make_user
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Clock, Running
+
+MOST = 2
+
+
+@pytest.fixture
+def engine(settings: Settings, running_servers: Running) -> Engine:
+    settings.MULTISESSION_MAX_SESSIONS = MOST
+    return use_engine("memory", settings, running_servers)
+
+
+@pytest.fixture
+def deny(settings: Settings) -> None:
+    settings.MULTISESSION_AT_LIMIT = "deny"
+
+
+def test_of_logins_that_began_before_as_many_others_each_ends_itself(
+    engine: Engine, settings: Settings, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = engine.SessionStore()
+    log_in(late, user)
+
+    def others_log_in(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        # They end none: each has looked already, or has not.
+        settings.MULTISESSION_MAX_SESSIONS = 9
+        for _ in range(MOST):
+            store = engine.SessionStore()
+            log_in(store, user)
+            store.save()
+        return settle(*arguments)
+
+    settle = limit.settle
+    monkeypatch.setattr(limit, "settle", others_log_in)
+    with pytest.raises(SessionEnded):
+        late.save()
+    assert late.get(SESSION_KEY) is not None
+    assert len(list_sessions(user)) == MOST
+    assert SESSION_KEY not in engine.SessionStore(late.session_key)
+
+
+def test_a_login_that_is_never_stored_holds_its_seat_for_a_minute(
+    deny: None, clock: Clock, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first one adds the record of the seats.
+    for after in (1, 0):
+        store = engine.SessionStore()
+        log_in(store, user)
+        with monkeypatch.context() as patched:
+            break_server(patched, "add", after)
+            with pytest.raises(StoreUnavailable):
+                store.save()
+    assert list_sessions(user) == []
+    store = engine.SessionStore()
+    log_in(store, user)
+    with pytest.raises(SessionLimitReached):
+        store.save()
+    clock.advance(seconds=limits.SEAT_MS / 1000)
+    log_in(store, user)
+    store.save()
+    assert len(list_sessions(user)) == 1
+
+
+# Outages
+
+
+def break_server(monkeypatch: pytest.MonkeyPatch, verb: str, after: int = 0) -> None:
+    """Have the server in memory refuse *verb*, once it has carried out so many of them."""
+    answer, done = MemoryServer.send, []
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == verb:
+            done.append(verb)
+            if len(done) > after:
+                raise StoreUnavailable("down")
+        return answer(server, command)
+
+    async def asend(server: MemoryServer, command: Any) -> Any:
+        return send(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", send)
+    monkeypatch.setattr(MemoryServer, "asend", asend)
+
+
+def test_a_login_that_is_stored_outlives_an_outage(
+    engine: Engine,
+    clock: Clock,
+    user: User,
+    login: Login,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clients = [login(user), login(user)]
+    with monkeypatch.context() as patched:
+        break_server(patched, "of_user", after=1)
+        clients.append(login(user))
+    assert [client.is_logged_in for client in clients] == [True, True, True]
+    assert [each.message for each in caplog.records if "was not kept" in each.message]
+    login(user)
+    assert len(list_sessions(user)) == MOST
+
+
+@for_each("at_limit", ["oldest", "least_used", "deny"])
+def test_an_outage_before_a_login_is_stored_changes_nothing(
+    engine: Engine,
+    settings: Settings,
+    functions: Functions,
+    monkeypatch: pytest.MonkeyPatch,
+    at_limit: str,
+) -> None:
+    user = make_user()
+    settings.MULTISESSION_AT_LIMIT = at_limit
+    store = engine.SessionStore()
+    store["cart"] = 1
+    functions.call(store, "save")
+    key = store.session_key
+    log_in(store, user)
+    with monkeypatch.context() as patched:
+        break_server(patched, "of_user")
+        with pytest.raises(StoreUnavailable):
+            functions.call(store, "save")
+    assert functions.call(engine.SessionStore(), "exists", key)
+    functions.call(store, "save")
+    assert len(list_sessions(user)) == 1
+
+
+def test_the_limit_holds_where_the_answer_to_a_login_was_lost(
+    engine: Engine,
+    clock: Clock,
+    functions: Functions,
+    user: User,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clients = [login(user), login(user)]
+    store = engine.SessionStore()
+    log_in(store, user)
+    answer = MemoryServer.send
+
+    def lose(server: MemoryServer, command: Any) -> Any:
+        found = answer(server, command)
+        if command.verb == "add":
+            raise StoreUnavailable("lost")
+        return found
+
+    async def alose(server: MemoryServer, command: Any) -> Any:
+        return lose(server, command)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryServer, "send", lose)
+        patched.setattr(MemoryServer, "asend", alose)
+        with pytest.raises(StoreUnavailable):
+            functions.call(store, "save")
+    functions.call(store, "save")
+    assert [client.is_logged_in for client in clients] == [False, True]
+    assert len(list_sessions(user)) == MOST
+
+
+# A session that gets a new key while the index is read
+
+
+def hide_once(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Leave the first record out of one list, once so many lists were made."""
+    answer, listed = MemoryServer.send, []
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        found = answer(server, command)
+        if command.verb != "of_user":
+            return found
+        listed.append(command)
+        return found._replace(records=found.records[1:]) if len(listed) == after + 1 else found
+
+    async def asend(server: MemoryServer, command: Any) -> Any:
+        return send(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", send)
+    monkeypatch.setattr(MemoryServer, "asend", asend)
+
+
+@for_each("at_limit", ["oldest", "deny"])
+def test_a_session_that_one_list_misses_counts(
+    engine: Engine, settings: Settings, login: Login, monkeypatch: pytest.MonkeyPatch, at_limit: str
+) -> None:
+    user = make_user()
+    settings.MULTISESSION_AT_LIMIT = at_limit
+    login(user)
+    login(user)
+    with monkeypatch.context() as patched, contextlib.suppress(SessionLimitReached):
+        hide_once(patched, after=0 if at_limit == "deny" else 1)
+        login(user)
+    assert len(list_sessions(user)) == MOST
+
+
+# What it costs
+
+
+def commands_of(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list[str]:
+    answer, sent = MemoryServer.send, []
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        sent.append(command.verb)
+        return answer(server, command)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryServer, "send", send)
+        act()
+    return sent
+
+
+@for_each(
+    "cost",
+    [
+        (None, "oldest", ["add", "get"]),
+        (9, "oldest", ["of_user", "add", "get", "of_user"]),
+        (9, "least_used", ["of_user", "add", "get", "of_user"]),
+        (1, "oldest", ["of_user", "add", "get", "of_user", "of_user"]),
+        (9, "deny", ["get", "of_user", "add", "add", "get", "replace"]),
+    ],
+)
+def test_a_login_sends_as_many_commands(
+    engine: Engine,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    cost: tuple[int | None, str, list[str]],
+) -> None:
+    user = make_user()
+    settings.MULTISESSION_MAX_SESSIONS, settings.MULTISESSION_AT_LIMIT, expected = cost
+    store = engine.SessionStore()
+    log_in(store, user)
+    assert commands_of(monkeypatch, store.save) == expected
+    store["page"] = 1
+    assert commands_of(monkeypatch, store.save) == ["replace"]
+
+
+def test_a_session_of_no_user_is_not_counted(
+    deny: None, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = engine.SessionStore()
+    store["cart"] = 1
+    assert commands_of(monkeypatch, store.save) == ["add"]
