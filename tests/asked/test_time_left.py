@@ -119,7 +119,12 @@ def test_staying_is_use(client: Client, clock: Clock) -> None:
     }
 
 
-def test_staying_needs_a_token_which_the_question_brings(client: Client) -> None:
+@pytest.mark.parametrize("has_middleware", [True, False])
+def test_staying_needs_a_token_which_the_question_brings(
+    client: Client, settings: Settings, *, has_middleware: bool
+) -> None:
+    if not has_middleware:
+        settings.MIDDLEWARE = [each for each in settings.MIDDLEWARE if "csrf" not in each]
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = client.cookies
     assert strict.post(PAGE).status_code == 403

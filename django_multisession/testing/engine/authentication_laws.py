@@ -165,21 +165,23 @@ class EngineAuthenticationLaws(EngineFaultFixtures):
         assert stored(driver, second).series == series
         assert open_session(first.key).entries() == {}
 
-    @pytest.mark.parametrize("end", ["flush", "login", "delete"])
+    @pytest.mark.parametrize("end", ["flush", "login", "login-again", "delete"])
     def test_an_authentication_revives_no_session_that_ended_and_follows_no_login(
-        self, open_session: Open, end: str
+        self, open_session: Open, clock: Clock, end: str
     ) -> None:
         key = saved(open_session, a=1, **{USER_ID: "7"}).key
         session, moved = open_session(key), open_session(key)
-        session.note_authentication()
+        assert session["a"] == 1
         moved.cycle_key()
         moved.save()
         other = open_session(moved.key)
-        if end == "login":
-            other[USER_ID] = "8"
+        if end.startswith("login"):
+            other[USER_ID] = "8" if end == "login" else "7"
             other.save()
         else:
             getattr(other, end)()
+        clock.advance(1)
+        session.note_authentication()
         with pytest.raises(UpdateError):
             session.save()
         assert open_session(session.key).entries() == {}
