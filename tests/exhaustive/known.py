@@ -99,6 +99,11 @@ def _rows_of_a_users_sessions() -> Iterator[Row]:
     limit = "A logout that responds later than a login that came after it removes its cookie."
     for login, verb in itertools.product(_LOGINS, ("list_all", "end_all", "end_one")):
         yield Row(limit, _REMOVED, f"logout,{verb} | {login}")
+    limit = "A response that is more than a minute late sets the cookie of its own session."
+    for verb, other in itertools.product(
+        ("list_all", "end_all"), ("end_all,login", "login,end_all")
+    ):
+        yield Row(limit, _ANONYMOUS, f"cycle,{verb} | {other}", CLOCK)
 
 
 def _rows_of_rolled_back_transactions() -> Iterator[Row]:

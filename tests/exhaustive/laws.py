@@ -248,7 +248,7 @@ class Laws:
             broken += self._of_end(ended, event.verb, state, seconds)
         if event.verb in OF_USER:
             seen = _with_end_of_user(seen, who, event)
-            broken += self._of_user(seen, event.verb, state, seconds)
+            broken += self._of_ended(seen, event.verb, state, seconds)
         has_flushed = "flush" in event.ghost.did - event.before.did
         if event.verb in _SAVES and not has_flushed:
             broken += _of_saved(seen, who, event)
@@ -278,19 +278,21 @@ class Laws:
                 where = "" if content.key in self._first_keys else " under another key"
                 yield f"I1 {verb} was acknowledged and {ident!r} lives{where}"
 
-    def _of_user(self, seen: Seen, when: str, state: int, seconds: float) -> Iterator[str]:
+    def _of_ended(self, seen: Seen, when: str, state: int, seconds: float) -> Iterator[str]:
         for content in self._store.live(state, seconds):
-            is_before = any(
+            # One that has no user any more is none of the user's.
+            if (content.series, content.user_id) in seen.ended_of_user:
+                yield f"I8 a session that was there when its user's were ended lives: {when}"
+
+    def _of_logins_under_way(self, seen: Seen, state: int, seconds: float) -> Iterator[str]:
+        for content in self._store.live(state, seconds):
+            if any(
                 content.user_id == end.user_id
                 and content.authenticated_ms < end.began_ms
                 and content.series != end.spared
                 for end in seen.ends
-            )
-            # One that has no user any more is none of the user's.
-            is_ended = (content.series, content.user_id) in seen.ended_of_user
-            if is_before or is_ended:
-                kind = "was there" if is_ended else "had begun"
-                yield f"I8 a session that {kind} when its user's were ended lives: {when}"
+            ):
+                yield "I8 a login that had begun when its user's sessions were ended lives at the end"
 
     def _of_clear(
         self, seen: Seen, who: int, event: Event, state: int, seconds: float
@@ -332,7 +334,9 @@ class Laws:
 
     def at_end(self, seen: Seen, state: int, seconds: float) -> Iterator[str]:
         """Yield which laws the store breaks when no request is left."""
-        yield from self._of_user(seen, "at the end", state, seconds)
+        yield from self._of_ended(seen, "at the end", state, seconds)
+        # A login is stored before it reads the mark, and ends itself.
+        yield from self._of_logins_under_way(seen, state, seconds)
         live = [identity(content.entries) for content in self._store.live(state, seconds)]
         for ident in sorted({ident for ident in live if ident is not None}):
             if ident in seen.ended:
