@@ -26,6 +26,7 @@ from django_multisession.exceptions import (
     StoreUnavailable,
 )
 from django_multisession.session import events, line
+from django_multisession.session.custom_expiry import EXPIRY_ENTRY
 from django_multisession.session.index import find
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, New, Session, Stored
@@ -239,10 +240,13 @@ def _undo_login(session: Session) -> None:
     """Make the session what it was before the login; what else was changed stays changed."""
     entries = session.own_entries()
     before = {} if entries.cleared_at is not None else session.stored_entries()
-    auth = merging.auth_entries(before)
-    own = {*merging.auth_entries(entries.plain()), *auth}
+    restored = merging.auth_entries(before)
+    if EXPIRY_ENTRY in before:
+        restored[EXPIRY_ENTRY] = before[EXPIRY_ENTRY]
+    # A login form may have had the session remembered.
+    own = {*merging.auth_entries(entries.plain()), *restored, EXPIRY_ENTRY}
     kept = {name: value for name, value in entries.plain().items() if name not in own}
-    entries.take({**kept, **auth})
+    entries.take({**kept, **restored})
     for name in own:
         entries.written.pop(name, None)
     match session.state:

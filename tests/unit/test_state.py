@@ -36,6 +36,7 @@ ATTRIBUTES = {
     "state": "all that is known of the stored session",
     "entries": "what the request reads and changes",
     "admission": "what its login was granted before it is stored",
+    "source_failed_at": "when the engine that the site left last gave no answer",
     "said": "what code assigned to modified",
     "said_at": "and when",
     "counts_as_use": "what code assigned to counts_as_use",
