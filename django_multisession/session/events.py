@@ -162,7 +162,7 @@ def log(signal: Signal, arguments: Mapping[str, Any]) -> None:
 #: other verb is a kind of its own.
 _KINDS = {
     **dict.fromkeys(("get", "count_expired", "of_user", "records"), "read"),
-    **dict.fromkeys(("delete", "retire", "withdraw", "purge_expired"), "end"),
+    **dict.fromkeys(("delete", "delete_many", "retire", "withdraw", "purge_expired"), "end"),
     **dict.fromkeys(("add", "replace", "move", "touch"), "store"),
     # The answers of another engine say nothing of this one's server.
     **dict.fromkeys(("load_foreign", "end_foreign"), "foreign"),
