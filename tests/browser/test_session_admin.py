@@ -105,7 +105,10 @@ def test_the_keyboard_alone_ends_a_session(
 
 @pytest.mark.parametrize(
     ("language", "title"),
-    [("en-US", "Select sessions to end"), ("de-DE", "Zu beendende Sitzungen auswählen")],
+    [
+        ("en-US", "Select sessions to end"),
+        pytest.param("de-DE", "Zu beendende Sitzungen auswählen", marks=pytest.mark.long),
+    ],
     ids=["en", "de"],
 )
 def test_the_pages_can_be_read_on_every_screen_in_light_and_dark(
