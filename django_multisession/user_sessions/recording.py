@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
+from django.core.signals import setting_changed
 
 from django_multisession.core.devices import (
     ADDRESS_ENTRY,
@@ -27,9 +29,23 @@ NO_ADDRESS = Line(
 )
 
 
+_SETTINGS = ("MULTISESSION_RECORD_USER_AGENT", "MULTISESSION_RECORD_ADDRESS")
+_UID = "django_multisession.user_sessions.recording"
+
+
 def connect() -> None:
-    """Record what the logins from now on come with."""
-    user_logged_in.connect(_record, dispatch_uid="django_multisession.user_sessions.recording")
+    """Record what the logins from now on come with, if the settings ask for it."""
+    setting_changed.connect(_follow, dispatch_uid=_UID)
+    # An async login takes a thread for a receiver.
+    if any(getattr(settings, name, None) for name in _SETTINGS):
+        user_logged_in.connect(_record, dispatch_uid=_UID)
+    else:
+        user_logged_in.disconnect(dispatch_uid=_UID)
+
+
+def _follow(*, setting: str, **_kwargs: Any) -> None:
+    if setting in _SETTINGS:
+        connect()
 
 
 def _record(*, request: Any = None, **_kwargs: Any) -> None:

@@ -71,9 +71,8 @@ def test_the_next_login_records_its_own(
     third = visitor.log_in(other, IPHONE, over=second.session_key, REMOTE_ADDR="")
     assert visitor.recorded(third) == (IPHONE, None)
     settings.MULTISESSION_RECORD_USER_AGENT = False
-    settings.MULTISESSION_RECORD_ADDRESS = None
     last = visitor.log_in(other, over=third.session_key)
-    assert visitor.recorded(last) == (None, None)
+    assert visitor.recorded(last) == (None, "192.0.2.0/24")
 
 
 def test_a_second_login_on_a_session_that_ended_meanwhile_records_its_own(
@@ -161,3 +160,15 @@ def test_engines_without_a_list_record_it_too(
             store = visitor.log_in(user, agent)
             assert visitor.recorded(store) == (agent, "192.0.2.0/24")
     assert sent == []
+
+
+def test_an_async_login_takes_no_thread_where_nothing_is_recorded(settings: Settings) -> None:
+    def is_connected() -> bool:
+        uid = "django_multisession.user_sessions.recording"
+        return any(each[0][0] == uid for each in user_logged_in.receivers)
+
+    assert is_connected()
+    settings.MULTISESSION_RECORD_USER_AGENT = False
+    assert is_connected()
+    settings.MULTISESSION_RECORD_ADDRESS = None
+    assert not is_connected()

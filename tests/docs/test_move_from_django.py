@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+import uuid
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ def old_site(settings: Settings) -> None:
     settings.AUTHENTICATION_BACKENDS = [BACKEND]
     settings.MIDDLEWARE = STARTED["MIDDLEWARE"]
     settings.SESSION_ENGINE = f"{DJANGOS}.backends.db"
+    # All of ada's sessions may have been ended before, in the memory that this process shares.
+    settings.MULTISESSION_NAMESPACE = uuid.uuid4().hex
 
 
 def diff() -> Block:

@@ -19,6 +19,7 @@ from django_multisession.exceptions import (
     EntryNotSerializable,
     SessionConflict,
     SessionEnded,
+    SessionLimitReached,
     SessionTooLarge,
     StoreUnavailable,
 )
@@ -220,6 +221,7 @@ RAISED: tuple[type[Exception], ...] = (
     SessionTooLarge,
     EntryNotSerializable,
     SessionEnded,
+    SessionLimitReached,
     SynchronousOnlyOperation,
 )
 

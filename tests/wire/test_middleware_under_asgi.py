@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.signals import user_logged_in
 
 from django_multisession.engine import close_drivers
+from django_multisession.user_sessions import forms
 from tests.engine_fixtures import Engine
 from tests.proxy import TCPProxy
 from tests.web import people
@@ -40,14 +41,20 @@ each_deed = pytest.mark.parametrize("body", DEEDS.values(), ids=DEEDS.keys())
 def native_site(site: None, settings: Settings, session_middleware: str) -> Iterator[None]:
     """A site in which nothing but a session middleware could take a thread.
 
-    Django's authentication middleware does, and so does the receiver that notes a login in the
-    database; these people are in none.
+    Django's authentication middleware does, and so does each sync receiver of a login: the one that
+    notes it in the database, and that of a form which an earlier test has imported.
     """
     settings.MIDDLEWARE = [session_middleware]
     settings.AUTHENTICATION_BACKENDS = [people.BACKEND]
-    user_logged_in.disconnect(dispatch_uid="update_last_login")
+    receivers: dict[str, Callable[..., Any]] = {
+        "update_last_login": update_last_login,
+        "django_multisession.user_sessions.forms": forms._carry_out,
+    }
+    for name in receivers:
+        user_logged_in.disconnect(dispatch_uid=name)
     yield
-    user_logged_in.connect(update_last_login, dispatch_uid="update_last_login")
+    for name, receiver in receivers.items():
+        user_logged_in.connect(receiver, dispatch_uid=name)
 
 
 def seen_in(
