@@ -139,7 +139,8 @@ class RedisDriver(RedisLists):
         try:
             ask = next(write)
             while True:
-                if ask.command[0] == RUN:
+                # A tiered engine asks its front in between, whose commands are of another kind.
+                if ask.server is self.server and ask.command[0] == RUN:
                     is_asked = True
                     ask = Ask(ask.server, ask.verb, (*ask.command, place, AND_GET))
                 try:
