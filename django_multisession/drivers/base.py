@@ -296,7 +296,7 @@ class Indexed(Protocol):
         """Carry out *write*, a verb of this driver that stores a record of a user, then `get` *key*.
 
         In one round trip where the server can. What lies under *key* may be left out where nothing
-        was written.
+        was written, and is None where a newer release wrote it: what became of *write* is returned.
         """
 
 
@@ -315,7 +315,21 @@ def is_indexed(driver: Driver) -> TypeGuard[IndexedDriver]:
 def write_then_get(driver: Driver, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
     """Do as `Indexed.write_and_get` for a server that takes one command after the other."""
     result = yield from write
-    return result, (yield from driver.get(key))
+    return result, (yield from skip_newer(key, driver.get(key)))
+
+
+def skip_newer(key: str, verb: Steps[Result]) -> Steps[Result | None]:
+    """Carry out *verb*; None, with one line in the log, where a newer release wrote what is under *key*.
+
+    For what a login looks at but doesn't need: it must not fail at that.
+    """
+    try:
+        return (yield from verb)
+    except StoreUnavailable as problem:
+        if problem.kind is not OutageKind.UNKNOWN_FORMAT:
+            raise
+        log_unreadable(key, problem)
+        return None
 
 
 def run(steps: Steps[Result]) -> Result:
@@ -395,6 +409,15 @@ def read(key: str, raw: bytes | None) -> Stored:
         return None
 
 
+def read_known(key: str, raw: bytes | None) -> Stored:
+    """Do as `read`, but with None, and one line in the log, for what a newer release wrote."""
+    try:
+        return read(key, raw)
+    except StoreUnavailable as problem:
+        log_unreadable(key, problem)
+        return None
+
+
 def page_of(
     found: Iterable[tuple[str, bytes | None]],
     cursor: str,
@@ -406,11 +429,7 @@ def page_of(
     """
     records = []
     for key, raw in found:
-        try:
-            stored = read(key, raw)
-        except StoreUnavailable as problem:
-            log_unreadable(key, problem)
-            continue
+        stored = read_known(key, raw)
         if isinstance(stored, Record) and is_listed(stored):
             records.append((key, stored))
     return Page(records, cursor)
@@ -423,11 +442,7 @@ def answer_in_batch(key: str, raw: bytes | None, left: Tombstone) -> bool | Tomb
     """
     if raw is None or not is_tombstone(raw):
         return False
-    try:
-        return answer_to_delete(read(key, raw), left)
-    except StoreUnavailable as problem:
-        log_unreadable(key, problem)
-        return False
+    return answer_to_delete(read_known(key, raw), left)
 
 
 def batches(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:

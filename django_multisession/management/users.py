@@ -23,15 +23,16 @@ def named_user(given: str) -> Any:
         CommandError: There is none, or there are two.
     """
     model = get_user_model()
-    by_name, by_id = _by_name(model, given), _by_id(model, given)
+    if given.startswith(BY_ID):
+        by_name, by_id = None, _with_id(model, given.removeprefix(BY_ID))
+    else:
+        by_name, by_id = _by_name(model, given), _by_id(model, given)
     if by_name is not None and by_id is not None and by_name.pk != by_id.pk:
         raise CommandError(
             f"{given!r} is the username of one user and the id of another. "
             f"Name the user by the id: {BY_ID}{id_of(by_name)} or {BY_ID}{given}."
         )
     found = by_name if by_name is not None else by_id
-    if found is None and given.startswith(BY_ID):
-        found = _with_id(model, given.removeprefix(BY_ID))
     if found is None:
         raise CommandError(f"There is no user {given!r}. Name a deleted user by {BY_ID}ID.")
     return found
@@ -53,6 +54,8 @@ def _by_id(model: Any, given: str) -> Any:
 
 def _with_id(model: Any, given: str) -> Any:
     try:
-        return model(pk=model._meta.pk.to_python(given))  # noqa: SLF001  (as above)
+        user = model(pk=model._meta.pk.to_python(given))  # noqa: SLF001  (as above)
     except ValidationError:
         return None
+    # Python reads "1_0" as 10: a slip must not name another user.
+    return user if id_of(user) == given else None

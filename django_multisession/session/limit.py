@@ -17,8 +17,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django_multisession.core import limits, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.limits import Admission, Seat, Seats
-from django_multisession.core.records import Outcome, Reason, Record, Tombstone, new_series
-from django_multisession.drivers.base import log_unreadable
+from django_multisession.core.records import MISSING, Outcome, Reason, Record, Tombstone, new_series
+from django_multisession.drivers.base import log_unreadable, skip_newer
 from django_multisession.exceptions import (
     BadPayload,
     SessionConflict,
@@ -197,7 +197,7 @@ def _change_seats(
     stored: object = known
     for tries in itertools.count():
         if not isinstance(stored, Record):
-            stored = yield from driver.get(place)
+            stored = yield from skip_newer(place, driver.get(place))
         before = stored if isinstance(stored, Record) else None
         held = limits.held(_seats_in(session, place, before), site.now())
         seats = yield from decide(held)
@@ -207,12 +207,13 @@ def _change_seats(
         record = site.sign(facts, limits.encode(seats), Verified("", place), before)
         if before is not None:
             # An expired record is replaced too.
-            answer = yield from driver.replace(place, record, before, before.touched_ms)
+            replacing = driver.replace(place, record, before, before.touched_ms)
+            answer = (yield from skip_newer(place, replacing)) or MISSING
             if answer.outcome is Outcome.SAVED:
                 return record
             # In a transaction another read may show what was there when it began.
             stored = answer.stored
-        elif (yield from driver.add(place, record)):
+        elif (yield from skip_newer(place, driver.add(place, record))):
             return record
         else:
             refused += 1

@@ -8,9 +8,9 @@ from django_multisession import signals
 from django_multisession.core import marks
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import user_id as user_of
-from django_multisession.core.records import Outcome, Reason, Record, Tombstone
+from django_multisession.core.records import MISSING, Outcome, Reason, Record, Tombstone
 from django_multisession.core.secret import SecretBytes
-from django_multisession.drivers.base import log_unreadable
+from django_multisession.drivers.base import log_unreadable, skip_newer
 from django_multisession.session import adopt, line
 from django_multisession.session.end import give_new_key
 from django_multisession.session.index import indexed, page
@@ -96,9 +96,9 @@ def mark(session: Session, user_id: str) -> Steps[int]:
     record = site.sign(facts, SecretBytes(), Verified("", place), None)
     stored: object = None
     for _ in range(MOST_PASSES):
-        if (yield from driver.add(place, record)):
+        if (yield from skip_newer(place, driver.add(place, record))):
             return now
-        stored = yield from driver.get(place)
+        stored = yield from skip_newer(place, driver.get(place))
         if stored is None:
             continue  # it has expired since, or is damaged
         if isinstance(stored, Tombstone):
@@ -106,7 +106,8 @@ def mark(session: Session, user_id: str) -> Steps[int]:
         if stored.began_ms >= now and not marks.is_of_the_future(stored, now):
             break  # a later one says the same
         # An earlier one is replaced even if it has expired.
-        answer = yield from driver.replace(place, record, stored, stored.touched_ms)
+        replacing = driver.replace(place, record, stored, stored.touched_ms)
+        answer = (yield from skip_newer(place, replacing)) or MISSING
         if answer.outcome is Outcome.SAVED:
             return now
     if not isinstance(stored, Record):

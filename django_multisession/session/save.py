@@ -27,7 +27,7 @@ from django_multisession.core.records import (
 )
 from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.core.values import ABSENT
-from django_multisession.drivers.base import Driver, is_indexed
+from django_multisession.drivers.base import Driver, is_indexed, skip_newer
 from django_multisession.drivers.base import Steps as DriverSteps
 from django_multisession.exceptions import (
     SessionConflict,
@@ -252,7 +252,7 @@ def _look_for_mark(session: Session, sent: Sent) -> Steps[None]:
     """Look for the mark after a login whose answer did not arrive, and keep the limit."""
     place, driver = _place_of_mark(session, sent) if sent.is_login else "", session.site.driver
     if place and is_indexed(driver):
-        yield from _heed(session, sent, (yield from session.site.driver.get(place)))
+        yield from _heed(session, sent, (yield from skip_newer(place, driver.get(place))))
     if session.admission is not None and sent.is_login:
         yield from _keep_limit(session, sent)
 

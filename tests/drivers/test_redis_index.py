@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -107,6 +108,15 @@ def test_a_write_removes_the_entries_of_ended_sessions(
     later = NOW + 2 * DAY
     call(driver.add, "last", make_record(touched_ms=later))
     assert client.zrange(place, 0, -1) == [b"last"]
+
+
+def test_a_clock_that_is_ahead_removes_no_entry_of_a_live_session(
+    call: Verb, driver: RedisDriver, client: Any, place: str
+) -> None:
+    now = int(time.time() * 1000)
+    call(driver.add, "live", make_record(touched_ms=now, deadline_ms=NEVER))
+    call(driver.add, "ahead", make_record(touched_ms=now + DAY, deadline_ms=NEVER))
+    assert client.zrange(place, 0, -1) == [b"live", b"ahead"]
 
 
 def test_a_touch_enters_a_session_that_the_index_lost(

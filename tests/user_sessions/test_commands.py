@@ -172,6 +172,21 @@ def test_a_user_is_named_by_the_username_or_the_id(
     run(module, f"{option}id=99999")
 
 
+def test_an_id_with_its_prefix_is_no_username(engine: Engine, ada: User) -> None:
+    other = User.objects.create_user(f"id={ada.pk}")
+    keys = begin(engine, ada) + begin(engine, other)
+    end("--user", f"id={ada.pk}")
+    assert live(engine, keys) == [False, True]
+
+
+@for_each("given", ["0{}", "{:+}", " {}", "{}_0", "id=0{}", "id= {}", "id={}_0"])
+def test_an_id_that_is_written_in_another_way_names_no_user(engine: Engine, given: str) -> None:
+    ada, _ = User.objects.get_or_create(username="ada")
+    User.objects.get_or_create(pk=ada.pk * 10, username="another")
+    with pytest.raises(CommandError, match="There is no user"):
+        end("--user", given.format(ada.pk))
+
+
 # endsessions --user
 
 
@@ -314,7 +329,7 @@ def test_one_of_the_three_must_be_given(engine: Engine, arguments: tuple[str, ..
         end(*arguments)
 
 
-@for_each("given", ["yesterday", "2026-13-01", "2026-01-32 10:00", "1", "2026-01-01 25:00"])
+@for_each("given", ["", "yesterday", "2026-13-01", "2026-01-32 10:00", "1", "2026-01-01 25:00"])
 def test_what_is_no_date_ends_nothing(engine: Engine, given: str) -> None:
     with pytest.raises(CommandError, match="--before must be a date"):
         end(f"--before={given}")

@@ -10,10 +10,12 @@ import pytest
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 
-from django_multisession.core import limits
+from django_multisession.core import limits, marks
+from django_multisession.drivers.base import run as carry_out
 from django_multisession.drivers.memory import MemoryServer
 from django_multisession.exceptions import SessionEnded, SessionLimitReached, StoreUnavailable
 from django_multisession.session import limit
+from django_multisession.testing.driver.fixtures import make_record, with_bytes
 from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions import list_sessions
 from tests.engine_fixtures import Engine, use_engine
@@ -178,6 +180,19 @@ def test_the_limit_holds_where_the_answer_to_a_login_was_lost(
     functions.call(store, "save")
     assert [client.is_logged_in for client in clients] == [False, True]
     assert len(list_sessions(user)) == MOST
+
+
+def test_what_a_newer_release_wrote_keeps_no_user_out(
+    deny: None, engine: Engine, functions: Functions, user: User, login: Login
+) -> None:
+    for place_of in (limits.place_of, marks.place_of):
+        record = make_record(user=None)
+        newer = with_bytes(record, record.raw[:1] + b"\x02" + record.raw[2:])
+        assert carry_out(engine.driver.add(place_of(str(user.pk).encode(), b""), newer))
+    assert login(user).is_logged_in
+    assert len(list_sessions(user)) == 1
+    assert functions.end_all_sessions(user) == 1
+    assert list_sessions(user) == []
 
 
 # A session that gets a new key while the index is read

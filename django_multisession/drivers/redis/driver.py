@@ -21,7 +21,16 @@ from django_multisession.core.records import (
     answer_to_retire,
     answer_to_touch,
 )
-from django_multisession.drivers.base import Ask, Capabilities, Result, Steps, read, run
+from django_multisession.drivers.base import (
+    Ask,
+    Capabilities,
+    Result,
+    Steps,
+    read,
+    read_known,
+    run,
+    skip_newer,
+)
 from django_multisession.drivers.options import flat
 from django_multisession.drivers.redis.checks import facts_of, is_cluster, judged, unanswered
 from django_multisession.drivers.redis.commands import RUN, Commands
@@ -139,7 +148,8 @@ class RedisDriver(RedisLists):
         try:
             ask = next(write)
             while True:
-                if ask.command[0] == RUN:
+                # A tiered engine asks its front in between, whose commands are of another kind.
+                if ask.server is self.server and ask.command[0] == RUN:
                     is_asked = True
                     ask = Ask(ask.server, ask.verb, (*ask.command, place, AND_GET))
                 try:
@@ -148,12 +158,12 @@ class RedisDriver(RedisLists):
                     ask = write.throw(error)
                     continue
                 if isinstance(reply, list):
-                    stored, reply = read(key, reply[0]), WRITTEN
+                    stored, reply = read_known(key, reply[0]), WRITTEN
                 ask = write.send(reply)
         except StopIteration as stop:
             result: Result = stop.value
         if not is_asked:
-            stored = yield from self.get(key)
+            stored = yield from skip_newer(key, self.get(key))
         return result, stored
 
     def check(self) -> list[Problem]:

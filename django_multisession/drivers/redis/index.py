@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from django_multisession.core.records import NEVER, SLACK_MS, Record, Tombstone, server_life
+from django_multisession.core.records import NEVER, Record, Tombstone, server_life
 
 #: What follows the prefix of the keys; no storage key begins like that.
 NAME = "user:"
@@ -25,8 +25,8 @@ class Change(NamedTuple):
 
     Attributes:
         places: The index that an entry leaves, and the one that an entry enters.
-        values: The entry that leaves, or nothing; the one that enters, or nothing, with its end; the
-            end before which entries go; how long the index is kept at least.
+        values: The entry that leaves, or nothing; the one that enters, or nothing, with its end; now,
+            by which entries go that have ended; how long the index is kept at least.
     """
 
     places: tuple[str, ...] = ()
@@ -92,4 +92,4 @@ def latest_end(record: Record) -> int:
 def _times(record: Record, now: int) -> tuple[int, int, int]:
     ends = latest_end(record)
     life = NEVER if ends >= NEVER else server_life(record, now) + ends - record.ends_ms
-    return ends, now - SLACK_MS, life
+    return ends, now, life

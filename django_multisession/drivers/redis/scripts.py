@@ -19,6 +19,7 @@ from django_multisession.core.records import (
     RECORD_OVERHEAD,
     REVISION_AT,
     REVISION_LENGTH,
+    SLACK_MS,
     TOMBSTONE_HEAD,
     TOMBSTONE_MS,
 )
@@ -47,7 +48,7 @@ def _text_of(head: bytes) -> str:
 
 
 #: Behind the keys and the values of a script: see `index.Change`.
-_INDEX = """
+_INDEX = f"""
 local function index(keys, values)
   local left, entered = KEYS[keys], KEYS[keys + 1]
   if not entered then return end
@@ -58,7 +59,9 @@ local function index(keys, values)
   if ARGV[values + 1] ~= '' and (kind == 'zset' or kind == 'none') then
     redis.call('ZADD', entered, ARGV[values + 2], ARGV[values + 1])
     if kind == 'zset' then
-      redis.call('ZREMRANGEBYSCORE', entered, '-inf', '(' .. ARGV[values + 3])
+      -- The earlier one of two clocks: by the caller's alone, if that is ahead, live sessions would go.
+      local now = math.min(ARGV[values + 3], redis.call('TIME')[1] * 1000)
+      redis.call('ZREMRANGEBYSCORE', entered, '-inf', string.format('(%.0f', now - {SLACK_MS}))
     end
     if kind == 'none' or redis.call('PTTL', entered) < tonumber(ARGV[values + 4]) then
       redis.call('PEXPIRE', entered, ARGV[values + 4])

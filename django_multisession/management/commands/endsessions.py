@@ -73,7 +73,8 @@ class Command(BaseCommand):
         given = options["batch_size"]
         try:
             size = BATCH if given is None else clearing.read_batch_size(given)
-            before = ending.read_moment(options["before"]) if options["before"] else timezone.now()
+            moment = options["before"]
+            before = timezone.now() if moment is None else ending.read_moment(moment)
         except ValueError as error:
             raise CommandError(str(error)) from None
         if options["user"] is not None:

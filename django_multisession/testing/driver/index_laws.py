@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import secrets
 
+import pytest
+
 from django_multisession.core.records import NEVER, SAVED, Answer, Outcome, Reason, Record
+from django_multisession.drivers.base import security_logger
 from django_multisession.testing.driver.fixtures import (
     IDLE_MS,
     NOW,
@@ -283,6 +286,21 @@ class DriverIndexLaws(DriverFixtures):
         left = left_by(mine, absent)
         assert verbs.move_and_get(key, absent, mine, record, left, NOW, other)[0] == conflict
         assert found(verbs, user) == {key: theirs}
+
+    def test_what_a_newer_release_wrote_under_another_key_hides_no_write(
+        self, verbs: DriverVerbs, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        other, there, user = make_key(), record_of(None), make_user()
+        old, new, record = make_key(), make_key(), record_of(user)
+        verbs.add(other, with_bytes(there, there.raw[:1] + b"\x02" + there.raw[2:]))
+        caplog.clear()
+        assert verbs.add_and_get(old, record, other) == (True, None)
+        assert [line.name for line in caplog.records] == [security_logger.name]
+        assert other in caplog.text
+        moved = next_write(record)
+        left = left_by(moved, new)
+        assert verbs.move_and_get(old, new, moved, record, left, NOW, other) == (SAVED, None)
+        assert found(verbs, user) == {new: moved}
 
     def test_the_tombstone_under_another_key_is_brought(self, verbs: DriverVerbs) -> None:
         other, end = make_key(), make_end()
