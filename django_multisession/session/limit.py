@@ -93,6 +93,15 @@ def settle(session: Session, place: str, record: Record) -> Steps[Tombstone | No
         return None
 
 
+def leave(session: Session) -> Steps[None]:
+    """Give back the seat of a login that isn't stored, so that it is admitted again if it is tried again."""
+    admission, user_id = session.admission, merging.user_id(session.own_entries())
+    if admission is None or admission.at_limit != limits.DENY or user_id is None:
+        return
+    session.admission = None
+    yield from _leave_seat(session, user_id, admission)
+
+
 def is_reached(session: Session, user_id: str) -> Steps[bool]:
     """Would a login of *user_id* in *session* be denied?"""
     if config().at_limit != limits.DENY:
