@@ -27,7 +27,7 @@ from django_multisession.exceptions import (
 )
 from django_multisession.session import events, line
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY
-from django_multisession.session.index import find
+from django_multisession.session.index import end_listed, find
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, New, Session, Stored
 from django_multisession.session.steps import Call, Steps, pause
@@ -147,9 +147,9 @@ def _end_excess(
         # At the limit, one that moved while the index was read may be missing.
         if not excess and (number or len(found) < most):
             break
-        for each in found:
-            if each.record.series in excess - {own.series}:
-                yield from line.end(session, each.place, left, LIMIT, user_id=user_id)
+        others = excess - {own.series}
+        meant = {each.place: each.record.series for each in found if each.record.series in others}
+        yield from end_listed(session, user_id, meant, left, LIMIT, {})
         if own.series in excess:
             yield from line.end(session, place, left, LIMIT, user_id=user_id)
             return left

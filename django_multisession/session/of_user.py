@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django_multisession import signals
 from django_multisession.core import marks
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import user_id as user_of
@@ -14,7 +13,7 @@ from django_multisession.drivers.base import log_unreadable
 from django_multisession.exceptions import SessionConflict
 from django_multisession.session import adopt, line
 from django_multisession.session.end import give_new_key
-from django_multisession.session.index import indexed, page
+from django_multisession.session.index import end_listed, indexed, page
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, Session, Stored
 from django_multisession.session.steps import Steps
@@ -65,50 +64,12 @@ def end(
                 each.place: each.record.series for each in found if is_to_end(each.record, number)
             }
             is_left = is_left or bool(meant)
-            yield from _end_listed(session, user_id, meant, left, ended)
+            yield from end_listed(session, user_id, meant, left, line.REVOKED, ended)
         if number and not is_left:
             return len(set(ended.values()))
     raise SessionConflict(
         f"After {MOST_PASSES} passes the user still had sessions to end. End them again."
     )
-
-
-def _end_listed(
-    session: Session,
-    user_id: str,
-    meant: dict[str, bytes],
-    left: Tombstone,
-    ended: dict[str, bytes],
-) -> Steps[None]:
-    """End what lies at the places of *meant*, or what it became, and add that to *ended*.
-
-    Args:
-        session: Whose events these are.
-        user_id: Whose records these are: another one that lies at a place by now stays.
-        meant: The public id of each session, by its storage key.
-        left: The tombstone to leave.
-        ended: The sessions that were ended, as *meant*.
-    """
-    driver = indexed(session)
-    for _ in range(line.MOST_HOPS):
-        if not meant:
-            break
-        answers = yield from driver.delete_many([*meant], left, user_id=user_id)
-        following = {}
-        for place, answer in zip(meant, answers, strict=True):
-            if answer is True:
-                if place not in ended:
-                    session.note(
-                        signals.session_ended,
-                        storage_key=place,
-                        user_id=user_id,
-                        reason=line.REVOKED,
-                    )
-                ended[place] = meant[place]
-            elif isinstance(answer, Tombstone) and answer.reason is Reason.MOVED:
-                following[answer.successor] = meant[place]
-        following.pop("", None)
-        meant = following
 
 
 def end_all(session: Session, user_id: str) -> Steps[int]:

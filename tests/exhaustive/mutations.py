@@ -336,7 +336,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an end of a user's sessions leaves what another user took over",
-        "of_user:_end_listed",
+        "index:end_listed",
         ", user_id=user_id",
         "",
         "end_all | become_other",

@@ -256,6 +256,46 @@ def test_a_login_sends_as_many_commands(
     assert commands_of(monkeypatch, store.save) == ["replace"]
 
 
+def test_a_lowered_limit_ends_sessions_in_batches(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, user: User, login: Login
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = None
+    for _ in range(6):
+        login(user)
+    settings.MULTISESSION_MAX_SESSIONS = MOST
+    store = engine.SessionStore()
+    log_in(store, user)
+    expected = ["of_user", "add", "get", "of_user", "delete_many", "of_user"]
+    assert commands_of(monkeypatch, store.save) == expected
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_session_that_another_user_took_over_stays_at_the_limit(
+    engine: Engine, settings: Settings, clock: Clock, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
+    other, answer = make_user(), MemoryServer.send
+
+    def log_in_here(key: str | None, user: User) -> str | None:
+        store = engine.SessionStore(key)
+        log_in(store, user)
+        store.save()
+        return store.session_key
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb in ("delete", "delete_many"):
+            patched.undo()
+            log_in_here(keys[0], other)
+        return answer(server, command)
+
+    keys = [log_in_here(None, user) for _ in range(MOST)]
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryServer, "send", send)
+        log_in_here(None, user)
+    assert len(list_sessions(other)) == 1
+    assert len(list_sessions(user)) == MOST
+
+
 def test_a_session_of_no_user_is_not_counted(
     deny: None, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
