@@ -7,6 +7,7 @@ limit. `core.limits` decides.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 from collections.abc import Callable
@@ -51,6 +52,7 @@ def admit(session: Session) -> Steps[None]:
     """Prepare the login of *session*, once, before its record is stored.
 
     Raises:
+        EntryNotSerializable: The login can't be stored.
         SessionLimitReached: The user has as many sessions as are allowed. The session is again what it
             was before the login.
         StoreUnavailable: The server did not answer. Nothing was stored.
@@ -64,6 +66,7 @@ def admit(session: Session) -> Steps[None]:
         session.admission = Admission(series)
         return
     if at_limit == limits.DENY:
+        session.serialized()  # raises before a seat is taken
         seats = yield from _take_seat(session, user_id, series, most)
         session.admission = Admission(series, 0, most, at_limit, seats)
         return
@@ -87,19 +90,23 @@ def settle(session: Session, place: str, record: Record) -> Steps[Tombstone | No
             yield from _leave_seat(session, user_id, admission)
             return None
         return (yield from _end_excess(session, user_id, place, record, admission))
-    except StoreUnavailable as problem:
+    except (StoreUnavailable, SessionConflict) as problem:
         # The login is stored: an outage logs no one out. The user's next login keeps the limit.
         events.LIMIT_NOT_KEPT.write(record.series.hex(), problem)
         return None
 
 
 def leave(session: Session) -> Steps[None]:
-    """Give back the seat of a login that isn't stored, so that it is admitted again if it is tried again."""
-    admission, user_id = session.admission, merging.user_id(session.own_entries())
-    if admission is None or admission.at_limit != limits.DENY or user_id is None:
+    """Give back the seat of a login that isn't stored; it is admitted again if it is tried again."""
+    admission = session.admission
+    if admission is None or admission.at_limit != limits.DENY:
         return
     session.admission = None
-    yield from _leave_seat(session, user_id, admission)
+    user_id = merging.user_id(session.own_entries())
+    if user_id is not None:
+        # Where that fails, it is held for a minute.
+        with contextlib.suppress(StoreUnavailable, SessionConflict):
+            yield from _leave_seat(session, user_id, admission)
 
 
 def is_reached(session: Session, user_id: str) -> Steps[bool]:

@@ -273,6 +273,7 @@ def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
         return
     left = session.site.tombstone(Reason.ENDED)
     yield from line.end(session, sent.composed.key.storage_key, left, REVOKED)
+    yield from limit.leave(session)
     raise interrupted(session, left)
 
 

@@ -12,7 +12,12 @@ from django.contrib.auth.models import User
 
 from django_multisession.core import limits
 from django_multisession.drivers.memory import MemoryServer
-from django_multisession.exceptions import SessionEnded, SessionLimitReached, StoreUnavailable
+from django_multisession.exceptions import (
+    EntryNotSerializable,
+    SessionEnded,
+    SessionLimitReached,
+    StoreUnavailable,
+)
 from django_multisession.session import limit
 from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions import list_sessions
@@ -83,6 +88,73 @@ def test_a_login_that_is_never_stored_holds_its_seat_for_a_minute(
     log_in(store, user)
     store.save()
     assert len(list_sessions(user)) == 1
+
+
+def test_a_login_that_cannot_be_stored_leaves_its_seat(
+    deny: None, settings: Settings, engine: Engine, functions: Functions, user: User, login: Login
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    store = engine.SessionStore()
+    log_in(store, user)
+    store["cart"] = object()
+    with pytest.raises(EntryNotSerializable):
+        functions.call(store, "save")
+    client = login(user)
+    # It is admitted again, and has no room now.
+    store["cart"] = 1
+    with pytest.raises(SessionLimitReached):
+        functions.call(store, "save")
+    assert client.is_logged_in
+
+
+def test_a_login_that_was_ended_with_all_others_leaves_its_seat(
+    deny: None,
+    settings: Settings,
+    clock: Clock,
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    store = engine.SessionStore()
+    log_in(store, user)
+    clock.advance(seconds=1)
+    functions.end_all_sessions(user)
+    with pytest.raises(SessionEnded):
+        functions.call(store, "save")
+    assert login(user).is_logged_in
+
+
+def test_a_stored_login_succeeds_where_others_keep_it_from_leaving_its_seat(
+    deny: None,
+    settings: Settings,
+    engine: Engine,
+    user: User,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 9
+    answer = MemoryServer.send
+
+    def log_in_here() -> str | None:
+        store = engine.SessionStore()
+        log_in(store, user)
+        store.save()
+        return store.session_key
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == "replace":
+            patched.undo()
+            log_in_here()
+            patched.setattr(limit, "PATIENCE", -1)
+        return answer(server, command)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryServer, "send", send)
+        key = log_in_here()
+    assert SESSION_KEY in engine.SessionStore(key)
+    assert [each.message for each in caplog.records if "was not kept" in each.message]
 
 
 # Outages
