@@ -21,7 +21,7 @@ from django.db.models.signals import post_delete, post_init, post_save, pre_save
 
 from django_multisession import user_sessions
 from django_multisession.drivers.log_lines import TEN_A_MINUTE, Line
-from django_multisession.exceptions import StoreUnavailable
+from django_multisession.exceptions import SessionConflict, StoreUnavailable
 from django_multisession.session.context import own_session
 from django_multisession.session.index import NotIndexed
 from django_multisession.settings.conf import config
@@ -169,5 +169,5 @@ def _end(user_id: str, reason: str) -> None:
     except NotIndexed:
         # Django refuses these sessions at their next request, as with its own engines.
         return
-    except StoreUnavailable as problem:
+    except (StoreUnavailable, SessionConflict) as problem:
         NOT_ENDED.write(user_id, reason, problem)

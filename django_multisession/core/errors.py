@@ -38,7 +38,7 @@ class StoreUnavailable(MultisessionError):  # noqa: N818  (design.md names it; i
 
 
 class SessionConflict(MultisessionError):  # noqa: N818  (as above)
-    """Other requests saved this session again and again while this one tried to."""
+    """Other requests went on changing what this one tried to save or to end."""
 
 
 class SessionTooLarge(MultisessionError):  # noqa: N818  (as above)

@@ -27,21 +27,31 @@ def place_of(user: bytes, namespace: bytes) -> str:
     return hashlib.sha256(message).hexdigest()[:STORAGE_KEY_LENGTH]
 
 
-def facts_at(now: int, until_ms: int | None = None) -> Facts:
+def facts_at(now: int, until_ms: int | None = None, before: Record | None = None) -> Facts:
     """Return what a mark says that is made at *now*.
 
     Args:
         now: See above.
         until_ms: Until when sessions of another engine are adopted, if they are.
+        before: The mark that it replaces; one by a clock ahead has a later last use.
     """
+    touched_ms = now if before is None else max(now, before.touched_ms)
     if until_ms is None:
-        return Facts(now, now, now, MARK_MS, NEVER)
-    return Facts(now, now, now, NEVER, max(until_ms, now + MARK_MS))
+        return Facts(now, now, touched_ms, MARK_MS, NEVER)
+    return Facts(now, now, touched_ms, NEVER, max(until_ms, now + MARK_MS))
 
 
 def ends_login(mark: Record, login_ms: int, now: int) -> bool:
     """Does *mark* end a login that began at *login_ms*?"""
     return login_ms < mark.began_ms and not is_of_the_future(mark, now)
+
+
+def is_later_login(record: Record, marked_ms: int, now: int) -> bool:
+    """Did the login of *record* begin after a mark of *marked_ms*, so that it doesn't end itself?
+
+    One that a clock ahead began is none: it would stay until that time.
+    """
+    return marked_ms < record.began_ms <= now + SLACK_MS
 
 
 def is_of_the_future(mark: Record, now: int) -> bool:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 
+from django_multisession import signals
 from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.keys import Verified
-from django_multisession.core.records import Record
+from django_multisession.core.records import Reason, Record, Tombstone
 from django_multisession.drivers.base import Enumerable, Indexed, is_indexed, log_unreadable
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session import line
@@ -95,6 +96,46 @@ def everyone(session: Session, cursor: str, limit: int) -> Steps[tuple[list[Foun
         if record.user is not None and record.is_live(now)
     )
     return [each for each in opened if each is not None], following or None
+
+
+def end_listed(
+    session: Session,
+    user_id: str,
+    meant: dict[str, bytes],
+    left: Tombstone,
+    reason: str,
+    ended: dict[str, bytes],
+) -> Steps[None]:
+    """End what lies at the places of *meant*, or what it became, and add that to *ended*.
+
+    Args:
+        session: Whose events these are.
+        user_id: Whose records these are: another one that lies at a place by now stays.
+        meant: The public id of each session, by its storage key.
+        left: The tombstone to leave.
+        reason: What the signal says.
+        ended: The sessions that were ended, as *meant*.
+    """
+    driver = indexed(session)
+    for _ in range(line.MOST_HOPS):
+        if not meant:
+            break
+        answers = yield from driver.delete_many([*meant], left, user_id=user_id)
+        following = {}
+        for place, answer in zip(meant, answers, strict=True):
+            if answer is True:
+                if place not in ended:
+                    session.note(
+                        signals.session_ended,
+                        storage_key=place,
+                        user_id=user_id,
+                        reason=reason,
+                    )
+                ended[place] = meant[place]
+            elif isinstance(answer, Tombstone) and answer.reason is Reason.MOVED:
+                following[answer.successor] = meant[place]
+        following.pop("", None)
+        meant = following
 
 
 def _opened(session: Session, place: str, record: Record, now: int) -> Found | None:

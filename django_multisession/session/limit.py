@@ -7,6 +7,7 @@ limit. `core.limits` decides.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from django_multisession.exceptions import (
 )
 from django_multisession.session import events, line
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY
-from django_multisession.session.index import find
+from django_multisession.session.index import end_listed, find
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, New, Session, Stored
 from django_multisession.session.steps import Call, Steps, pause
@@ -51,6 +52,7 @@ def admit(session: Session) -> Steps[None]:
     """Prepare the login of *session*, once, before its record is stored.
 
     Raises:
+        EntryNotSerializable: The login can't be stored.
         SessionLimitReached: The user has as many sessions as are allowed. The session is again what it
             was before the login.
         StoreUnavailable: The server did not answer. Nothing was stored.
@@ -64,6 +66,7 @@ def admit(session: Session) -> Steps[None]:
         session.admission = Admission(series)
         return
     if at_limit == limits.DENY:
+        session.serialized()  # raises before a seat is taken
         seats = yield from _take_seat(session, user_id, series, most)
         session.admission = Admission(series, 0, most, at_limit, seats)
         return
@@ -87,10 +90,23 @@ def settle(session: Session, place: str, record: Record) -> Steps[Tombstone | No
             yield from _leave_seat(session, user_id, admission)
             return None
         return (yield from _end_excess(session, user_id, place, record, admission))
-    except StoreUnavailable as problem:
+    except (StoreUnavailable, SessionConflict) as problem:
         # The login is stored: an outage logs no one out. The user's next login keeps the limit.
         events.LIMIT_NOT_KEPT.write(record.series.hex(), problem)
         return None
+
+
+def leave(session: Session) -> Steps[None]:
+    """Give back the seat of a login that isn't stored; it is admitted again if it is tried again."""
+    admission = session.admission
+    if admission is None or admission.at_limit != limits.DENY:
+        return
+    session.admission = None
+    user_id = merging.user_id(session.own_entries())
+    if user_id is not None:
+        # Where that fails, it is held for a minute.
+        with contextlib.suppress(StoreUnavailable, SessionConflict):
+            yield from _leave_seat(session, user_id, admission)
 
 
 def is_reached(session: Session, user_id: str) -> Steps[bool]:
@@ -138,9 +154,9 @@ def _end_excess(
         # At the limit, one that moved while the index was read may be missing.
         if not excess and (number or len(found) < most):
             break
-        for each in found:
-            if each.record.series in excess - {own.series}:
-                yield from line.end(session, each.place, left, LIMIT, user_id=user_id)
+        others = excess - {own.series}
+        meant = {each.place: each.record.series for each in found if each.record.series in others}
+        yield from end_listed(session, user_id, meant, left, LIMIT, {})
         if own.series in excess:
             yield from line.end(session, place, left, LIMIT, user_id=user_id)
             return left

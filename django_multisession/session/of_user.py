@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django_multisession import signals
 from django_multisession.core import marks
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import user_id as user_of
 from django_multisession.core.records import MISSING, Outcome, Reason, Record, Tombstone
 from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import log_unreadable, skip_newer
+from django_multisession.exceptions import SessionConflict
 from django_multisession.session import adopt, line
 from django_multisession.session.end import give_new_key
-from django_multisession.session.index import indexed, page
+from django_multisession.session.index import end_listed, indexed, page
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, Session, Stored
 from django_multisession.session.steps import Steps
@@ -23,63 +23,53 @@ from django_multisession.session.steps import Steps
 MOST_PASSES = 16
 
 
-def end(session: Session, user_id: str, is_meant: Callable[[Record], bool]) -> Steps[int]:
+def end(
+    session: Session,
+    user_id: str,
+    is_meant: Callable[[Record], bool],
+    marked_ms: int | None = None,
+) -> Steps[int]:
     """End those sessions of *user_id* that are meant; return how many.
 
     An end follows a session to its new key. The index is read again until it holds none of them, and
     twice at least.
+
+    Args:
+        session: Whose events these are.
+        user_id: Whose sessions.
+        is_meant: Which of them.
+        marked_ms: What `mark` returned, if logins that are under way end too. The first pass ends
+            what was there, by whatever clock that began. The others leave logins that began later.
+
+    Raises:
+        SessionConflict: After the last pass there were still sessions to end.
     """
     left = session.site.tombstone(Reason.ENDED)
     ended: dict[str, bytes] = {}
+
+    def is_to_end(record: Record, number: int) -> bool:
+        is_spared = (
+            number
+            and marked_ms is not None
+            and marks.is_later_login(record, marked_ms, session.site.now())
+        )
+        return is_meant(record) and not is_spared
+
     for number in range(MOST_PASSES):
         is_left = False
         cursor: str | None = ""
         while cursor is not None:
             found, cursor = yield from page(session, user_id, cursor)
-            meant = {each.place: each.record.series for each in found if is_meant(each.record)}
+            meant = {
+                each.place: each.record.series for each in found if is_to_end(each.record, number)
+            }
             is_left = is_left or bool(meant)
-            yield from _end_listed(session, user_id, meant, left, ended)
+            yield from end_listed(session, user_id, meant, left, line.REVOKED, ended)
         if number and not is_left:
-            break
-    return len(set(ended.values()))
-
-
-def _end_listed(
-    session: Session,
-    user_id: str,
-    meant: dict[str, bytes],
-    left: Tombstone,
-    ended: dict[str, bytes],
-) -> Steps[None]:
-    """End what lies at the places of *meant*, or what it became, and add that to *ended*.
-
-    Args:
-        session: Whose events these are.
-        user_id: Whose records these are: another one that lies at a place by now stays.
-        meant: The public id of each session, by its storage key.
-        left: The tombstone to leave.
-        ended: The sessions that were ended, as *meant*.
-    """
-    driver = indexed(session)
-    for _ in range(line.MOST_HOPS):
-        if not meant:
-            break
-        answers = yield from driver.delete_many([*meant], left, user_id=user_id)
-        following = {}
-        for place, answer in zip(meant, answers, strict=True):
-            if answer is True:
-                if place not in ended:
-                    session.note(
-                        signals.session_ended,
-                        storage_key=place,
-                        user_id=user_id,
-                        reason=line.REVOKED,
-                    )
-                ended[place] = meant[place]
-            elif isinstance(answer, Tombstone) and answer.reason is Reason.MOVED:
-                following[answer.successor] = meant[place]
-        following.pop("", None)
-        meant = following
+            return len(set(ended.values()))
+    raise SessionConflict(
+        f"After {MOST_PASSES} passes the user still had sessions to end. End them again."
+    )
 
 
 def end_all(session: Session, user_id: str) -> Steps[int]:
@@ -92,9 +82,13 @@ def mark(session: Session, user_id: str) -> Steps[int]:
     indexed(session)
     site, driver, now = session.site, session.site.driver, session.site.now()
     place = marks.place_of(user_id.encode("utf-8", "surrogatepass"), site.bound[0])
-    facts = marks.facts_at(now, adopt.adopts_until(site))
-    record = site.sign(facts, SecretBytes(), Verified("", place), None)
-    stored: object = None
+    until_ms = adopt.adopts_until(site)
+
+    def signed(before: Record | None) -> Record:
+        facts = marks.facts_at(now, until_ms, before)
+        return site.sign(facts, SecretBytes(), Verified("", place), None)
+
+    record = signed(None)
     for _ in range(MOST_PASSES):
         if (yield from skip_newer(place, driver.add(place, record))):
             return now
@@ -104,14 +98,14 @@ def mark(session: Session, user_id: str) -> Steps[int]:
         if isinstance(stored, Tombstone):
             break
         if stored.began_ms >= now and not marks.is_of_the_future(stored, now):
-            break  # a later one says the same
+            return now  # a later one says the same
         # An earlier one is replaced even if it has expired.
+        record = signed(stored)
         replacing = driver.replace(place, record, stored, stored.touched_ms)
         answer = (yield from skip_newer(place, replacing)) or MISSING
         if answer.outcome is Outcome.SAVED:
             return now
-    if not isinstance(stored, Record):
-        log_unreadable(place, "the mark that a user's sessions were ended can't be stored")
+    log_unreadable(place, "the mark that a user's sessions were ended can't be stored")
     return now
 
 
@@ -122,7 +116,7 @@ def end_all_but(session: Session, user_id: str, spared: Session | None) -> Steps
     if spared is not None:
         spared.login_ms = max(spared.login_ms, marked_at)
         own = series(spared)
-    return (yield from end(session, user_id, lambda record: record.series != own))
+    return (yield from end(session, user_id, lambda record: record.series != own, marked_at))
 
 
 def end_others(session: Session) -> Steps[int]:

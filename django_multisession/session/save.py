@@ -273,6 +273,7 @@ def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
         return
     left = session.site.tombstone(Reason.ENDED)
     yield from line.end(session, sent.composed.key.storage_key, left, REVOKED)
+    yield from limit.leave(session)
     raise interrupted(session, left)
 
 
@@ -607,6 +608,8 @@ def _meet_end(session: Session, state: Stored, tombstone: Tombstone | None) -> S
     del changes
     # Not under the key it has: a move whose answer was lost may have stored it there.
     session.state = New(after=ended)
+    # It was admitted in place of the session that ended, and takes no other one's place now.
+    yield from limit.leave(session)
     yield from add(session)
 
 

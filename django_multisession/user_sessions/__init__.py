@@ -120,6 +120,7 @@ def end_other_sessions(request: HttpRequest) -> int:
 
     Raises:
         ImproperlyConfigured: The engine can't find the sessions of a user.
+        SessionConflict: Other sessions of the user to end went on appearing. Some may be left.
         StoreUnavailable: The server did not answer. Some sessions may have been ended.
     """
     return _perform(request, of_user.end_others)
@@ -140,6 +141,7 @@ def end_all_sessions(user: Any) -> int:
 
     Raises:
         ImproperlyConfigured: The engine can't find the sessions of a user.
+        SessionConflict: Other sessions of the user to end went on appearing. Some may be left.
         StoreUnavailable: The server did not answer. Some sessions may have been ended.
     """
     return _perform(None, lambda session: of_user.end_all(session, id_of(user)))

@@ -313,7 +313,7 @@ MUTATIONS = (
     Mutation(
         "an end of a user's sessions ends the listed ones",
         "of_user:end",
-        "if is_meant(each.record)",
+        "if is_to_end(each.record, number)",
         "if False",
         "end_all",
         user="1",
@@ -336,7 +336,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an end of a user's sessions leaves what another user took over",
-        "of_user:_end_listed",
+        "index:end_listed",
         ", user_id=user_id",
         "",
         "end_all | become_other",

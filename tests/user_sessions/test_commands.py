@@ -385,6 +385,25 @@ def test_an_outage_ends_the_run_and_says_what_was_done(
     assert live(engine, keys) == [False] * 3
 
 
+def test_an_end_of_a_user_that_leaves_sessions_is_a_failure(
+    clock: Clock, engine: Engine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(engine, ada)
+    answer = MemoryServer.send
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == "of_user":
+            # By a clock that is ahead: such a login isn't spared as a later one.
+            clock.advance(timedelta(days=1))
+            begin(engine, ada)
+            clock.advance(-timedelta(days=1))
+        return answer(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", send)
+    with pytest.raises(CommandError, match="still had sessions to end"):
+        end("--user", "ada")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_a_batch(
     clock: Clock, engine: Engine, number: signal.Signals, monkeypatch: pytest.MonkeyPatch

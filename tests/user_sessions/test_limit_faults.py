@@ -13,7 +13,12 @@ from django.contrib.auth.models import User
 from django_multisession.core import limits, marks
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.drivers.memory import MemoryServer
-from django_multisession.exceptions import SessionEnded, SessionLimitReached, StoreUnavailable
+from django_multisession.exceptions import (
+    EntryNotSerializable,
+    SessionEnded,
+    SessionLimitReached,
+    StoreUnavailable,
+)
 from django_multisession.session import limit
 from django_multisession.testing.driver.fixtures import make_record, with_bytes
 from django_multisession.testing.rows import for_each
@@ -85,6 +90,73 @@ def test_a_login_that_is_never_stored_holds_its_seat_for_a_minute(
     log_in(store, user)
     store.save()
     assert len(list_sessions(user)) == 1
+
+
+def test_a_login_that_cannot_be_stored_leaves_its_seat(
+    deny: None, settings: Settings, engine: Engine, functions: Functions, user: User, login: Login
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    store = engine.SessionStore()
+    log_in(store, user)
+    store["cart"] = object()
+    with pytest.raises(EntryNotSerializable):
+        functions.call(store, "save")
+    client = login(user)
+    # It is admitted again, and has no room now.
+    store["cart"] = 1
+    with pytest.raises(SessionLimitReached):
+        functions.call(store, "save")
+    assert client.is_logged_in
+
+
+def test_a_login_that_was_ended_with_all_others_leaves_its_seat(
+    deny: None,
+    settings: Settings,
+    clock: Clock,
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    store = engine.SessionStore()
+    log_in(store, user)
+    clock.advance(seconds=1)
+    functions.end_all_sessions(user)
+    with pytest.raises(SessionEnded):
+        functions.call(store, "save")
+    assert login(user).is_logged_in
+
+
+def test_a_stored_login_succeeds_where_others_keep_it_from_leaving_its_seat(
+    deny: None,
+    settings: Settings,
+    engine: Engine,
+    user: User,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 9
+    answer = MemoryServer.send
+
+    def log_in_here() -> str | None:
+        store = engine.SessionStore()
+        log_in(store, user)
+        store.save()
+        return store.session_key
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == "replace":
+            patched.undo()
+            log_in_here()
+            patched.setattr(limit, "PATIENCE", -1)
+        return answer(server, command)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryServer, "send", send)
+        key = log_in_here()
+    assert SESSION_KEY in engine.SessionStore(key)
+    assert [each.message for each in caplog.records if "was not kept" in each.message]
 
 
 # Outages
@@ -269,6 +341,46 @@ def test_a_login_sends_as_many_commands(
     assert commands_of(monkeypatch, store.save) == expected
     store["page"] = 1
     assert commands_of(monkeypatch, store.save) == ["replace"]
+
+
+def test_a_lowered_limit_ends_sessions_in_batches(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, user: User, login: Login
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = None
+    for _ in range(6):
+        login(user)
+    settings.MULTISESSION_MAX_SESSIONS = MOST
+    store = engine.SessionStore()
+    log_in(store, user)
+    expected = ["of_user", "add", "get", "of_user", "delete_many", "of_user"]
+    assert commands_of(monkeypatch, store.save) == expected
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_session_that_another_user_took_over_stays_at_the_limit(
+    engine: Engine, settings: Settings, clock: Clock, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
+    other, answer = make_user(), MemoryServer.send
+
+    def log_in_here(key: str | None, user: User) -> str | None:
+        store = engine.SessionStore(key)
+        log_in(store, user)
+        store.save()
+        return store.session_key
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb in ("delete", "delete_many"):
+            patched.undo()
+            log_in_here(keys[0], other)
+        return answer(server, command)
+
+    keys = [log_in_here(None, user) for _ in range(MOST)]
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryServer, "send", send)
+        log_in_here(None, user)
+    assert len(list_sessions(other)) == 1
+    assert len(list_sessions(user)) == MOST
 
 
 def test_a_session_of_no_user_is_not_counted(

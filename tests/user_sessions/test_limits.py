@@ -272,6 +272,47 @@ def test_a_denied_login_gives_no_user_back_whom_the_session_had(
     assert [each.user_id for each in list_sessions(other)] == [str(other.pk)]
 
 
+def test_of_concurrent_logins_in_one_session_one_takes_its_place(
+    deny: None, settings: Settings, functions: Functions, user: User, login: Login
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    client = login(user)
+    tabs = [client.opened() for _ in range(3)]
+    for tab in tabs:
+        functions.call(tab, "load")
+        log_in(tab, user)
+    functions.call(tabs[0], "save")
+    for tab in tabs[1:]:
+        with pytest.raises(SessionLimitReached):
+            functions.call(tab, "save")
+    assert [each.id for each in list_sessions(user, request_of(tabs[0])) if each.is_current]
+    assert len(list_sessions(user)) == 1
+
+
+def test_a_login_in_a_session_that_was_ended_meanwhile_is_denied_if_another_one_has_the_room(
+    deny: None, settings: Settings, functions: Functions, user: User, login: Login
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    client = login(user)
+    tab = client.opened()
+    functions.call(tab, "load")
+    functions.call(client.opened(), "flush")
+    other = login(user)
+    log_in(tab, user)
+    with pytest.raises(SessionLimitReached):
+        functions.call(tab, "save")
+    assert other.is_logged_in
+    functions.call(other.opened(), "flush")
+    # Neither login has left a seat.
+    assert login(user).is_logged_in
+
+
+def request_of(store: DriverSessionStore) -> HttpRequest:
+    request = HttpRequest()
+    request.session = store
+    return request
+
+
 def test_there_is_room_immediately_after_a_logout(
     deny: None, clock: Clock, engine: Engine, functions: Functions, user: User, login: Login
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils import timezone
 
-from django_multisession import signals
+from django_multisession import signals, user_sessions
 from django_multisession.core import marks
 from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.records import SLACK_MS, to_milliseconds
@@ -23,7 +24,7 @@ from django_multisession.drivers.base import Steps
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.drivers.redis.index import place_of
 from django_multisession.engine import close_drivers
-from django_multisession.exceptions import SessionEnded
+from django_multisession.exceptions import SessionConflict, SessionEnded
 from django_multisession.session import of_user
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.driver.fixtures import make_key
@@ -393,6 +394,59 @@ def test_sessions_that_move_while_they_are_ended_end(
     assert not any(SESSION_KEY in engine.SessionStore(store.session_key) for store in stores)
 
 
+def before_each(steps: Steps[Any], verb: str, act: Callable[[int], object]) -> Any:
+    """Carry out *steps*, and before each command of *verb* do something else, which gets its number."""
+    number = 0
+    try:
+        ask = next(steps)
+        while True:
+            if ask.verb == verb:
+                act(number)
+                number += 1
+            ask = steps.send(ask.server.send(ask.command))
+    except StopIteration as stop:
+        return stop.value
+
+
+def test_logins_that_begin_while_all_are_ended_stay(
+    clock: Clock, engine: Engine, user: User, login: Login
+) -> None:
+    clients = [login(user)]
+
+    def log_in_once_more(number: int) -> None:
+        clock.advance(timedelta(seconds=1))
+        if number:
+            clients.append(login(user))
+
+    ending: Any = of_user.end_all(engine.SessionStore()._recognized, str(user.pk))
+    assert before_each(ending, "of_user", log_in_once_more) == 1
+    assert [client.is_logged_in for client in clients] == [False, *[True] * (len(clients) - 1)]
+
+
+def test_a_session_that_a_clock_ahead_began_ends_in_any_pass(
+    clock: Clock, engine: Engine, user: User, login: Login
+) -> None:
+    clients = [login(user)]
+
+    def log_in_ahead(number: int) -> None:
+        if number == 1:
+            clock.advance(timedelta(days=1))
+            clients.append(login(user))
+            clock.advance(-timedelta(days=1))
+
+    ending: Any = of_user.end_all(engine.SessionStore()._recognized, str(user.pk))
+    assert before_each(ending, "of_user", log_in_ahead) == 2
+    assert not any(client.is_logged_in for client in clients)
+
+
+def test_an_end_of_all_that_leaves_sessions_is_no_success(
+    clock: Clock, engine: Engine, user: User, login: Login
+) -> None:
+    ending: Any = of_user.end(engine.SessionStore()._recognized, str(user.pk), lambda _record: True)
+    with pytest.raises(SessionConflict):
+        before_each(ending, "of_user", lambda _number: login(user))
+
+
 @pytest.mark.parametrize("engine", ["redis-8.2"], indirect=True)
 def test_an_end_follows_a_session_that_the_index_has_lost(
     settings: Settings, engine: Engine, user: User, login: Login
@@ -427,6 +481,35 @@ def test_a_mark_that_expires_as_it_is_written_over_is_written(
     interrupted(mark(), "get", expire)
     stored: Any = carry_out(engine.driver.get(place))
     assert stored.began_ms == to_milliseconds(clock.now)
+
+
+def test_a_mark_of_a_clock_that_was_set_back_is_written_over(
+    clock: Clock, functions: Functions, user: User, engine: Engine
+) -> None:
+    functions.end_all_sessions(user)
+    clock.advance(timedelta(milliseconds=-SLACK_MS - 30_000))
+    assert_its_login_ends(engine.SessionStore(), user, functions, clock)
+
+
+@pytest.mark.parametrize("engine", ["memory"], indirect=True)
+def test_a_mark_that_others_go_on_changing_is_logged(
+    clock: Clock, engine: Engine, user: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, driver = marks.place_of(str(user.pk).encode(), b""), engine.driver
+    user_sessions.end_all_sessions(user)
+    theirs: Any = carry_out(driver.get(place))
+    clock.advance(timedelta(seconds=1))
+    marking: Any = of_user.mark(engine.SessionStore()._recognized, str(user.pk))
+    with contextlib.suppress(StopIteration):
+        ask = next(marking)
+        while True:
+            # It is there when this one is added, and gone when this one replaces it.
+            if ask.verb == "add":
+                carry_out(driver.add(place, theirs))
+            elif ask.verb == "replace":
+                carry_out(driver.withdraw(place, theirs))
+            ask = marking.send(ask.server.send(ask.command))
+    assert "the mark that a user's sessions were ended can't be stored" in caplog.text
 
 
 # A login that is under way

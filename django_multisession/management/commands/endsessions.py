@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from django_multisession import user_sessions
 from django_multisession.drivers.base import Enumerable
-from django_multisession.exceptions import StoreUnavailable
+from django_multisession.exceptions import SessionConflict, StoreUnavailable
 from django_multisession.management import clearing, ending, users
 from django_multisession.management.ending import Batch, Tally
 from django_multisession.management.progress import (
@@ -135,6 +135,8 @@ def _end_user(given: str, *, is_dry_run: bool) -> str:
         else:
             ended = user_sessions.end_all_sessions(user)
     except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from None
+    except SessionConflict as error:
         raise CommandError(str(error)) from None
     except StoreUnavailable as error:
         raise CommandError(f"{error} Run the command again.") from error
