@@ -21,6 +21,7 @@ from django.utils.http import escape_leading_slashes, url_has_allowed_host_and_s
 from django.utils.translation import gettext, gettext_lazy
 
 from django_multisession.core.merging import USER_ID_ENTRY
+from django_multisession.core.records import EXPIRY_SLACK
 from django_multisession.session.custom_expiry import aware
 from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
@@ -143,7 +144,8 @@ async def _is_recent_async(request: HttpRequest, user: Any, within: timedelta) -
 
 
 def _is_less_than(at: datetime | None, within: timedelta) -> bool:
-    return at is not None and aware(timezone.now()) - at < within
+    # A clock that was ahead by more than others may be must not open the view until they catch up.
+    return at is not None and -EXPIRY_SLACK <= aware(timezone.now()) - at < within
 
 
 def is_own_session(request: HttpRequest) -> bool:

@@ -20,6 +20,11 @@ LONGEST_USER_AGENT = 256
 #: Bits of an address that name a network: a site at most, and no household.
 IPV4_NETWORK_BITS, IPV6_NETWORK_BITS = 24, 48
 
+#: Characters of a browser's or a system's name: the parser's own ones are shorter.
+LONGEST_NAME = 40
+
+#: Markup, an address or a list. The in-app browser of iOS is called "Mobile Safari UI/WKWebView".
+_MORE_THAN_A_NAME = re.compile(r"[<>:,]|\w\.\w|/(?!WKWebView$)")
 _NUMBER = re.compile(r"\d+(?:[._]\d+)*")
 #: As people call them.
 _SYSTEM_NAMES = {"Mac OS X": "macOS"}
@@ -59,6 +64,14 @@ def shown_address(text: object, *, is_truncated: bool) -> str:
 def device_of(user_agent: str) -> Device:
     """Return the device that *user_agent* names, as far as the parser is installed and knows it."""
     return _parsed(clean_user_agent(user_agent))
+
+
+def shown_name(part: str) -> str:
+    """Return *part* of a device; empty if it's more than a name.
+
+    The parser takes the names of many apps from the client's text as they are.
+    """
+    return "" if len(part) > LONGEST_NAME or _MORE_THAN_A_NAME.search(part) else part
 
 
 def identity_of(user_agent: str) -> Device:

@@ -29,6 +29,7 @@ from django_multisession.core.records import (
     END_MS,
     LONGEST_AGE,
     NEVER,
+    SLACK_MS,
     Record,
     end_of,
     to_datetime,
@@ -176,17 +177,18 @@ def planned_end(
     return min((end for end in ends if end is not None), default=None)
 
 
-def later_authentication(stored_ms: int, again_ms: int) -> int:
+def later_authentication(stored_ms: int, again_ms: int, now: int) -> int:
     """Return the later of two moments at which a session's user proved who they are.
 
     Whichever write was carried out, and whatever another request saved meanwhile, a merge never moves
-    it back.
+    it back. A moment that no clock within a minute shows yet was set by a wrong clock, and gives way.
 
     Args:
         stored_ms: What the record says; `NEVER` if that isn't known.
         again_ms: What this request adds; 0 for nothing.
+        now: In milliseconds.
     """
-    if again_ms and stored_ms >= NEVER:
+    if again_ms and stored_ms > now + SLACK_MS:
         return again_ms
     return max(stored_ms, again_ms)
 

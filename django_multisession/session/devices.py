@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext
 
 from django_multisession import signals
-from django_multisession.core.devices import device_of, identity_of
+from django_multisession.core.devices import device_of, identity_of, shown_name
 from django_multisession.drivers.base import Indexed
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import index
@@ -16,8 +16,11 @@ from django_multisession.session.steps import Steps
 
 
 def name_of(user_agent: str) -> str:
-    """Return the device of *user_agent* for people, in their language; empty if it isn't known."""
-    browser, system = device_of(user_agent)
+    """Return the device of *user_agent* for people, in their language; empty if it isn't known.
+
+    It is the client's text too: an app may call itself anything that looks like a name.
+    """
+    browser, system = map(shown_name, device_of(user_agent))
     if browser and system:
         return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
     return browser or system

@@ -158,7 +158,7 @@ def authenticated_at(session: Session) -> datetime | None:
     found = state.snapshot.record.authenticated_ms if isinstance(state, Stored) else NEVER
     if session.is_login:
         found = session.login_ms
-    found = later_authentication(found, session.authenticated_ms)
+    found = later_authentication(found, session.authenticated_ms, session.site.now())
     return None if found >= NEVER else to_datetime(found)
 
 

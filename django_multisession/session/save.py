@@ -647,7 +647,7 @@ def compose(
     if is_login:
         authenticated = session.login_ms
     elif session.authenticated_ms:
-        authenticated = later_authentication(authenticated, session.authenticated_ms)
+        authenticated = later_authentication(authenticated, session.authenticated_ms, now)
     if before is None:
         created = touched_ms = now
     else:

@@ -85,13 +85,13 @@ def session_end_warning(context: Mapping[str, Any], warn_before: int = 120) -> d
         warn_before: How many seconds before the end.
     """
     request = context["request"]
-    match = request.resolver_match
+    user, match = request.user, request.resolver_match
     return {
         "url": reverse("user_sessions:time_left", current_app=match and match.namespace),
         "login_url": resolve_url(conf.given("LOGIN_URL")),
-        "csrf_token": get_token(request) if request.user.is_authenticated else "",
+        "csrf_token": get_token(request) if user.is_authenticated else "",
         "warn_before": warn_before,
-        **(seconds_left(session_of(request)) if request.user.is_authenticated else {}),
+        **(seconds_left(session_of(request), user) if user.is_authenticated else {}),
     }
 
 

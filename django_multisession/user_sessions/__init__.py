@@ -57,7 +57,8 @@ class UserSession:
         is_remembered: Does its cookie outlive the browser?
         user_agent: What the login's client called itself, cut to 256 characters; empty if that wasn't
             recorded. It is the client's own text.
-        device: The user agent for people, as "Firefox on Linux"; empty if it isn't known.
+        device: The user agent for people, as "Firefox on Linux"; empty if it isn't known. The client's
+            text too: an app may call itself anything.
         address: The login's address, or the network that it is in; empty if it wasn't recorded.
     """
 

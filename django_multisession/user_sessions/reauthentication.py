@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib.auth import authenticate
+from django.contrib.auth import authenticate, update_session_auth_hash
 from django.contrib.auth.views import RedirectURLMixin, redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -57,6 +57,10 @@ class ReauthenticationForm(forms.Form):
             raise forms.ValidationError(
                 self.error_messages["wrong_password"], code="wrong_password"
             )
+        # A backend upgrades an old hash, after which Django would refuse the session. What was
+        # checked is what counts: a user who is read again may have another password by then.
+        if found.password != self.user.password:
+            update_session_auth_hash(self.request, found)
         return password
 
 

@@ -30,7 +30,7 @@ class LeftAlone:
     """Stands in for the session of a request whose response neither saves it nor sets its cookie.
 
     Every session middleware takes a request without ``session.accessed`` for one without a session. The
-    rest is the session's, for whatever else reads it.
+    rest is the session's, for whatever else reads or writes it: nothing saves what is written.
     """
 
     def __init__(self, session: DriverSessionStore) -> None:
@@ -43,6 +43,12 @@ class LeftAlone:
 
     def __getitem__(self, name: str) -> Any:
         return self._session[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._session[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._session[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._session
@@ -63,7 +69,7 @@ def time_left(request: HttpRequest) -> JsonResponse:
         session.counts_as_use = False
         request.session = LeftAlone(session)  # type: ignore[assignment]  # see there
     try:
-        answer = seconds_left(session)
+        answer = seconds_left(session, request.user)
     except StoreUnavailable:
         return JsonResponse({"code": "unavailable"}, status=SERVICE_UNAVAILABLE)
     answer["login_url"] = resolve_url(conf.given("LOGIN_URL"))
@@ -75,8 +81,12 @@ def time_left(request: HttpRequest) -> JsonResponse:
     return response
 
 
-def seconds_left(session: DriverSessionStore) -> dict[str, Any]:
+def seconds_left(session: DriverSessionStore, user: Any) -> dict[str, Any]:
     """Return how long *session* lives if it isn't used again.
+
+    Args:
+        session: The request's own.
+        user: The request's: Django may refuse the one of the session.
 
     Raises:
         StoreUnavailable: The server did not answer: that is no end.
@@ -84,7 +94,7 @@ def seconds_left(session: DriverSessionStore) -> dict[str, Any]:
     ends = session.deadlines()
     if session.is_unreachable:
         raise StoreUnavailable("The session could not be read.")
-    is_logged_in = session.get(USER_ID_ENTRY) is not None
+    is_logged_in = session.get(USER_ID_ENTRY) is not None and user.is_authenticated
     return {
         "logged_in": is_logged_in,
         "idle": _seconds(ends.idle_deadline_at) if is_logged_in else None,

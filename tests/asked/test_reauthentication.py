@@ -113,6 +113,21 @@ def test_a_backend_that_finds_another_user_does_not_count(
     assert client.get("/function/").status_code == 302
 
 
+def test_an_upgrade_of_the_hash_logs_no_one_out(
+    client: Client, ada: User, clock: Clock, settings: Settings
+) -> None:
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+        *settings.PASSWORD_HASHERS,
+    ]
+    clock.advance(timedelta(hours=1))
+    with heard(session_key_changed) as changes:
+        assert client.post(PAGE, RIGHT).status_code == 302
+    assert [each["reason"] for each in changes] == ["authentication"]
+    assert User.objects.get(pk=ada.pk).password.startswith("pbkdf2")
+    assert client.get("/function/").content == b"paid"
+
+
 def test_an_anonymous_visitor_logs_in_instead(site: None) -> None:
     expected = f"/login/?next={PAGE}%3Fnext%3D/function/"
     assert Client().get(f"{PAGE}?next=/function/").headers["Location"] == expected

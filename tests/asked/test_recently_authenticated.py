@@ -15,6 +15,7 @@ from django.test import AsyncClient, Client
 from django_multisession.decorators import recently_authenticated
 from django_multisession.user_sessions.mixins import RecentlyAuthenticatedMixin
 from django_multisession.user_sessions.permissions import RecentlyAuthenticated
+from tests.asked.conftest import PASSWORD
 from tests.asked.urls import Api
 
 if TYPE_CHECKING:
@@ -49,6 +50,20 @@ def test_a_user_is_let_in_until_the_authentication_is_too_old(
     refused = client.get(page)
     assert (refused.status_code, refused.headers["Location"]) == (302, f"{ASK_AGAIN}?next={page}")
     assert "no-store" in refused.headers["Cache-Control"]
+
+
+@every_page
+def test_a_clock_that_was_ahead_lets_no_one_in_until_the_others_catch_up(
+    client: Client, clock: Clock, page: str
+) -> None:
+    clock.advance(timedelta(minutes=-1))
+    assert client.get(page).content == b"paid"
+    clock.advance(timedelta(hours=-9))
+    assert client.get(page).status_code == 302
+    client.post(ASK_AGAIN, {"password": PASSWORD})
+    assert client.get(page).content == b"paid"
+    clock.advance(timedelta(minutes=5))
+    assert client.get(page).status_code == 302
 
 
 @every_page

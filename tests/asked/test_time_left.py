@@ -197,6 +197,50 @@ def test_a_middleware_behind_the_view_finds_the_session(
     assert not response.cookies
 
 
+class WritesAfterwards:
+    """A middleware that keeps something in the session of every response."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = self.get_response(request)
+        request.session["seen"] = request.path
+        del request.session["seen"]
+        request.session["seen"] = request.path
+        response.headers["X-Seen"] = request.session["seen"]
+        return response
+
+
+def test_a_question_saves_nothing_that_a_middleware_writes(
+    client: Client, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.asked.test_time_left.WritesAfterwards"]
+    before = record(client).raw
+    response = client.get(PAGE)
+    assert (response.status_code, response.headers["X-Seen"]) == (200, PAGE)
+    assert not response.cookies
+    assert record(client).raw == before
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_user_whom_django_refuses_has_no_time_left(
+    client: Client, ada: User, method: str
+) -> None:
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    answer = getattr(client, method)(PAGE).json()
+    assert (answer["logged_in"], answer["idle"], answer["absolute"]) == (False, None, None)
+
+
+def test_a_session_whose_user_has_another_password_has_no_time_left(
+    client: Client, ada: User
+) -> None:
+    User.objects.filter(pk=ada.pk).update(password="another one")
+    response = client.get(PAGE)
+    assert response.json()["logged_in"] is False
+    assert not response.cookies
+
+
 # The template tag
 
 

@@ -221,6 +221,31 @@ def test_at_the_end_it_goes_to_the_login_page_and_back(tabs: Tabs) -> None:
     page.wait_for_url(f"{tabs.url}/login/?next=%2F%3Fa%3D1")
 
 
+def test_content_of_the_page_does_not_pass_for_the_script(tabs: Tabs) -> None:
+    image = '<img name="currentScript" alt="" data-url="/elsewhere/" data-idle="" data-absolute="">'
+
+    def insert(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text().replace("<h1>", f"{image}<h1>"))
+
+    page = tabs.context.new_page()
+    page.route(f"{tabs.url}/", insert)
+    page.goto(tabs.url)
+    assert page.evaluate("document.currentScript.tagName") == "IMG"
+    tabs.wait(IDLE - WARN)
+    expect(warning(page)).to_be_visible()
+
+
+def test_the_login_page_is_an_address_and_no_script(tabs: Tabs, settings: Settings) -> None:
+    settings.LOGIN_URL = "javascript:document.title='run'//"
+    page = tabs.open()
+    # The policy of the page refuses such an address, which is a complaint.
+    with page.expect_response(f"**{TIME_LEFT}"):
+        tabs.wait(IDLE + 1)
+    page.wait_for_timeout(300)
+    assert page.title() == "Page"
+
+
 def test_who_stays_in_one_tab_closes_the_warning_in_the_others(tabs: Tabs) -> None:
     one, two = tabs.open(), tabs.open()
     tabs.wait(IDLE - WARN)

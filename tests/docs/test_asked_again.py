@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.conf import settings
+from django.contrib.auth import login
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.test import Client
 from django.urls import path
@@ -119,6 +122,41 @@ def test_the_form_shown_takes_the_place_of_the_password(
     assert b"This code is wrong." in client.post(asked, {"code": "1"}).content
     assert client.post(asked, {"code": "123456"}).headers["Location"] == "/shown/"
     assert client.get("/shown/").status_code == 200
+
+
+def log_in_again(request: HttpRequest) -> None:
+    login(request, User.objects.get(), backend=settings.AUTHENTICATION_BACKENDS[0])
+
+
+def copy_entries(request: HttpRequest) -> None:
+    entries = dict(request.session.items())
+    request.session.flush()
+    request.session.update(entries)
+
+
+def change_the_key(request: HttpRequest) -> None:
+    request.session.cycle_key()
+
+
+@pytest.mark.parametrize(
+    ("act", "counts"), [(log_in_again, True), (copy_entries, True), (change_the_key, False)]
+)
+def test_what_the_page_says_counts_without_a_proof_does(
+    client: Client,
+    urls: Any,
+    clock: Clock,
+    act: Callable[[HttpRequest], None],
+    *,
+    counts: bool,
+) -> None:
+    def carry_out(request: HttpRequest) -> HttpResponse:
+        act(request)
+        return HttpResponse()
+
+    urls.urlpatterns += [path("act/", carry_out), path("shown/", shown("delete_account"))]
+    clock.advance(timedelta(hours=1))
+    client.get("/act/")
+    assert client.get("/shown/").status_code == (200 if counts else 302)
 
 
 def test_the_login_shown_has_a_box(client: Client, urls: Any) -> None:

@@ -115,7 +115,7 @@ MUTATIONS = (
     Mutation(
         "An authentication is stored with the save",
         "save:compose",
-        "authenticated = later_authentication(authenticated, session.authenticated_ms)",
+        "authenticated = later_authentication(authenticated, session.authenticated_ms, now)",
         "pass",
         "authenticate",
         "1",

@@ -75,6 +75,34 @@ def test_a_device_is_called_by_browser_and_system(agent: str, device: Device, na
         assert name_of(agent) == name
 
 
+@for_each(
+    ("app", "name"),
+    [
+        ("<b>Your account is locked</b>", "iOS"),
+        ("https: see there", "iOS"),
+        ("Your account is locked. Go to evil.example", "iOS"),
+        ("evil.example", "iOS"),
+        ("evil/unlock", "iOS"),
+        ("Safari on macOS, this device", "iOS"),
+        ("A" * 41, "iOS"),
+        ("A" * 40, f"{'A' * 40} on iOS"),
+        ("Shop 2", "Shop 2 on iOS"),
+    ],
+)
+def test_what_an_app_calls_itself_is_shown_if_it_is_a_name(app: str, name: str) -> None:
+    agent = f"{app}/1.0 CFNetwork/1390 Darwin/22.0.0"
+    with translation.override("en"):
+        assert name_of(agent) == name
+    # Another text is another device all the same.
+    assert identity_of(agent) != identity_of(f"Other{agent}")
+
+
+def test_the_browser_in_apps_of_ios_has_its_name() -> None:
+    assert name_of(IPHONE.replace("Version/18.4 ", "").replace(" Safari/604.1", "")) == (
+        "Mobile Safari UI/WKWebView on iOS"
+    )
+
+
 def test_a_device_is_called_in_the_readers_language() -> None:
     with translation.override("de"):
         assert name_of(FIREFOX) == "Firefox unter Linux"

@@ -21,6 +21,7 @@ from django_multisession.core.records import (
     BEGINNING_MS,
     END_MS,
     NEVER,
+    SLACK_MS,
     Facts,
     Record,
     assemble,
@@ -443,9 +444,18 @@ def test_the_milliseconds_of_a_policy_follow_a_replaced_timeout() -> None:
         (BEGAN_MS + 5, BEGAN_MS, BEGAN_MS + 5),
         (NEVER, 0, NEVER),
         (NEVER, BEGAN_MS, BEGAN_MS),
+        # By a clock that is ahead.
+        (BEGAN_MS + SLACK_MS, BEGAN_MS, BEGAN_MS + SLACK_MS),
+        (BEGAN_MS + SLACK_MS + 1, BEGAN_MS, BEGAN_MS),
+        (BEGAN_MS + SLACK_MS + 1, 0, BEGAN_MS + SLACK_MS + 1),
     ],
 )
 def test_the_later_authentication_counts_and_an_unknown_one_never_does(
     stored: int, again: int, later: int
 ) -> None:
-    assert later_authentication(stored, again) == later
+    assert later_authentication(stored, again, BEGAN_MS) == later
+
+
+def test_a_request_that_outlives_a_minute_takes_no_later_authentication_back() -> None:
+    later = BEGAN_MS + SLACK_MS + 1
+    assert later_authentication(later, BEGAN_MS, later) == later

@@ -6,7 +6,8 @@
 (() => {
   "use strict";
 
-  const script = document.currentScript;
+  // Not document.currentScript: an image of that name in the page's content would hide it.
+  const script = Object.getOwnPropertyDescriptor(Document.prototype, "currentScript").get.call(document);
   const data = script.dataset;
   const RETRY = 5000, SLOWEST_RETRY = 60000, LONGEST_TIMER = 24 * 3600 * 1000;
   const channel = "BroadcastChannel" in window
@@ -123,6 +124,7 @@
     clearTimeout(timer);
     tell({ over: true });
     const url = new URL(loginUrl, location);
+    if (!["http:", "https:"].includes(url.protocol)) return;
     const isHere = url.origin === location.origin;
     url.searchParams.set("next", isHere ? location.pathname + location.search : location.href);
     location.assign(url);
