@@ -9,6 +9,7 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
@@ -32,7 +33,11 @@ APP = "django_multisession_session_admin"
 LIST = f"/admin/{APP}/session/"
 END = f"{LIST}end/"
 
-urlpatterns = [path("admin/", admin.site.urls)]
+#: An admin site that registers users and no sessions.
+staff_site = admin.AdminSite("staff")
+staff_site.register(User, UserAdmin)
+
+urlpatterns = [path("admin/", admin.site.urls), path("staff/", staff_site.urls)]
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +227,12 @@ def test_the_page_of_a_user_leads_to_the_users_sessions(root: Client, ada: User)
     assert f'href="{LIST}?user=ada"' in page
     logged_in(ada)
     assert f"/admin/auth/user/{ada.pk}/change/" in root.get(LIST).content.decode()
+
+
+def test_the_page_of_a_user_has_no_link_in_a_site_without_sessions(root: Client, ada: User) -> None:
+    response = root.get(f"/staff/auth/user/{ada.pk}/change/")
+    assert response.status_code == 200
+    assert APP not in response.content.decode()
 
 
 def test_a_visitor_and_a_user_without_the_admin_are_sent_to_its_login(ada: User) -> None:
