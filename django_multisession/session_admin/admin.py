@@ -84,9 +84,10 @@ class SessionAdmin(_ModelAdmin):
         """No one changes a session."""
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  (as above)
-        """Say whether the user may end sessions."""
-        return bool(request.user.has_perm(f"{self.opts.app_label}.end_session"))
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Say whether the user may end sessions: those of the question are seen."""
+        may_end = request.user.has_perm(f"{self.opts.app_label}.end_session")
+        return may_end and self.has_view_permission(request, obj)
 
     def get_urls(self) -> list[Any]:
         """Return the two pages: the list, and the question before an end."""

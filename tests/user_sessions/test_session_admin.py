@@ -198,6 +198,7 @@ def test_all_sessions_of_a_user_are_ended_and_of_the_own_ones_all_others(
     [
         ((), False, False),
         (("view_session",), True, False),
+        (("end_session",), False, False),
         (("view_session", "end_session"), True, True),
         (("delete_user", "change_user", "view_user"), False, False),
     ],
@@ -210,6 +211,7 @@ def test_to_see_and_to_end_are_permissions_of_their_own(
     assert response.status_code == (200 if may_see else 403)
     assert ("End session" in response.content.decode()) is may_end
     assert (LIST in browser.get("/admin/").content.decode()) is may_see
+    assert browser.get(END, {"all_of": ada.pk}).status_code == (200 if may_end else 403)
     ended = browser.post(END, {"id": chosen(other), "confirmed": "yes"})
     assert ended.status_code == (302 if may_end else 403)
     assert is_logged_in(other) is not may_end
