@@ -20,11 +20,12 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
+from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import SERIES_LENGTH
 from django_multisession.session_admin.models import Session
 from django_multisession.session_admin.people import page_of, user_id_of, users_of
 from django_multisession.session_admin.selection import Selection, State
-from django_multisession.user_sessions import UserSession, end_other_sessions, everyone, id_of
+from django_multisession.user_sessions import UserSession, end_other_sessions, everyone
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Session]
@@ -176,7 +177,7 @@ class SessionAdmin(_ModelAdmin):
 
     def _shown(self, request: HttpRequest, selection: Selection) -> Shown:
         if selection.state is State.CURRENT:
-            own = everyone.list_of(request, id_of(request.user))
+            own = everyone.list_of(request, user_id_in(request))
             found = [each for each in own if each.is_current]
             return Shown(found, len(found), None)
         if not selection.user:
@@ -219,7 +220,7 @@ class SessionAdmin(_ModelAdmin):
                 mine = [each for each in ended if each.user_id == user_id]
                 self._note(request, user_id, len(mine))
             return len(ended)
-        if all_of == id_of(request.user):
+        if all_of == user_id_in(request):
             count = end_other_sessions(request)
         else:
             count = everyone.end_all_of(all_of)
@@ -238,6 +239,11 @@ class SessionAdmin(_ModelAdmin):
             action_flag=CHANGE,
             change_message=text % {"count": count},
         )
+
+
+def user_id_in(request: HttpRequest) -> str:
+    """Return whose session *request* has: where an admin acts as a user, not `request.user`."""
+    return str(request.session.get(USER_ID_ENTRY, ""))
 
 
 def admin_may_see(site: admin.AdminSite, request: HttpRequest) -> bool:

@@ -13,6 +13,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import path
 
@@ -191,6 +192,30 @@ def test_all_sessions_of_a_user_are_ended_and_of_the_own_ones_all_others(
     again = logged_in(User.objects.get(username="root"))
     root.post(END, {"all_of": root.session["_auth_user_id"], "confirmed": "yes"})
     assert [is_logged_in(root), is_logged_in(again)] == [True, False]
+
+
+def acting_as_ada(get_response: Any) -> Any:
+    """Impersonate as a site does that leaves the session alone."""
+
+    def respond(request: HttpRequest) -> Any:
+        request.user = User.objects.get(username="ada")
+        return get_response(request)
+
+    return respond
+
+
+def test_an_admin_who_acts_as_a_user_ends_the_sessions_of_that_user(
+    root: Client, ada: User, settings: Settings
+) -> None:
+    User.objects.filter(pk=ada.pk).update(is_staff=True, is_superuser=True)
+    mine, other = logged_in(User.objects.get(username="root")), logged_in(ada)
+    current = id_of(root)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.acting_as_ada"]
+    assert rows_of(root.get(LIST, {"state": "current"})) == [("root", current)]
+    root.post(END, {"all_of": ada.pk, "confirmed": "yes"})
+    assert [is_logged_in(each) for each in (root, mine, other)] == [True, True, False]
+    root.post(END, {"all_of": root.session["_auth_user_id"], "confirmed": "yes"})
+    assert [is_logged_in(each) for each in (root, mine)] == [True, False]
 
 
 @pytest.mark.parametrize(
