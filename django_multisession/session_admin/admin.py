@@ -23,7 +23,7 @@ from django.views.decorators.csrf import csrf_protect
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import SERIES_LENGTH
 from django_multisession.session_admin.models import Session
-from django_multisession.session_admin.people import page_of, user_id_of, users_of
+from django_multisession.session_admin.people import page_of, user_ids_of, users_of
 from django_multisession.session_admin.selection import Selection, State
 from django_multisession.user_sessions import UserSession, end_other_sessions, everyone
 
@@ -112,21 +112,20 @@ class SessionAdmin(_ModelAdmin):
             raise PermissionDenied
         selection = Selection.read(request.GET)
         shown = self._shown(request, selection)
-        user_id = user_id_of(selection.user) if selection.user else ""
+        rows = self._rows(request, shown.sessions)
+        is_of_user = bool(selection.user or selection.user_id)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": gettext("Select sessions to end")
             if self.has_delete_permission(request)
             else gettext("Sessions"),
-            "rows": self._rows(request, shown.sessions),
+            "rows": rows,
             "count": shown.number,
             "selection": selection,
-            "user_id": user_id,
+            "owners": {each.session.user_id: each.user_name for each in rows if is_of_user},
             "following": shown.following,
-            "states": [
-                (each, selection._replace(state=each, cursor="", number=1)) for each in State
-            ],
+            "states": [(each, selection.first._replace(state=each)) for each in State],
             "may_end": self.has_delete_permission(request),
             **(extra_context or {}),
         }
@@ -150,7 +149,7 @@ class SessionAdmin(_ModelAdmin):
             current_app=self.admin_site.name,
         )
         if all_of:
-            back += Selection(user=all_of).address
+            back += Selection(user_id=all_of).address
         if not sessions:
             messages.warning(
                 request, gettext("No session was chosen that is live and isn't yours.")
@@ -180,14 +179,19 @@ class SessionAdmin(_ModelAdmin):
             own = everyone.list_of(request, user_id_in(request))
             found = [each for each in own if each.is_current]
             return Shown(found, len(found), None)
-        if not selection.user:
+        user_ids = {selection.user_id} if selection.user_id else user_ids_of(selection.user)
+        if user_ids == {""}:
             page = everyone.list_page(request, selection.cursor, SIZE)
             following = selection._replace(cursor=page.cursor) if page.cursor else None
             return Shown(
                 [each for each in page.sessions if selection.state.has(each)], None, following
             )
-        of_user = everyone.list_of(request, user_id_of(selection.user))
-        found = [each for each in of_user if selection.state.has(each)]
+        found = [
+            each
+            for user_id in sorted(user_ids)
+            for each in everyone.list_of(request, user_id)
+            if selection.state.has(each)
+        ]
         end = selection.number * SIZE
         following = selection._replace(number=selection.number + 1) if found[end:] else None
         return Shown(found[end - SIZE : end], len(found), following)

@@ -122,6 +122,19 @@ def test_the_sessions_of_a_user_who_is_gone_can_be_ended(
     assert rows_of(root.get(LIST, {"user": str(user_id)})) == []
 
 
+def test_a_name_that_is_the_id_of_another_user_hides_no_session(root: Client, ada: User) -> None:
+    mine, other = logged_in(ada), logged_in(User.objects.create_user(str(ada.pk)))
+    response = root.get(LIST, {"user": ada.pk})
+    assert {each for _, each in rows_of(response)} == {id_of(mine), id_of(other)}
+    page = text_of(response)
+    assert "End all sessions of ada" in page
+    assert f"End all sessions of {ada.pk}" in page
+    assert rows_of(root.get(LIST, {"user_id": ada.pk})) == [("ada", id_of(mine))]
+    response = root.post(END, {"all_of": ada.pk, "confirmed": "yes"}, follow=True)
+    assert rows_of(response) == []
+    assert [is_logged_in(mine), is_logged_in(other)] == [False, True]
+
+
 def test_sessions_are_filtered_by_state(root: Client, ada: User, settings: Settings) -> None:
     remembered = logged_in(ada)
     settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
@@ -142,7 +155,7 @@ def test_sessions_are_filtered_by_state(root: Client, ada: User, settings: Setti
 def test_many_sessions_are_on_several_pages_each_in_one_of_them(root: Client, ada: User) -> None:
     for _ in range(120):
         logged_in(ada)
-    for asked in ({}, {"user": "ada"}):
+    for asked in ({}, {"user": "ada"}, {"user_id": ada.pk}):
         found: set[str] = set()
         address = LIST
         response = root.get(address, asked)
@@ -251,7 +264,7 @@ def test_a_link_to_users_is_shown_to_those_who_may_see_them(ada: User) -> None:
 
 def test_the_page_of_a_user_leads_to_the_users_sessions(root: Client, ada: User) -> None:
     page = root.get(f"/admin/auth/user/{ada.pk}/change/").content.decode()
-    assert f'href="{LIST}?user=ada"' in page
+    assert f'href="{LIST}?user_id={ada.pk}"' in page
     logged_in(ada)
     assert f"/admin/auth/user/{ada.pk}/change/" in root.get(LIST).content.decode()
 
