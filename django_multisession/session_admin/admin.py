@@ -5,6 +5,7 @@ The pages hold no session key and nothing that a session holds.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django.contrib import admin, messages
@@ -22,6 +23,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import SERIES_LENGTH
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session_admin.models import Session
 from django_multisession.session_admin.people import page_of, user_ids_of, users_of
 from django_multisession.session_admin.selection import Selection, State
@@ -218,22 +220,32 @@ class SessionAdmin(_ModelAdmin):
         ]
 
     def _end(self, request: HttpRequest, sessions: list[UserSession], all_of: str) -> int:
-        if not all_of:
-            ended = [each for each in sessions if everyone.end(each.user_id, each.id)]
-            for user_id in {each.user_id for each in ended}:
-                mine = [each for each in ended if each.user_id == user_id]
-                self._note(request, user_id, len(mine))
-            return len(ended)
-        if all_of == user_id_in(request):
-            count = end_other_sessions(request)
-        else:
-            count = everyone.end_all_of(all_of)
-        self._note(request, all_of, count)
+        if all_of:
+            return self._end_all_of(request, all_of)
+        ended: Counter[str] = Counter()
+        try:
+            for each in sessions:
+                ended[each.user_id] += everyone.end(each.user_id, each.id)
+        finally:
+            # An outage takes back no end before it.
+            for user_id, count in (+ended).items():
+                self._note(request, user_id, _count_text(count))
+        return ended.total()
+
+    def _end_all_of(self, request: HttpRequest, user_id: str) -> int:
+        try:
+            if user_id == user_id_in(request):
+                count = end_other_sessions(request)
+            else:
+                count = everyone.end_all_of(user_id)
+        except StoreUnavailable:
+            self._note(request, user_id, gettext("An outage interrupted the end of all sessions."))
+            raise
+        self._note(request, user_id, _count_text(count))
         return count
 
-    def _note(self, request: HttpRequest, user_id: str, count: int) -> None:
-        """Write into the history of the user whose sessions were ended."""
-        text = ngettext("Ended %(count)d session.", "Ended %(count)d sessions.", count)
+    def _note(self, request: HttpRequest, user_id: str, text: str) -> None:
+        """Write *text* into the history of the user whose sessions were ended."""
         user: Any = users_of([user_id]).get(user_id)
         LogEntry.objects.create(
             user=cast("Any", request.user),
@@ -241,8 +253,14 @@ class SessionAdmin(_ModelAdmin):
             object_id=user_id,
             object_repr=str(user or user_id)[:200],
             action_flag=CHANGE,
-            change_message=text % {"count": count},
+            change_message=text,
         )
+
+
+def _count_text(count: int) -> str:
+    return ngettext("Ended %(count)d session.", "Ended %(count)d sessions.", count) % {
+        "count": count
+    }
 
 
 def user_id_in(request: HttpRequest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import path
 
+from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engine import close_drivers
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session_admin.selection import Selection, State
 from tests.engine_fixtures import Engine, use_engine
 from tests.started_project import TEMPLATES
@@ -323,6 +326,29 @@ def test_an_outage_is_a_503(root: Client, settings: Settings, running_servers: R
     root = logged_in(User.objects.get(username="root"))
     settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1/0"}
     assert root.get(LIST).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("is_all", "notes"),
+    [(False, ["Ended 1 session."]), (True, ["An outage interrupted the end of all sessions."])],
+)
+def test_the_history_has_the_ends_before_an_outage(
+    root: Client, ada: User, monkeypatch: pytest.MonkeyPatch, notes: list[str], *, is_all: bool
+) -> None:
+    clients = [logged_in(ada) for _ in range(2)]
+    ids = [chosen(each) for each in clients]
+    delete_many, calls = MemoryDriver.delete_many, itertools.count()
+
+    def delete_once(*arguments: Any, **more: Any) -> Any:
+        if next(calls) >= (not is_all):
+            raise StoreUnavailable("It is down.")
+        return (yield from delete_many(*arguments, **more))
+
+    monkeypatch.setattr(MemoryDriver, "delete_many", delete_once)
+    asked = {"all_of": ada.pk} if is_all else {"id": ids}
+    assert root.post(END, {**asked, "confirmed": "yes"}).status_code == 503
+    assert [entry.change_message for entry in LogEntry.objects.all()] == notes
+    assert [is_logged_in(each) for each in clients].count(False) == (not is_all)
 
 
 def test_an_engine_that_lists_no_sessions_is_named(root: Client, settings: Settings) -> None:
