@@ -95,7 +95,8 @@ def _parsed(user_agent: str) -> Device:
 @functools.cache
 def _has_parser() -> bool:
     try:
-        import ua_parser  # noqa: F401
+        # Releases before 1.0 have other functions.
+        from ua_parser import parse_os, parse_user_agent  # noqa: F401
     except ImportError:
         return False
     return True

@@ -5,6 +5,7 @@ The pages hold no session key and nothing that a session holds.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django.contrib import admin, messages
@@ -20,11 +21,13 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
+from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import SERIES_LENGTH
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session_admin.models import Session
-from django_multisession.session_admin.people import page_of, user_id_of, users_of
+from django_multisession.session_admin.people import page_of, user_ids_of, users_of
 from django_multisession.session_admin.selection import Selection, State
-from django_multisession.user_sessions import UserSession, end_other_sessions, everyone, id_of
+from django_multisession.user_sessions import UserSession, end_other_sessions, everyone
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Session]
@@ -84,9 +87,10 @@ class SessionAdmin(_ModelAdmin):
         """No one changes a session."""
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  (as above)
-        """Say whether the user may end sessions."""
-        return bool(request.user.has_perm(f"{self.opts.app_label}.end_session"))
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Say whether the user may end sessions: those of the question are seen."""
+        may_end = request.user.has_perm(f"{self.opts.app_label}.end_session")
+        return may_end and self.has_view_permission(request, obj)
 
     def get_urls(self) -> list[Any]:
         """Return the two pages: the list, and the question before an end."""
@@ -110,21 +114,20 @@ class SessionAdmin(_ModelAdmin):
             raise PermissionDenied
         selection = Selection.read(request.GET)
         shown = self._shown(request, selection)
-        user_id = user_id_of(selection.user) if selection.user else ""
+        rows = self._rows(request, shown.sessions)
+        is_of_user = bool(selection.user or selection.user_id)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": gettext("Select sessions to end")
             if self.has_delete_permission(request)
             else gettext("Sessions"),
-            "rows": self._rows(request, shown.sessions),
+            "rows": rows,
             "count": shown.number,
             "selection": selection,
-            "user_id": user_id,
+            "owners": {each.session.user_id: each.user_name for each in rows if is_of_user},
             "following": shown.following,
-            "states": [
-                (each, selection._replace(state=each, cursor="", number=1)) for each in State
-            ],
+            "states": [(each, selection.first._replace(state=each)) for each in State],
             "may_end": self.has_delete_permission(request),
             **(extra_context or {}),
         }
@@ -148,7 +151,7 @@ class SessionAdmin(_ModelAdmin):
             current_app=self.admin_site.name,
         )
         if all_of:
-            back += Selection(user=all_of).address
+            back += Selection(user_id=all_of).address
         if not sessions:
             messages.warning(
                 request, gettext("No session was chosen that is live and isn't yours.")
@@ -175,17 +178,22 @@ class SessionAdmin(_ModelAdmin):
 
     def _shown(self, request: HttpRequest, selection: Selection) -> Shown:
         if selection.state is State.CURRENT:
-            own = everyone.list_of(request, id_of(request.user))
+            own = everyone.list_of(request, user_id_in(request))
             found = [each for each in own if each.is_current]
             return Shown(found, len(found), None)
-        if not selection.user:
+        user_ids = {selection.user_id} if selection.user_id else user_ids_of(selection.user)
+        if user_ids == {""}:
             page = everyone.list_page(request, selection.cursor, SIZE)
             following = selection._replace(cursor=page.cursor) if page.cursor else None
             return Shown(
                 [each for each in page.sessions if selection.state.has(each)], None, following
             )
-        of_user = everyone.list_of(request, user_id_of(selection.user))
-        found = [each for each in of_user if selection.state.has(each)]
+        found = [
+            each
+            for user_id in sorted(user_ids)
+            for each in everyone.list_of(request, user_id)
+            if selection.state.has(each)
+        ]
         end = selection.number * SIZE
         following = selection._replace(number=selection.number + 1) if found[end:] else None
         return Shown(found[end - SIZE : end], len(found), following)
@@ -212,22 +220,32 @@ class SessionAdmin(_ModelAdmin):
         ]
 
     def _end(self, request: HttpRequest, sessions: list[UserSession], all_of: str) -> int:
-        if not all_of:
-            ended = [each for each in sessions if everyone.end(each.user_id, each.id)]
-            for user_id in {each.user_id for each in ended}:
-                mine = [each for each in ended if each.user_id == user_id]
-                self._note(request, user_id, len(mine))
-            return len(ended)
-        if all_of == id_of(request.user):
-            count = end_other_sessions(request)
-        else:
-            count = everyone.end_all_of(all_of)
-        self._note(request, all_of, count)
+        if all_of:
+            return self._end_all_of(request, all_of)
+        ended: Counter[str] = Counter()
+        try:
+            for each in sessions:
+                ended[each.user_id] += everyone.end(each.user_id, each.id)
+        finally:
+            # An outage takes back no end before it.
+            for user_id, count in (+ended).items():
+                self._note(request, user_id, _count_text(count))
+        return ended.total()
+
+    def _end_all_of(self, request: HttpRequest, user_id: str) -> int:
+        try:
+            if user_id == user_id_in(request):
+                count = end_other_sessions(request)
+            else:
+                count = everyone.end_all_of(user_id)
+        except StoreUnavailable:
+            self._note(request, user_id, gettext("An outage interrupted the end of all sessions."))
+            raise
+        self._note(request, user_id, _count_text(count))
         return count
 
-    def _note(self, request: HttpRequest, user_id: str, count: int) -> None:
-        """Write into the history of the user whose sessions were ended."""
-        text = ngettext("Ended %(count)d session.", "Ended %(count)d sessions.", count)
+    def _note(self, request: HttpRequest, user_id: str, text: str) -> None:
+        """Write *text* into the history of the user whose sessions were ended."""
         user: Any = users_of([user_id]).get(user_id)
         LogEntry.objects.create(
             user=cast("Any", request.user),
@@ -235,8 +253,19 @@ class SessionAdmin(_ModelAdmin):
             object_id=user_id,
             object_repr=str(user or user_id)[:200],
             action_flag=CHANGE,
-            change_message=text % {"count": count},
+            change_message=text,
         )
+
+
+def _count_text(count: int) -> str:
+    return ngettext("Ended %(count)d session.", "Ended %(count)d sessions.", count) % {
+        "count": count
+    }
+
+
+def user_id_in(request: HttpRequest) -> str:
+    """Return whose session *request* has: where an admin acts as a user, not `request.user`."""
+    return str(request.session.get(USER_ID_ENTRY, ""))
 
 
 def admin_may_see(site: admin.AdminSite, request: HttpRequest) -> bool:

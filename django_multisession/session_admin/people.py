@@ -13,13 +13,13 @@ from django.urls import NoReverseMatch, reverse
 from django_multisession.user_sessions import id_of
 
 
-def user_id_of(typed: str) -> str:
-    """Return the id of the user whose name was *typed*; *typed* itself, the id of one who may be gone."""
+def user_ids_of(typed: str) -> set[str]:
+    """Return the ids that *typed* may mean: itself, also if its user is gone, and that of the user with this name."""
     model: Any = get_user_model()
     try:
-        return id_of(model._default_manager.get_by_natural_key(typed))  # noqa: SLF001  (Django's name)
+        return {typed, id_of(model._default_manager.get_by_natural_key(typed))}  # noqa: SLF001  (Django's name)
     except (model.DoesNotExist, model.MultipleObjectsReturned, AttributeError, ValueError):
-        return typed
+        return {typed}
 
 
 def users_of(user_ids: Iterable[str]) -> dict[str, Any]:

@@ -53,12 +53,14 @@ class Selection(NamedTuple):
         state: Which of the sessions.
         cursor: Where the page begins in the store. It was signed: a driver is given none of a stranger's.
         number: Which page of one user's sessions, from 1 on.
+        user_id: A user's id, in the links of pages: a name that is typed may be another user's id.
     """
 
     user: str = ""
     state: State = State.ALL
     cursor: str = ""
     number: int = 1
+    user_id: str = ""
 
     @classmethod
     def read(cls, given: Mapping[str, str]) -> Self:
@@ -74,14 +76,24 @@ class Selection(NamedTuple):
         number = given.get("p", "")
         is_number = number.isascii() and number.isdigit() and len(number) < 6  # noqa: PLR2004  (no page is farther)
         return cls(
-            given.get("user", "").strip(), state, cursor, max(1, int(number)) if is_number else 1
+            given.get("user", "").strip(),
+            state,
+            cursor,
+            max(1, int(number)) if is_number else 1,
+            given.get("user_id", ""),
         )
+
+    @property
+    def first(self) -> Self:
+        """The first page of the same sessions."""
+        return self._replace(cursor="", number=1)
 
     @property
     def address(self) -> str:
         """The query that asks for it."""
         asked = {
             "user": self.user,
+            "user_id": self.user_id,
             "state": self.state.value,
             "from": signing.dumps(self.cursor, salt=_SALT) if self.cursor else "",
             "p": str(self.number) if self.number > 1 else "",

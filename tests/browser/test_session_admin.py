@@ -150,5 +150,5 @@ def test_the_page_of_a_user_leads_to_the_sessions(
     page = admins(any_shop, new_visitor, key_of_a_user, java_script_enabled=False)
     page.get_by_role("row").get_by_role("link", name="eve", exact=True).first.click()
     page.get_by_role("link", name="Sessions", exact=True).last.click()
-    expect(page).to_have_url(re.compile(r"\?user=eve$"))
+    expect(page).to_have_url(re.compile(r"\?user_id=\d+$"))
     assert page.get_by_role("checkbox").count() >= 2

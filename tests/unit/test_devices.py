@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import types
 
 import pytest
 from django.utils import translation
@@ -48,10 +49,10 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture
-def without_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment without the extra."""
-    monkeypatch.setitem(sys.modules, "ua_parser", None)
+@pytest.fixture(params=[None, types.ModuleType("ua_parser")], ids=["none", "before 1.0"])
+def without_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without the extra, or with a release of it that has none of its functions."""
+    monkeypatch.setitem(sys.modules, "ua_parser", request.param)
     for cached in (devices._parsed, devices._has_parser):
         cached.cache_clear()
         monkeypatch.setattr(devices, cached.__name__, cached.__wrapped__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,17 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import path
 
+from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engine import close_drivers
+from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session_admin.selection import Selection, State
 from tests.engine_fixtures import Engine, use_engine
 from tests.started_project import TEMPLATES
@@ -32,7 +37,11 @@ APP = "django_multisession_session_admin"
 LIST = f"/admin/{APP}/session/"
 END = f"{LIST}end/"
 
-urlpatterns = [path("admin/", admin.site.urls)]
+#: An admin site that registers users and no sessions.
+staff_site = admin.AdminSite("staff")
+staff_site.register(User, UserAdmin)
+
+urlpatterns = [path("admin/", admin.site.urls), path("staff/", staff_site.urls)]
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +125,19 @@ def test_the_sessions_of_a_user_who_is_gone_can_be_ended(
     assert rows_of(root.get(LIST, {"user": str(user_id)})) == []
 
 
+def test_a_name_that_is_the_id_of_another_user_hides_no_session(root: Client, ada: User) -> None:
+    mine, other = logged_in(ada), logged_in(User.objects.create_user(str(ada.pk)))
+    response = root.get(LIST, {"user": ada.pk})
+    assert {each for _, each in rows_of(response)} == {id_of(mine), id_of(other)}
+    page = text_of(response)
+    assert "End all sessions of ada" in page
+    assert f"End all sessions of {ada.pk}" in page
+    assert rows_of(root.get(LIST, {"user_id": ada.pk})) == [("ada", id_of(mine))]
+    response = root.post(END, {"all_of": ada.pk, "confirmed": "yes"}, follow=True)
+    assert rows_of(response) == []
+    assert [is_logged_in(mine), is_logged_in(other)] == [False, True]
+
+
 def test_sessions_are_filtered_by_state(root: Client, ada: User, settings: Settings) -> None:
     remembered = logged_in(ada)
     settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
@@ -136,7 +158,7 @@ def test_sessions_are_filtered_by_state(root: Client, ada: User, settings: Setti
 def test_many_sessions_are_on_several_pages_each_in_one_of_them(root: Client, ada: User) -> None:
     for _ in range(120):
         logged_in(ada)
-    for asked in ({}, {"user": "ada"}):
+    for asked in ({}, {"user": "ada"}, {"user_id": ada.pk}):
         found: set[str] = set()
         address = LIST
         response = root.get(address, asked)
@@ -188,11 +210,36 @@ def test_all_sessions_of_a_user_are_ended_and_of_the_own_ones_all_others(
     assert [is_logged_in(root), is_logged_in(again)] == [True, False]
 
 
+def acting_as_ada(get_response: Any) -> Any:
+    """Impersonate as a site does that leaves the session alone."""
+
+    def respond(request: HttpRequest) -> Any:
+        request.user = User.objects.get(username="ada")
+        return get_response(request)
+
+    return respond
+
+
+def test_an_admin_who_acts_as_a_user_ends_the_sessions_of_that_user(
+    root: Client, ada: User, settings: Settings
+) -> None:
+    User.objects.filter(pk=ada.pk).update(is_staff=True, is_superuser=True)
+    mine, other = logged_in(User.objects.get(username="root")), logged_in(ada)
+    current = id_of(root)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.acting_as_ada"]
+    assert rows_of(root.get(LIST, {"state": "current"})) == [("root", current)]
+    root.post(END, {"all_of": ada.pk, "confirmed": "yes"})
+    assert [is_logged_in(each) for each in (root, mine, other)] == [True, True, False]
+    root.post(END, {"all_of": root.session["_auth_user_id"], "confirmed": "yes"})
+    assert [is_logged_in(each) for each in (root, mine)] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("codenames", "may_see", "may_end"),
     [
         ((), False, False),
         (("view_session",), True, False),
+        (("end_session",), False, False),
         (("view_session", "end_session"), True, True),
         (("delete_user", "change_user", "view_user"), False, False),
     ],
@@ -205,6 +252,7 @@ def test_to_see_and_to_end_are_permissions_of_their_own(
     assert response.status_code == (200 if may_see else 403)
     assert ("End session" in response.content.decode()) is may_end
     assert (LIST in browser.get("/admin/").content.decode()) is may_see
+    assert browser.get(END, {"all_of": ada.pk}).status_code == (200 if may_end else 403)
     ended = browser.post(END, {"id": chosen(other), "confirmed": "yes"})
     assert ended.status_code == (302 if may_end else 403)
     assert is_logged_in(other) is not may_end
@@ -219,9 +267,15 @@ def test_a_link_to_users_is_shown_to_those_who_may_see_them(ada: User) -> None:
 
 def test_the_page_of_a_user_leads_to_the_users_sessions(root: Client, ada: User) -> None:
     page = root.get(f"/admin/auth/user/{ada.pk}/change/").content.decode()
-    assert f'href="{LIST}?user=ada"' in page
+    assert f'href="{LIST}?user_id={ada.pk}"' in page
     logged_in(ada)
     assert f"/admin/auth/user/{ada.pk}/change/" in root.get(LIST).content.decode()
+
+
+def test_the_page_of_a_user_has_no_link_in_a_site_without_sessions(root: Client, ada: User) -> None:
+    response = root.get(f"/staff/auth/user/{ada.pk}/change/")
+    assert response.status_code == 200
+    assert APP not in response.content.decode()
 
 
 def test_a_visitor_and_a_user_without_the_admin_are_sent_to_its_login(ada: User) -> None:
@@ -272,6 +326,29 @@ def test_an_outage_is_a_503(root: Client, settings: Settings, running_servers: R
     root = logged_in(User.objects.get(username="root"))
     settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1/0"}
     assert root.get(LIST).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("is_all", "notes"),
+    [(False, ["Ended 1 session."]), (True, ["An outage interrupted the end of all sessions."])],
+)
+def test_the_history_has_the_ends_before_an_outage(
+    root: Client, ada: User, monkeypatch: pytest.MonkeyPatch, notes: list[str], *, is_all: bool
+) -> None:
+    clients = [logged_in(ada) for _ in range(2)]
+    ids = [chosen(each) for each in clients]
+    delete_many, calls = MemoryDriver.delete_many, itertools.count()
+
+    def delete_once(*arguments: Any, **more: Any) -> Any:
+        if next(calls) >= (not is_all):
+            raise StoreUnavailable("It is down.")
+        return (yield from delete_many(*arguments, **more))
+
+    monkeypatch.setattr(MemoryDriver, "delete_many", delete_once)
+    asked = {"all_of": ada.pk} if is_all else {"id": ids}
+    assert root.post(END, {**asked, "confirmed": "yes"}).status_code == 503
+    assert [entry.change_message for entry in LogEntry.objects.all()] == notes
+    assert [is_logged_in(each) for each in clients].count(False) == (not is_all)
 
 
 def test_an_engine_that_lists_no_sessions_is_named(root: Client, settings: Settings) -> None:
