@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import types
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -189,6 +190,8 @@ def test_the_shown_page_of_devices_lists_and_ends_them(
         path("end/<session_id>", shown["end_device"]),
         path("end-others", shown["end_other_devices"]),
     ]
+    # Users of other tests had the same key, and their sessions are in the memory of this process.
+    settings.MULTISESSION_NAMESPACE = uuid.uuid4().hex
     ada = django_user_model.objects.create_user("ada")
     browsers = [Client() for _ in range(3)]
     for browser in browsers:
