@@ -55,6 +55,7 @@ class Admission(NamedTuple):
         most: The user's limit; None if there is none.
         at_limit: ``MULTISESSION_AT_LIMIT``.
         seats: The record in which its seat is, if it took one.
+        agents: The user agents that the user's sessions recorded, if the login may end some of these.
     """
 
     series: bytes
@@ -62,6 +63,7 @@ class Admission(NamedTuple):
     most: int | None = None
     at_limit: str = ""
     seats: Record | None = None
+    agents: frozenset[str] = frozenset()
 
 
 def is_limit(value: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.utils.translation import gettext
 
 from django_multisession import signals
@@ -26,14 +28,14 @@ def name_of(user_agent: str) -> str:
     return browser or system
 
 
-def is_new(login: Found, others: list[Found]) -> bool:
-    """Has none of *others* the device of *login*?
+def is_new(login: Found | Login, others: list[Found], earlier_agents: Collection[str] = ()) -> bool:
+    """Has none of *others* the device of *login*, and no session that recorded one of *earlier_agents*?
 
     Those count that recorded a device and began before. A user who has no such session has no device
     to compare with, and every login would be new.
     """
     own = identity_of(login.user_agent or "")
-    known = {
+    known = {identity_of(each) for each in earlier_agents} | {
         identity
         for each in others
         if each.user_agent is not None
@@ -42,7 +44,18 @@ def is_new(login: Found, others: list[Found]) -> bool:
     return bool(known) and own not in known
 
 
-def compare(session: Session, login: Login) -> Steps[None]:
+def compare_before_limit(session: Session, earlier_agents: Collection[str]) -> Steps[None]:
+    """Compare logins of *session* before the limit ends the sessions that they are compared with.
+
+    A concurrent login may have ended some already, and this login with them: those count that the
+    login found before it was stored.
+    """
+    for login in [each for each in session.events if isinstance(each, Login)]:
+        session.events.remove(login)
+        yield from compare(session, login, earlier_agents)
+
+
+def compare(session: Session, login: Login, earlier_agents: Collection[str] = ()) -> Steps[None]:
     """Note that *login* comes from a new device, if it does. It isn't in an outage."""
     if not isinstance(session.site.driver, Indexed):
         return
@@ -50,21 +63,22 @@ def compare(session: Session, login: Login) -> Steps[None]:
         found = yield from index.find(session, login.user_id)
     except StoreUnavailable:
         return  # the login is stored; the outage is logged where it began
-    own = next((each for each in found if each.record.series == login.series), None)
+    series = login.record.series
     # It may have ended meanwhile.
-    if own is not None and is_new(own, found):
+    is_live = any(each.record.series == series for each in found)
+    if (is_live or earlier_agents) and is_new(login, found, earlier_agents):
         session.note(
             signals.new_device,
             storage_key=login.storage_key,
             user_id=login.user_id,
-            session_id=login.series.hex(),
-            user_agent=own.user_agent or "",
-            device=name_of(own.user_agent or ""),
-            address=own.address,
+            session_id=series.hex(),
+            user_agent=login.user_agent,
+            device=name_of(login.user_agent),
+            address=login.address,
         )
 
 
-def _is_earlier(other: Found, login: Found, *, is_same: bool) -> bool:
+def _is_earlier(other: Found, login: Found | Login, *, is_same: bool) -> bool:
     began, own_ms = other.record.began_ms, login.record.began_ms
     # Of two concurrent logins from one new device, one is new: not none, because each saw the other.
     return began < own_ms or (

@@ -15,6 +15,7 @@ from django.dispatch import Signal
 
 from django_multisession import signals
 from django_multisession.core.locks import ForkSafeLock
+from django_multisession.core.records import Record
 from django_multisession.drivers.base import security_logger
 from django_multisession.drivers.log_lines import (
     ONCE,
@@ -139,12 +140,16 @@ class Login(NamedTuple):
     Attributes:
         storage_key: Where it was stored.
         user_id: Whose it is.
-        series: Public id of the session.
+        record: What was stored there.
+        user_agent: What it recorded.
+        address: Likewise; empty if it recorded none.
     """
 
     storage_key: str
     user_id: str
-    series: bytes
+    record: Record
+    user_agent: str
+    address: str
 
 
 def log(signal: Signal, arguments: Mapping[str, Any]) -> None:

@@ -70,9 +70,10 @@ def admit(session: Session) -> Steps[None]:
         seats = yield from _take_seat(session, user_id, series, most)
         session.admission = Admission(series, 0, most, at_limit, seats)
         return
-    listed = [each.record for each in (yield from find(session, user_id))]
-    began_ms = limits.beginning(session.site.now(), listed)
-    session.admission = Admission(series, began_ms, most, at_limit)
+    found = yield from find(session, user_id)
+    began_ms = limits.beginning(session.site.now(), [each.record for each in found])
+    agents = frozenset(each.user_agent for each in found if each.user_agent is not None)
+    session.admission = Admission(series, began_ms, most, at_limit, agents=agents)
 
 
 def settle(session: Session, place: str, record: Record) -> Steps[Tombstone | None]:

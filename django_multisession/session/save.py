@@ -34,7 +34,7 @@ from django_multisession.exceptions import (
     SessionEnded,
     StoreUnavailable,
 )
-from django_multisession.session import limit, line
+from django_multisession.session import devices, limit, line
 from django_multisession.session.context import note_moving
 from django_multisession.session.line import MOST_HOPS, REVOKED, Opened, find, open_record
 from django_multisession.session.read import (
@@ -284,6 +284,8 @@ def _keep_limit(session: Session, sent: Sent) -> Steps[None]:
         SessionEnded: As many began later as are allowed.
     """
     composed = sent.composed
+    if session.admission is not None:
+        yield from devices.compare_before_limit(session, session.admission.agents)
     left = yield from limit.settle(session, composed.key.storage_key, composed.record)
     if left is not None:
         raise interrupted(session, left)

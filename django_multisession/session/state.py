@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from django.dispatch import Signal
 
 from django_multisession import signals
-from django_multisession.core.devices import USER_AGENT_ENTRY
+from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.limits import Admission
@@ -488,13 +488,18 @@ class Session:
 
     def note_login(self, stored: Snapshot) -> None:
         """Have the device of a login compared when the verb is over, if someone listens."""
-        signal, user_id = signals.new_device, stored.record.user_id
+        signal, record = signals.new_device, stored.record
+        entries = self.own_entries()
+        agent, address = (dict.get(entries, each) for each in (USER_AGENT_ENTRY, ADDRESS_ENTRY))
         if (
-            user_id is not None
-            and dict.get(self.own_entries(), USER_AGENT_ENTRY) is not None
+            record.user_id is not None
+            and isinstance(agent, str)
             and signal.has_listeners(self.site.sender)
         ):
-            self.events.append(Login(stored.key.storage_key, user_id, stored.record.series))
+            address = address if isinstance(address, str) else ""
+            self.events.append(
+                Login(stored.key.storage_key, record.user_id, record, agent, address)
+            )
 
 
 def unread() -> StoreUnavailable:

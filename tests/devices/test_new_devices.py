@@ -98,6 +98,41 @@ def test_a_login_that_ends_itself_is_not_told(
     assert sent == []
 
 
+@pytest.mark.parametrize("at_limit", ["oldest", "least_used"])
+def test_a_login_that_ends_the_known_devices_at_the_limit_is_told(
+    visitor: Visitor, functions: Functions, settings: Settings, user: User, at_limit: str
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    settings.MULTISESSION_AT_LIMIT = at_limit
+    visitor.log_in(user)
+    with told(visitor.engine) as sent:
+        visitor.log_in(user, LATER_FIREFOX)
+        visitor.log_in(user, CHROME)
+    assert [(each["user_agent"], each["device"]) for each in sent] == [
+        (CHROME, "Chrome on Windows")
+    ]
+    (left,) = functions.list_sessions(user)
+    assert left.id == sent[0]["session_id"]
+
+
+def test_a_login_is_told_whose_known_devices_a_concurrent_login_ended(
+    visitor: Visitor, settings: Settings, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    visitor.log_in(user)
+
+    def find_nothing(_session: Any, _user_id: str) -> Any:
+        return []
+        yield
+
+    # What the limit found before it is kept, what the comparison finds isn't.
+    monkeypatch.setattr(index, "find", find_nothing)
+    with told(visitor.engine) as sent:
+        visitor.log_in(user, CHROME)
+        visitor.log_in(user, CHROME)
+    assert [each["user_agent"] for each in sent] == [CHROME]
+
+
 def test_an_outage_breaks_no_login(
     visitor: Visitor, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
