@@ -101,8 +101,9 @@ def excess(listed: Sequence[Record], own: Record, most: int, at_limit: str, now:
 
     def used(record: Record) -> tuple[bool, int, bytes]:
         began_ms, series = began(record)
-        if (began_ms, series) >= began(own):
-            # This login, and those that began later: all that look spare the newest ones.
+        if began_ms > own.began_ms - SEAT_MS:
+            # This login, and those that were under way with it or began later: those that look see
+            # different last uses, and all spare the newest ones.
             return True, began_ms, series
         return False, max(began_ms, min(record.touched_ms, now + SLACK_MS)), series
 

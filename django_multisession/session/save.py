@@ -387,7 +387,7 @@ def _write(
         if (current := session.stored_over(base)) is None:
             return False
     if found is not None:
-        _take_over(session, found, merges)
+        yield from _go_on_from(session, found, merges)
         return False
     yield from _meet_end(session, current, tombstone)
     return True
@@ -435,9 +435,8 @@ def _look_for_sent(session: Session, state: Stored, merges: list[Merge]) -> Step
     found = yield from read_where_moved(session, state.snapshot)
     if session.state is not state or not isinstance(found, Opened):
         return
-    if (sent := state.sent_in(found.snapshot.record)) is not None:
-        _take_over(session, found, merges)
-        yield from _look_for_mark(session, sent)
+    if state.sent_in(found.snapshot.record) is not None:
+        yield from _go_on_from(session, found, merges)
 
 
 def _found_instead(session: Session, base: Snapshot, answer: Answer) -> Steps[Opened | None]:
@@ -479,7 +478,16 @@ def _catch_up(session: Session, state: Stored, merges: list[Merge]) -> Steps[Non
     if session.state is not state or not isinstance(found, Opened):
         return
     if found.snapshot.record.revision != state.snapshot.record.revision:
-        _take_over(session, found, merges)
+        yield from _go_on_from(session, found, merges)
+
+
+def _go_on_from(session: Session, found: Opened, merges: list[Merge]) -> Steps[None]:
+    """Take over what was *found*; if that is a login of this request, see that it may stay."""
+    state = session.state
+    sent = state.sent_in(found.snapshot.record) if isinstance(state, Stored) else None
+    _take_over(session, found, merges)
+    if sent is not None:
+        yield from _look_for_mark(session, sent)
 
 
 # The resolvers are the site's, and error pages show what frames hold.
@@ -586,7 +594,7 @@ def confirm(session: Session, state: Stored) -> Steps[None]:
         tombstone = answer.stored if isinstance(answer.stored, Tombstone) else None
         session.state = _ended_over(current, tombstone)
         raise SessionEnded
-    _take_over(session, found, [])
+    yield from _go_on_from(session, found, [])
     if isinstance(session.state, Stored):
         session.state = session.state._replace(confirmed_at=now)
 

@@ -55,13 +55,22 @@ def test_a_login_ends_itself_where_as_many_are_newer() -> None:
 
 
 def test_the_least_used_end() -> None:
-    used = session("a", 1, used=3000)
-    assert ended([used, B, C, D], D, 2, LEAST_USED) == {"b", "c"}
+    used = session("a", -SEAT_MS - 3, used=3000)
+    others = [session(name, -SEAT_MS) for name in "bc"]
+    assert ended([used, *others, D], D, 2, LEAST_USED) == {"b", "c"}
 
 
 def test_a_new_login_is_spared_by_sessions_that_are_used_at_that_moment() -> None:
-    used = session("a", 1, used=3000)
+    used = session("a", -SEAT_MS, used=3000)
     assert ended([used, B, D], D, 1, LEAST_USED) == {"a", "b"}
+
+
+def test_concurrent_logins_spare_each_other_whatever_last_uses_they_see() -> None:
+    older = [session(name, -SEAT_MS, used) for name, used in (("x", 1), ("y", 2))]
+    used_since = [session("x", -SEAT_MS, 3000), older[1]]
+    assert ended([*older, A], A, 2, LEAST_USED) == {"x"}
+    # The other one finds the same session used since: together they leave the newest two.
+    assert ended([*used_since, A, D], D, 2, LEAST_USED) == {"x", "y"}
 
 
 def test_a_session_that_a_clock_ahead_began_is_not_the_newest() -> None:

@@ -21,6 +21,10 @@ from django_multisession.exceptions import (
 )
 from django_multisession.session import limit
 from django_multisession.testing.driver.fixtures import make_record, with_bytes
+    assert list_sessions(user) == []
+
+
+from django_multisession.store import DriverSessionStore
 from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions import list_sessions
 from tests.engine_fixtures import Engine, use_engine
@@ -264,6 +268,72 @@ def test_what_a_newer_release_wrote_keeps_no_user_out(
     assert login(user).is_logged_in
     assert len(list_sessions(user)) == 1
     assert functions.end_all_sessions(user) == 1
+=======
+def land_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the first move time out, and be carried out immediately before the second one."""
+    answer, late = MemoryServer.send, []
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == "move":
+            late.append(command)
+            if len(late) == 1:
+                raise StoreUnavailable("timed out")
+            monkeypatch.undo()
+            answer(server, late[0])
+        return answer(server, command)
+
+    async def asend(server: MemoryServer, command: Any) -> Any:
+        return send(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", send)
+    monkeypatch.setattr(MemoryServer, "asend", asend)
+
+
+def begun_late(
+    engine: Engine, functions: Functions, user: User, patched: pytest.MonkeyPatch
+) -> DriverSessionStore:
+    """Return a session with a login whose write timed out, and lands when it is saved again."""
+    store = engine.SessionStore()
+    store["cart"] = 1
+    functions.call(store, "save")
+    store = engine.SessionStore(store.session_key)
+    functions.call(store, "load")
+    log_in(store, user)
+    land_late(patched)
+    with pytest.raises(StoreUnavailable):
+        functions.call(store, "save")
+    return store
+
+
+def test_the_limit_holds_where_the_write_of_a_login_lands_late(
+    engine: Engine,
+    clock: Clock,
+    functions: Functions,
+    user: User,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clients = [login(user), login(user)]
+    with monkeypatch.context() as patched:
+        store = begun_late(engine, functions, user, patched)
+        functions.call(store, "save")
+    assert [client.is_logged_in for client in clients] == [False, True]
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_login_whose_write_lands_late_ends_with_all_others(
+    engine: Engine,
+    clock: Clock,
+    functions: Functions,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched:
+        store = begun_late(engine, functions, user, patched)
+        clock.advance(seconds=1)
+        functions.end_all_sessions(user)
+        with pytest.raises(SessionEnded):
+            functions.call(store, "save")
     assert list_sessions(user) == []
 
 

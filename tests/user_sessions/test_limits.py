@@ -110,6 +110,7 @@ def test_a_login_beyond_the_limit_ends_the_least_used(
     least_used: None, clock: Clock, user: User, login: Login, reasons: list[str]
 ) -> None:
     clients = several(login, user, clock)
+    clock.advance(seconds=limits.SEAT_MS / 1000)
     use(clients[0])
     clients.append(login(user))
     assert logged_in(clients) == [True, False, True]
