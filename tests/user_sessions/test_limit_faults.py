@@ -20,11 +20,8 @@ from django_multisession.exceptions import (
     StoreUnavailable,
 )
 from django_multisession.session import limit
-from django_multisession.testing.driver.fixtures import make_record, with_bytes
-    assert list_sessions(user) == []
-
-
 from django_multisession.store import DriverSessionStore
+from django_multisession.testing.driver.fixtures import make_record, with_bytes
 from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions import list_sessions
 from tests.engine_fixtures import Engine, use_engine
@@ -268,7 +265,9 @@ def test_what_a_newer_release_wrote_keeps_no_user_out(
     assert login(user).is_logged_in
     assert len(list_sessions(user)) == 1
     assert functions.end_all_sessions(user) == 1
-=======
+    assert list_sessions(user) == []
+
+
 def land_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the first move time out, and be carried out immediately before the second one."""
     answer, late = MemoryServer.send, []
