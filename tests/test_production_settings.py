@@ -78,7 +78,7 @@ WEAKENINGS: dict[str, tuple[set[str], list[str]]] = {
         ['SESSION_ENGINE = "django_multisession.engines.memory"'],
     ),
     "the engine": (
-        {"multisession.W127"},
+        {"multisession.W127", "multisession.W063", "multisession.E064"},
         ['SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"'],
     ),
     "the spelling of the engine": (

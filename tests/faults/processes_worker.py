@@ -26,6 +26,7 @@ from typing import Any
 from django_multisession.core.records import Answer, Outcome
 from django_multisession.drivers.base import Steps
 from django_multisession.drivers.redis.driver import RedisDriver
+from django_multisession.session import save as saving
 from django_multisession.store import DriverSessionStore
 
 ORDERS = "FAULTS_ORDERS"
@@ -207,6 +208,8 @@ if __name__ == "__main__":
         **orders.settings,
     )
     django.setup()
+    # On a busy machine one of eight processes may be the slowest for longer than a request waits.
+    saving.SAVE_PATIENCE = 600.0
     print(READY, flush=True)  # noqa: T201  (as above)
     sys.stdin.readline()
     _follow(orders)
