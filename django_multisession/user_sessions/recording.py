@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 from django.core.signals import setting_changed
 
@@ -16,7 +15,9 @@ from django_multisession.core.devices import (
     shown_address,
 )
 from django_multisession.drivers.log_lines import TEN_A_MINUTE, Line
+from django_multisession.settings import conf
 from django_multisession.settings.conf import config
+from django_multisession.settings.rules.options import NOT_GIVEN
 from django_multisession.settings.values import Config
 from django_multisession.store import DriverSessionStore
 
@@ -37,7 +38,7 @@ def connect() -> None:
     """Record what the logins from now on come with, if the settings ask for it."""
     setting_changed.connect(_follow, dispatch_uid=_UID)
     # An async login takes a thread for a receiver.
-    if any(getattr(settings, name, None) for name in _SETTINGS):
+    if any(conf.given(name) not in (NOT_GIVEN, None, False) for name in _SETTINGS):
         user_logged_in.connect(_record, dispatch_uid=_UID)
     else:
         user_logged_in.disconnect(dispatch_uid=_UID)
