@@ -129,7 +129,7 @@ PARTS: dict[str, Callable[[Case], bool]] = {
     "test_engine_contract.py": of_engine_contract,
     # A move in steps is made of verbs whose laws run on every server.
     "test_moves_in_steps.py": half_of(MEMORY, REDIS),
-    "user_sessions": all_of(MEMORY, REDIS, MONGODB, DATABASE, TIERED),
+    "user_sessions": half_of(MEMORY, REDIS, MONGODB, DATABASE, TIERED),
     "web": half_of(MEMORY, REDIS),
     "wire": half_of(*ONE_OF_EACH_KIND),
 }
