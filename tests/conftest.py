@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import pytest
 import server_binaries
 from django.db import connections
-from django.utils import timezone
+from django.utils import timezone, translation
 from pymongo.asynchronous import pool as pymongo_pool
 from pytest_django import DjangoDbBlocker
 from server_binaries import MissingServer
@@ -237,6 +237,13 @@ def _subclasses(of: type[DriverSessionStore]) -> Iterator[type[DriverSessionStor
     for each in of.__subclasses__():
         yield each
         yield from _subclasses(each)
+
+
+@pytest.fixture(autouse=True)
+def no_language() -> Iterator[None]:
+    """Let no test speak the language that another one's browser asked for: it stays in the thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)
