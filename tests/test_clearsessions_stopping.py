@@ -15,6 +15,7 @@ from django.core.management.base import CommandError
 from django_multisession.drivers.base import Steps
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.exceptions import StoreUnavailable
+from django_multisession.management import progress
 from django_multisession.management.commands import clearsessions
 from tests.clearsessions_calls import Put, Terminal, clear, clear_json, put
 
@@ -63,7 +64,7 @@ def test_a_log_gets_a_line_now_and_then_and_no_bar(
     put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(MemoryDriver(), expired=3)
-    monkeypatch.setattr(clearsessions, "LINE_SECONDS", 0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     out, err = clear("--batch-size=1")
     # Not for the last batch, of which the last line tells.
     assert err == "".join(

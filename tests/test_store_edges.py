@@ -29,9 +29,10 @@ from django_multisession.exceptions import (
     StoreUnavailable,
 )
 from django_multisession.session.respond import CookieAnswer
-from django_multisession.session.save import LONGEST_PAUSE, SAVE_PATIENCE
+from django_multisession.session.save import SAVE_PATIENCE
 from django_multisession.session.site import Site
 from django_multisession.session.state import OUTAGE_PATIENCE_MS
+from django_multisession.session.steps import LONGEST_PAUSE
 from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.stored_records import facts_of

@@ -114,7 +114,12 @@ def adoption_mark(origin: bytes, namespace: bytes) -> str:
 
     No secret is in it: a rotation of ``SECRET_KEY`` must not make the site forget.
     """
-    message = _ADOPTING_PURPOSE + b":" + _framed(namespace, origin)
+    return noted_at(_ADOPTING_PURPOSE, origin, namespace)
+
+
+def noted_at(purpose: bytes, named: bytes, namespace: bytes) -> str:
+    """Return the storage key of a note on *named*, beside the sessions of the site or tenant *namespace*."""
+    message = b"%b:%d:%b%b" % (purpose, len(namespace), namespace, named)
     return hashlib.sha256(message).hexdigest()[:STORAGE_KEY_LENGTH]
 
 

@@ -1,7 +1,7 @@
 """How many sessions a user may have at the same time: pure.
 
 Logins are ordered by when they began, and those of one moment by their series. The order is the same
-for every login that looks: whoever looks last sees all of them, and no login ends one of the newest.
+for every login that looks: the last login to look sees all sessions, and no login ends one of the newest.
 
 Where a login is denied at the limit, it takes a seat before its record is stored. The seats of the
 logins that are under way lie in one record of the user, which is replaced only over what was read.
@@ -9,13 +9,12 @@ logins that are under way lie in one record of the user, which is replaced only 
 
 from __future__ import annotations
 
-import hashlib
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from django_multisession.core.keys import STORAGE_KEY_LENGTH
-from django_multisession.core.marks import MARK_MS
-from django_multisession.core.records import NEVER, SERIES_LENGTH, SLACK_MS, Facts, Record
+from django_multisession.core.keys import noted_at
+from django_multisession.core.records import SERIES_LENGTH, SLACK_MS, Record
 from django_multisession.core.secret import SecretBytes
 
 OLDEST, LEAST_USED, DENY = "oldest", "least_used", "deny"
@@ -26,7 +25,8 @@ SEAT_MS = 60_000
 #: What the record of the seats begins with.
 SEATS = b"seats:"
 
-_PURPOSE = b"django_multisession.seats.1:"
+#: Returns the storage key of the seats of a user, whose bytes it takes, in the site or tenant of a namespace.
+place_of = functools.partial(noted_at, b"django_multisession.seats.1")
 _TIME_LENGTH = 8
 _SEAT_LENGTH = SERIES_LENGTH + _TIME_LENGTH
 
@@ -112,18 +112,6 @@ def excess(listed: Sequence[Record], own: Record, most: int, at_limit: str, now:
 
 
 # Seats
-
-
-def place_of(user: bytes, namespace: bytes) -> str:
-    """Return the storage key of the seats of *user* in the site or tenant *namespace*."""
-    message = b"%b%d:%b%b" % (_PURPOSE, len(namespace), namespace, user)
-    return hashlib.sha256(message).hexdigest()[:STORAGE_KEY_LENGTH]
-
-
-def facts_at(now: int, before: Record | None) -> Facts:
-    """Return what the record of the seats says that is written at *now* over *before*."""
-    touched_ms = now if before is None else max(now, before.touched_ms)
-    return Facts(now, now, touched_ms, MARK_MS, NEVER)
 
 
 def encode(seats: Iterable[Seat]) -> SecretBytes:

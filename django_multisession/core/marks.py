@@ -10,25 +10,20 @@ as the migration lasts, and an adoption reads the mark of its user after its rec
 
 from __future__ import annotations
 
-import hashlib
+import functools
 
-from django_multisession.core.keys import STORAGE_KEY_LENGTH
+from django_multisession.core.keys import noted_at
 from django_multisession.core.records import NEVER, SLACK_MS, Facts, Record
 
 #: How long a mark is kept: longer than a request takes from its login to its response.
 MARK_MS = 600_000
 
-_PURPOSE = b"django_multisession.all_ended.1:"
-
-
-def place_of(user: bytes, namespace: bytes) -> str:
-    """Return the storage key of the mark of *user* in the site or tenant *namespace*."""
-    message = b"%b%d:%b%b" % (_PURPOSE, len(namespace), namespace, user)
-    return hashlib.sha256(message).hexdigest()[:STORAGE_KEY_LENGTH]
+#: Returns the storage key of the mark of a user, whose bytes it takes, in the site or tenant of a namespace.
+place_of = functools.partial(noted_at, b"django_multisession.all_ended.1")
 
 
 def facts_at(now: int, until_ms: int | None = None, before: Record | None = None) -> Facts:
-    """Return what a mark says that is made at *now*.
+    """Return what a mark says that is made at *now*; the seats of `core.limits` say the same.
 
     Args:
         now: See above.

@@ -162,7 +162,7 @@ class Record(NamedTuple):
 
     @property
     def user_id(self) -> str | None:
-        """What Django put into ``_auth_user_id``, or None."""
+        """What Django put into ``_auth_user_id``, or None; see `bytes_of_user`."""
         return None if self.user is None else self.user.decode("utf-8", "surrogatepass")
 
     # For people, and for pages that show a time.
@@ -415,6 +415,11 @@ def new_revision() -> bytes:
 def new_series() -> bytes:
     """Return a new random id for a login's session."""
     return urandom(SERIES_LENGTH)
+
+
+def bytes_of_user(user_id: str) -> bytes:
+    """Return what a record stores of Django's ``_auth_user_id``: of any text, also of lone surrogates."""
+    return user_id.encode("utf-8", "surrogatepass")
 
 
 # Times

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from django.core.management.base import OutputWrapper
+from tqdm import tqdm
 
 #: A log gets a line so often; a run that is over before gets none but the last.
 LINE_SECONDS = 60
@@ -67,6 +68,51 @@ class Plain:
     def flush(self) -> None:
         """Write what is held back."""
         self._stream.flush()
+
+
+class Progress(Protocol):
+    """How far a command has come."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Is nothing left to do?"""
+
+    @property
+    def stopped_by(self) -> str | None:
+        """What ended it before."""
+
+
+Tally = TypeVar("Tally", bound=Progress)
+
+
+def with_bar(
+    tallies: Iterator[Tally],
+    stream: OutputWrapper,
+    done: Callable[[Tally], int],
+    total: int | None = None,
+) -> Iterator[Tally]:
+    """Yield *tallies*, and show a bar of the sessions that each has *done*."""
+    with tqdm(total=total, unit=" sessions", file=Plain(stream), leave=False) as bar:
+        for tally in tallies:
+            bar.update(done(tally) - bar.n)
+            yield tally
+
+
+def with_lines(
+    tallies: Iterator[Tally], stream: OutputWrapper, line: Callable[[Tally], str]
+) -> Iterator[Tally]:
+    """Yield *tallies*, and write the *line* of one every `LINE_SECONDS`, but for the last."""
+    told_at = 0.0
+    for tally in tallies:
+        is_over = tally.is_complete or tally.stopped_by is not None
+        if not is_over and tally.seconds - told_at >= LINE_SECONDS:
+            told_at = tally.seconds
+            stream.write(line(tally))
+        yield tally
 
 
 def stopwatch() -> Callable[[], float]:

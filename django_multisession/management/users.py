@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 
 from django_multisession.user_sessions import id_of
 
-#: How an id is named of which no user need exist any more.
+#: Begins an id. The user with the id may have been deleted.
 BY_ID = "id="
 
 HELP = f"A username or an id; {BY_ID}… for an id that is a username too, or a deleted user's."

@@ -44,6 +44,7 @@ from django_multisession.core.records import (
     Record,
     Stored,
     Tombstone,
+    bytes_of_user,
     new_series,
     to_milliseconds,
 )
@@ -463,7 +464,7 @@ def _is_revoked(session: Session, copy: _Found) -> Steps[bool]:
     driver = site.driver
     if user_id is None or not base.is_indexed(site.driver):
         return False
-    user = user_id.encode("utf-8", "surrogatepass")
+    user = bytes_of_user(user_id)
     mark = yield from driver.get(marks.place_of(user, site.bound[0]))
     began = 0 if copy.record is None else copy.record.began_ms
     return line.is_revoked(session, user, mark, began)
@@ -609,7 +610,7 @@ def compose(
         touched_ms,
         life.idle_ms,
         life.deadline_ms,
-        None if user_id is None else user_id.encode("utf-8", "surrogatepass"),
+        None if user_id is None else bytes_of_user(user_id),
         NEVER if user_id is None else authenticated,
         new_series() if before is None else before.series,
     )

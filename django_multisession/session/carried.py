@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_multisession.core import cookie_keys, merging, payloads, signing
 from django_multisession.core.encryption import Ring
 from django_multisession.core.keys import Verified
-from django_multisession.core.records import RECORD_OVERHEAD, Facts, Record
+from django_multisession.core.records import RECORD_OVERHEAD, Facts, Record, bytes_of_user
 from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.cookie.jar import Jar
 from django_multisession.session.site import Site
@@ -99,7 +99,7 @@ class CarriedSite(Site):
         """See Site.require_size(). A browser drops a cookie that is too long."""
         super().require_size(body, entries)
         name, user_id = cookie()[0], merging.user_id(entries)
-        user = b"" if user_id is None else user_id.encode("utf-8", "surrogatepass")
+        user = b"" if user_id is None else bytes_of_user(user_id)
         # The payload has a byte before the body.
         room = cookie_keys.room(name) - RECORD_OVERHEAD - len(user) - 1
         try:

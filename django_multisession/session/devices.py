@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 
 from django_multisession import signals
 from django_multisession.core.devices import device_of, identity_of, shown_name
-from django_multisession.drivers.base import Indexed
+from django_multisession.drivers.base import is_indexed
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session import index
 from django_multisession.session.events import Login
@@ -57,7 +57,7 @@ def compare_before_limit(session: Session, earlier_agents: Collection[str]) -> S
 
 def compare(session: Session, login: Login, earlier_agents: Collection[str] = ()) -> Steps[None]:
     """Note that *login* comes from a new device, if it does. It isn't in an outage."""
-    if not isinstance(session.site.driver, Indexed):
+    if not is_indexed(session.site.driver):
         return
     try:
         found = yield from index.find(session, login.user_id)

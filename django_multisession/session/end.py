@@ -213,7 +213,7 @@ def note_login(session: Session) -> None:
     by hand gives none (OWASP ASVS 7.2.4).
     """
     session.login_ms = session.site.now()
-    # Whoever authenticated before may have been another user.
+    # The one who authenticated before may have been another user.
     session.authenticated_ms = 0
     session.admission = None
     # A new one was never read: a password that this request changed must not end it.

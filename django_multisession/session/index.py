@@ -22,6 +22,9 @@ from django_multisession.session.steps import Steps
 
 #: Records that one answer of a server holds.
 PAGE = 200
+#: How often the index is read at most until nothing is left to end: a session may move while it is
+#: read, behind what was read.
+MOST_PASSES = 16
 
 
 class NotIndexed(ImproperlyConfigured):
@@ -74,8 +77,7 @@ def page(session: Session, user_id: str, cursor: str) -> Steps[tuple[list[Found]
     """
     driver, now = indexed(session), session.site.now()
     records, following = yield from driver.of_user(user_id, now, cursor=cursor, limit=PAGE)
-    opened = (_opened(session, place, record, now) for place, record in records)
-    return [each for each in opened if each is not None], following or None
+    return _live(session, records, now), following or None
 
 
 def everyone(session: Session, cursor: str, limit: int) -> Steps[tuple[list[Found], str | None]]:
@@ -90,12 +92,8 @@ def everyone(session: Session, cursor: str, limit: int) -> Steps[tuple[list[Foun
     if not isinstance(driver, Enumerable):
         raise NotIndexed(_refusal(session, "list all sessions"))
     records, following = yield from driver.records(cursor, limit)
-    opened = (
-        _opened(session, place, record, now)
-        for place, record in records
-        if record.user is not None and record.is_live(now)
-    )
-    return [each for each in opened if each is not None], following or None
+    of_users = [each for each in records if each[1].user is not None and each[1].is_live(now)]
+    return _live(session, of_users, now), following or None
 
 
 def end_listed(
@@ -136,6 +134,11 @@ def end_listed(
                 following[answer.successor] = meant[place]
         following.pop("", None)
         meant = following
+
+
+def _live(session: Session, records: list[tuple[str, Record]], now: int) -> list[Found]:
+    opened = (_opened(session, place, record, now) for place, record in records)
+    return [each for each in opened if each is not None]
 
 
 def _opened(session: Session, place: str, record: Record, now: int) -> Found | None:

@@ -9,43 +9,43 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import secrets
 from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from django_multisession.core import limits, merging
+from django_multisession.core import limits, marks, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.limits import Admission, Seat, Seats
-from django_multisession.core.records import MISSING, Outcome, Reason, Record, Tombstone, new_series
+from django_multisession.core.records import (
+    MISSING,
+    Outcome,
+    Reason,
+    Record,
+    Tombstone,
+    bytes_of_user,
+    new_series,
+)
 from django_multisession.drivers.base import log_unreadable, skip_newer
 from django_multisession.exceptions import (
-    BadPayload,
     SessionConflict,
     SessionLimitReached,
     StoreUnavailable,
 )
 from django_multisession.session import events, line
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY
-from django_multisession.session.index import end_listed, find
+from django_multisession.session.index import MOST_PASSES, end_listed, find
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, New, Session, Stored
-from django_multisession.session.steps import Call, Steps, pause
+from django_multisession.session.steps import FIRST_PAUSE, Call, Steps, back_off
 from django_multisession.settings.conf import config
 
 #: What the signal says of sessions that a login ended at the limit.
 LIMIT = "limit"
-#: How often the sessions are listed at most until none is beyond the limit.
-MOST_PASSES = 16
 #: For how many seconds a login tries to take a seat that others take or leave.
 PATIENCE = 20.0
-#: Seconds that a try waits at most.
-LONGEST_PAUSE = 0.25
 #: After so many refused adds the record of the seats is taken for one that can't be read.
 ADD_TRIES = 3
-
-_random = secrets.SystemRandom()
 
 
 def admit(session: Session) -> Steps[None]:
@@ -209,7 +209,7 @@ def _change_seats(
         known: The record that this login wrote last.
     """
     site, driver = session.site, session.site.driver
-    place = limits.place_of(user_id.encode("utf-8", "surrogatepass"), site.bound[0])
+    place = limits.place_of(bytes_of_user(user_id), site.bound[0])
     began_at, refused = site.monotonic(), 0
     stored: object = known
     for tries in itertools.count():
@@ -220,7 +220,7 @@ def _change_seats(
         seats = yield from decide(held)
         if seats == held:
             return before
-        facts = limits.facts_at(site.now(), before)
+        facts = marks.facts_at(site.now(), before=before)
         record = site.sign(facts, limits.encode(seats), Verified("", place), before)
         if before is not None:
             # An expired record is replaced too.
@@ -235,23 +235,18 @@ def _change_seats(
         else:
             refused += 1
         if refused > ADD_TRIES:
-            # Whoever can write to the store keeps no user out.
+            # An attacker who can write to the store must not keep a user out.
             log_unreadable(place, "the seats of a user's logins can't be stored")
             return None
         if site.monotonic() - began_at > PATIENCE:
             raise SessionConflict(f"Other logins of the user went on for {PATIENCE:.0f} seconds.")
-        yield from pause(_random.uniform(0, min(0.004 * 2 ** min(tries, 16), LONGEST_PAUSE)))
+        yield from back_off(FIRST_PAUSE, tries)
     raise AssertionError  # for mypy: the loop has no end
 
 
 def _seats_in(session: Session, place: str, record: Record | None) -> Seats:
-    if record is None:
-        return ()
-    try:
-        return limits.decode(session.site.open(record, Verified("", place)))
-    except (BadPayload, StoreUnavailable) as problem:
-        log_unreadable(place, problem)
-        return ()
+    payload = None if record is None else line.open_note(session.site, place, record)
+    return () if payload is None else limits.decode(payload)
 
 
 def _undo_login(session: Session) -> None:

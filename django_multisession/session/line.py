@@ -13,9 +13,10 @@ from django_multisession import signals
 from django_multisession.core import marks
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import NEVER, SLACK_MS, Reason, Record, Tombstone
-from django_multisession.core.secret import SecretEntries
+from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.drivers.base import log_unreadable
 from django_multisession.exceptions import BadPayload, StoreUnavailable
+from django_multisession.session.site import Site
 from django_multisession.session.state import Session, Snapshot
 from django_multisession.session.steps import Steps
 
@@ -153,13 +154,19 @@ def is_revoked(session: Session, user: bytes, mark: object, began_ms: int) -> bo
     site = session.site
     if not isinstance(mark, Record) or not marks.ends_login(mark, began_ms, site.now()):
         return False
-    place = marks.place_of(user, site.bound[0])
+    return open_note(site, marks.place_of(user, site.bound[0]), mark) is not None
+
+
+def open_note(site: Site, place: str, record: Record) -> SecretBytes | None:
+    """Return what *record* at *place*, a note beside the sessions, holds.
+
+    None, with one line in the log, where this process can't open it: no login fails at that.
+    """
     try:
-        site.open(mark, Verified("", place))
+        return site.open(record, Verified("", place))
     except (BadPayload, StoreUnavailable) as problem:
         log_unreadable(place, problem)
-        return False
-    return True
+        return None
 
 
 def is_used_in_the_future(record: Record, now: int) -> bool:

@@ -7,20 +7,23 @@ from collections.abc import Callable
 from django_multisession.core import marks
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import user_id as user_of
-from django_multisession.core.records import MISSING, Outcome, Reason, Record, Tombstone
+from django_multisession.core.records import (
+    MISSING,
+    Outcome,
+    Reason,
+    Record,
+    Tombstone,
+    bytes_of_user,
+)
 from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import log_unreadable, skip_newer
 from django_multisession.exceptions import SessionConflict
 from django_multisession.session import adopt, line
 from django_multisession.session.end import give_new_key
-from django_multisession.session.index import end_listed, indexed, page
+from django_multisession.session.index import MOST_PASSES, end_listed, indexed, page
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, Session, Stored
 from django_multisession.session.steps import Steps
-
-#: How often the index is read at most until nothing is left to end: a session may move while it is
-#: read, behind what was read.
-MOST_PASSES = 16
 
 
 def end(
@@ -81,7 +84,7 @@ def mark(session: Session, user_id: str) -> Steps[int]:
     """Have logins of *user_id* that began before now end themselves; return what now is."""
     indexed(session)
     site, driver, now = session.site, session.site.driver, session.site.now()
-    place = marks.place_of(user_id.encode("utf-8", "surrogatepass"), site.bound[0])
+    place = marks.place_of(bytes_of_user(user_id), site.bound[0])
     until_ms = adopt.adopts_until(site)
 
     def signed(before: Record | None) -> Record:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError
@@ -53,23 +52,19 @@ from django_multisession.session.state import (
     Unreachable,
     unread,
 )
-from django_multisession.session.steps import Result, Steps, pause, queue
+from django_multisession.session.steps import FIRST_PAUSE, Result, Steps, back_off, queue
 from django_multisession.settings.conf import config
 
 #: A new key is never taken (132 random bits); a server that says so again and again is broken.
 CREATE_TRIES = 3
 #: For how many seconds a save that meets other saves is tried again.
 SAVE_PATIENCE = 20.0
-#: For how many seconds it lets others go first, at least and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 0.004, 0.25
 #: Bytes of serialized entries from which on saves in one process go one after the other from the
 #: first try: a try that fails costs more than the wait.
 BIG = 32 * 1024
 
 #: What lies under the storage key of a mark, where that was asked for.
 Marking = Record | Tombstone | None
-
-_random = secrets.SystemRandom()
 
 
 def save(session: Session, *, must_create: bool = False, is_changed: bool = False) -> Steps[None]:
@@ -466,8 +461,7 @@ def _let_others_go_first(
         raise SessionConflict(
             f"Other requests saved this session again and again for {SAVE_PATIENCE:.0f} seconds."
         )
-    longest = min(max(spent / tries, FIRST_PAUSE) * 2 ** min(tries - 1, 16), LONGEST_PAUSE)
-    yield from pause(_random.uniform(0, longest))
+    yield from back_off(max(spent / tries, FIRST_PAUSE), tries - 1)
     if isinstance(session.state, Stored):
         yield from _catch_up(session, session.state, merges)
 

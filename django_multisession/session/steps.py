@@ -10,6 +10,7 @@ carried out.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -23,6 +24,11 @@ from django_multisession.session.events import OutageWatch
 from django_multisession.session.turns import running_loop
 
 Result = TypeVar("Result")
+
+#: For how many seconds a try that meets others lets these go first, at least and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.004, 0.25
+
+_random = secrets.SystemRandom()
 
 
 class Hook(NamedTuple):
@@ -76,6 +82,14 @@ class Performer(Protocol):
 def pause(seconds: float) -> Steps[None]:
     """Let other requests go first for so many *seconds*."""
     yield Pause(seconds)
+
+
+def back_off(least: float, times: int) -> Steps[None]:
+    """Let other requests go first for a random time: up to *least* seconds, doubled so many *times*.
+
+    It is never longer than `LONGEST_PAUSE`.
+    """
+    yield from pause(_random.uniform(0, min(least * 2 ** min(times, 16), LONGEST_PAUSE)))
 
 
 def queue(place: str, seconds: float) -> Steps[bool]:

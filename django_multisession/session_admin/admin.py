@@ -28,6 +28,7 @@ from django_multisession.session_admin.models import Session
 from django_multisession.session_admin.people import page_of, user_ids_of, users_of
 from django_multisession.session_admin.selection import Selection, State
 from django_multisession.user_sessions import UserSession, end_other_sessions, everyone
+from django_multisession.user_sessions.pages import were_ended
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Session]
@@ -54,8 +55,8 @@ class Row(NamedTuple):
 
     @property
     def id(self) -> str:
-        """What a form sends: the session and the user."""
-        return self.session.id + self.session.user_id
+        """What a form sends."""
+        return _form_id(self.session)
 
 
 class Shown(NamedTuple):
@@ -159,11 +160,7 @@ class SessionAdmin(_ModelAdmin):
             return HttpResponseRedirect(back)
         if request.method == "POST" and "confirmed" in request.POST:
             ended = self._end(request, sessions, all_of)
-            messages.success(
-                request,
-                ngettext("%(count)d session was ended.", "%(count)d sessions were ended.", ended)
-                % {"count": ended},
-            )
+            messages.success(request, were_ended(ended))
             return HttpResponseRedirect(back)
         context = {
             **self.admin_site.each_context(request),
@@ -216,7 +213,7 @@ class SessionAdmin(_ModelAdmin):
             session
             for user_id in sorted(user_ids)
             for session in everyone.list_of(request, user_id)
-            if not session.is_current and (all_of or Row(session, "", None).id in chosen)
+            if not session.is_current and (all_of or _form_id(session) in chosen)
         ]
 
     def _end(self, request: HttpRequest, sessions: list[UserSession], all_of: str) -> int:
@@ -255,6 +252,11 @@ class SessionAdmin(_ModelAdmin):
             action_flag=CHANGE,
             change_message=text,
         )
+
+
+def _form_id(session: UserSession) -> str:
+    """Return what a form sends of *session*: its id, and its user's."""
+    return session.id + session.user_id
 
 
 def _count_text(count: int) -> str:

@@ -85,12 +85,12 @@ def list_sessions(user: Any, request: HttpRequest | None = None) -> list[UserSes
         ImproperlyConfigured: The engine can't find the sessions of a user.
         StoreUnavailable: The server did not answer.
     """
-    return _perform(request, lambda session: _list(session, id_of(user)))
+    return perform(request, lambda session: list_of(session, id_of(user)))
 
 
 async def alist_sessions(user: Any, request: HttpRequest | None = None) -> list[UserSession]:
     """See list_sessions()."""
-    return await _aperform(request, lambda session: _list(session, id_of(user)))
+    return await _aperform(request, lambda session: list_of(session, id_of(user)))
 
 
 def end_session(user: Any, session_id: str) -> bool:
@@ -103,12 +103,12 @@ def end_session(user: Any, session_id: str) -> bool:
         ImproperlyConfigured: The engine can't find the sessions of a user.
         StoreUnavailable: The server did not answer.
     """
-    return _perform(None, lambda session: _end(session, id_of(user), session_id))
+    return perform(None, lambda session: end_of(session, id_of(user), session_id))
 
 
 async def aend_session(user: Any, session_id: str) -> bool:
     """See end_session()."""
-    return await _aperform(None, lambda session: _end(session, id_of(user), session_id))
+    return await _aperform(None, lambda session: end_of(session, id_of(user), session_id))
 
 
 def end_other_sessions(request: HttpRequest) -> int:
@@ -124,7 +124,7 @@ def end_other_sessions(request: HttpRequest) -> int:
         SessionConflict: Other sessions of the user to end went on appearing. Some may be left.
         StoreUnavailable: The server did not answer. Some sessions may have been ended.
     """
-    return _perform(request, of_user.end_others)
+    return perform(request, of_user.end_others)
 
 
 async def aend_other_sessions(request: HttpRequest) -> int:
@@ -145,7 +145,7 @@ def end_all_sessions(user: Any) -> int:
         SessionConflict: Other sessions of the user to end went on appearing. Some may be left.
         StoreUnavailable: The server did not answer. Some sessions may have been ended.
     """
-    return _perform(None, lambda session: of_user.end_all(session, id_of(user)))
+    return perform(None, lambda session: of_user.end_all(session, id_of(user)))
 
 
 async def aend_all_sessions(user: Any) -> int:
@@ -168,7 +168,7 @@ def at_limit(user: Any, request: HttpRequest | None = None) -> bool:
     """
     if config().max_sessions is None:
         return False
-    return _perform(request, lambda session: limit.is_reached(session, id_of(user)))
+    return perform(request, lambda session: limit.is_reached(session, id_of(user)))
 
 
 async def aat_limit(user: Any, request: HttpRequest | None = None) -> bool:
@@ -178,7 +178,7 @@ async def aat_limit(user: Any, request: HttpRequest | None = None) -> bool:
     return await _aperform(request, lambda session: limit.is_reached(session, id_of(user)))
 
 
-def _perform(request: HttpRequest | None, make: Callable[[Session], Steps[Result]]) -> Result:
+def perform(request: HttpRequest | None, make: Callable[[Session], Steps[Result]]) -> Result:
     """Take the steps that *make* makes of the session of *request*, or of one of no client."""
     store = _store_of(request)
     return store._run(make(store._recognized))  # noqa: SLF001  (no verb of a session, for all to call)
@@ -187,20 +187,22 @@ def _perform(request: HttpRequest | None, make: Callable[[Session], Steps[Result
 async def _aperform(
     request: HttpRequest | None, make: Callable[[Session], Steps[Result]]
 ) -> Result:
-    """See _perform()."""
+    """See perform()."""
     store = _store_of(request)
     return await store._arun(make(store._recognized))  # noqa: SLF001  (as above)
 
 
-def _list(session: Session, user_id: str) -> Steps[list[UserSession]]:
+def list_of(session: Session, user_id: str) -> Steps[list[UserSession]]:
+    """Return the live sessions of the user with *user_id*, who may be gone."""
     if session.key is not None:
         yield from read_entries(session)
     own = of_user.series(session)
     found = yield from index.find(session, user_id)
-    return [_shown(each, user_id, is_current=each.record.series == own) for each in found]
+    return [shown(each, user_id, is_current=each.record.series == own) for each in found]
 
 
-def _shown(found: Found, user_id: str, *, is_current: bool) -> UserSession:
+def shown(found: Found, user_id: str, *, is_current: bool) -> UserSession:
+    """Return *found* as a page shows it."""
     record = found.record
     return UserSession(
         id=record.series.hex(),
@@ -216,7 +218,8 @@ def _shown(found: Found, user_id: str, *, is_current: bool) -> UserSession:
     )
 
 
-def _end(session: Session, user_id: str, session_id: str) -> Steps[bool]:
+def end_of(session: Session, user_id: str, session_id: str) -> Steps[bool]:
+    """End the session *session_id* of the user with *user_id*; False if there isn't such a session."""
     try:
         wanted = bytes.fromhex(session_id)
     except (TypeError, ValueError):
@@ -240,7 +243,7 @@ def _store_of(request: HttpRequest | None) -> DriverSessionStore:
 
 def end_all_but(user_id: str, spared: Session | None) -> int:
     """End the sessions of *user_id* but for *spared*; for `user_changes`."""
-    return _perform(None, lambda session: of_user.end_all_but(session, user_id, spared))
+    return perform(None, lambda session: of_user.end_all_but(session, user_id, spared))
 
 
 def id_of(user: Any) -> str:

@@ -41,17 +41,17 @@ def list_page(request: HttpRequest, cursor: str, size: int) -> Page:
         ImproperlyConfigured: The engine can't list what it holds.
         StoreUnavailable: The server did not answer.
     """
-    return of_one._perform(request, lambda session: _page(session, cursor, size))  # noqa: SLF001  (of this package)
+    return of_one.perform(request, lambda session: _page(session, cursor, size))
 
 
 def list_of(request: HttpRequest, user_id: str) -> list[UserSession]:
     """Do as `list_sessions` for the user with *user_id*, who may be gone."""
-    return of_one._perform(request, lambda session: of_one._list(session, user_id))  # noqa: SLF001  (as above)
+    return of_one.perform(request, lambda session: of_one.list_of(session, user_id))
 
 
 def end(user_id: str, session_id: str) -> bool:
     """Do as `end_session` for the user with *user_id*, who may be gone."""
-    return of_one._perform(None, lambda session: of_one._end(session, user_id, session_id))  # noqa: SLF001  (as above)
+    return of_one.perform(None, lambda session: of_one.end_of(session, user_id, session_id))
 
 
 def end_all_of(user_id: str) -> int:
@@ -72,6 +72,6 @@ def _page(session: Session, cursor: str, size: int) -> Steps[Page]:
         for each in records:
             user_id = each.record.user_id
             if user_id is not None:
-                shown = of_one._shown(each, user_id, is_current=each.record.series == own)  # noqa: SLF001  (as above)
+                shown = of_one.shown(each, user_id, is_current=each.record.series == own)
                 found[shown.id] = shown
     return Page(list(found.values()), following)

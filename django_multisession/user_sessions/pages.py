@@ -30,6 +30,13 @@ from django_multisession.user_sessions.mixins import RecentlyAuthenticatedMixin
 __all__ = ["EndOtherSessionsView", "EndSessionView", "SessionListView"]
 
 
+def were_ended(count: int) -> str:
+    """Return the message after *count* sessions were ended."""
+    return ngettext("%(count)d session was ended.", "%(count)d sessions were ended.", count) % {
+        "count": count
+    }
+
+
 def own_first(sessions: list[UserSession]) -> list[UserSession]:
     """Return *sessions* in their order, the current one before the others."""
     return sorted(sessions, key=lambda each: not each.is_current)
@@ -137,7 +144,4 @@ class EndOtherSessionsView(EndPageMixin, TemplateView):
         ended = end_other_sessions(request)
         if not ended:
             return self.done(gettext("You have no other session."))
-        return self.done(
-            ngettext("%(count)d session was ended.", "%(count)d sessions were ended.", ended)
-            % {"count": ended}
-        )
+        return self.done(were_ended(ended))

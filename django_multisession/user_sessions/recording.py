@@ -16,7 +16,6 @@ from django_multisession.core.devices import (
 )
 from django_multisession.drivers.log_lines import TEN_A_MINUTE, Line
 from django_multisession.settings import conf
-from django_multisession.settings.conf import config
 from django_multisession.settings.rules.options import NOT_GIVEN
 from django_multisession.settings.values import Config
 from django_multisession.store import DriverSessionStore
@@ -54,7 +53,7 @@ def _record(*, request: Any = None, **_kwargs: Any) -> None:
     # Code that logs in without a session sends the signal, too.
     if not isinstance(store, DriverSessionStore) or not store._recognized.is_login:  # noqa: SLF001
         return
-    for name, value in recorded(request, config()).items():
+    for name, value in recorded(request, conf.config()).items():
         if value is not None:
             store[name] = value
         elif name in store:

@@ -31,7 +31,7 @@ from django_multisession.drivers.base import Capabilities, Driver, Enumerable, I
 from django_multisession.drivers.mongodb import documents as mongodb_documents
 from django_multisession.drivers.mongodb.server import INDEXES
 from django_multisession.engines.memory import SessionStore
-from django_multisession.session import end, events, save, state
+from django_multisession.session import end, events, save, state, steps
 from django_multisession.session.limit import LIMIT
 from django_multisession.session.line import MOST_HOPS, REVOKED
 from django_multisession.session.store import MOST_OTHER_KEYS
@@ -155,7 +155,7 @@ def test_the_suites_that_hold_a_driver_to_its_contract_are_all_named() -> None:
         ("reference/exceptions.md", f"for {save.SAVE_PATIENCE:g} seconds"),
         ("reference/glossary.md", f"{MOST_HOPS} keys at most"),
         (OVERLAPPING, f"for {save.SAVE_PATIENCE:g} seconds"),
-        (OVERLAPPING, f"{save.LONGEST_PAUSE:g} seconds at most"),
+        (OVERLAPPING, f"{steps.LONGEST_PAUSE:g} seconds at most"),
         (LIMITS, f"for {state.RESPONSE_TIME_MS // 1000} second after"),
         ("explanation/outages.md", f"for {WORDS[state.OUTAGE_PATIENCE_MS // 1000]} seconds"),
         ("reference/middleware.md", f"the first {WORDS[MOST_OTHER_KEYS + 1]} *signed* ones"),

@@ -31,7 +31,7 @@ from django_multisession.core.records import (
 from django_multisession.drivers.base import Ask, Driver
 from django_multisession.drivers.memory import Command, MemoryDriver, MemoryServer
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.session import queues, save, steps
+from django_multisession.session import queues, steps
 from django_multisession.session.events import OutageWatch
 from django_multisession.session.steps import Pause, Queue, Steps, hook, pause, queue
 from django_multisession.settings.conf import config
@@ -688,7 +688,7 @@ def counted_tokens(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     numbers: list[Iterator[int]] = []
     monkeypatch.setattr(records, "urandom", lambda size: next(numbers[0]).to_bytes(size, "big"))
     monkeypatch.setattr(keys, "urandom", lambda size: next(numbers[0]).to_bytes(size, "little"))
-    monkeypatch.setattr(save._random, "uniform", lambda _least, _most: 0.0)
+    monkeypatch.setattr(steps._random, "uniform", lambda _least, _most: 0.0)
 
     def begin() -> None:
         numbers[:] = [itertools.count(1)]

@@ -22,7 +22,7 @@ from django_multisession.drivers.base import run as carry_out
 from django_multisession.drivers.memory import MemoryDriver, MemoryServer
 from django_multisession.engine import close_drivers
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.management import ending
+from django_multisession.management import ending, progress
 from django_multisession.management.commands import endsessions, sessions
 from django_multisession.management.ending import BY_TRAFFIC, Batch, Tally, described, read_moment
 from django_multisession.testing.rows import for_each
@@ -354,7 +354,7 @@ def test_a_terminal_gets_a_bar_and_a_log_a_line(
     assert "\r0 sessions [" in err
     assert err.endswith("\r")
     assert run(endsessions, "--all", "--dry-run", "--batch-size=1")[1] == ""
-    monkeypatch.setattr(endsessions, "LINE_SECONDS", 0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     _, err = run(endsessions, "--all", "--batch-size=2")
     assert err.splitlines()[0] == "2 sessions ended after 0 s."
     assert run(endsessions, "--all", "--verbosity=0") == ("", "")

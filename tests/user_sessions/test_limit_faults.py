@@ -163,6 +163,16 @@ def test_a_stored_login_succeeds_where_others_keep_it_from_leaving_its_seat(
 # Outages
 
 
+def carry_out_by(send: Callable[[MemoryServer, Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have *send* take the place of both ends of the server in memory."""
+
+    async def asend(server: MemoryServer, command: Any) -> Any:
+        return send(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", send)
+    monkeypatch.setattr(MemoryServer, "asend", asend)
+
+
 def break_server(monkeypatch: pytest.MonkeyPatch, verb: str, after: int = 0) -> None:
     """Have the server in memory refuse *verb*, once it has carried out so many of them."""
     answer, done = MemoryServer.send, []
@@ -174,11 +184,7 @@ def break_server(monkeypatch: pytest.MonkeyPatch, verb: str, after: int = 0) -> 
                 raise StoreUnavailable("down")
         return answer(server, command)
 
-    async def asend(server: MemoryServer, command: Any) -> Any:
-        return send(server, command)
-
-    monkeypatch.setattr(MemoryServer, "send", send)
-    monkeypatch.setattr(MemoryServer, "asend", asend)
+    carry_out_by(send, monkeypatch)
 
 
 def test_a_login_that_is_stored_outlives_an_outage(
@@ -242,12 +248,8 @@ def test_the_limit_holds_where_the_answer_to_a_login_was_lost(
             raise StoreUnavailable("lost")
         return found
 
-    async def alose(server: MemoryServer, command: Any) -> Any:
-        return lose(server, command)
-
     with monkeypatch.context() as patched:
-        patched.setattr(MemoryServer, "send", lose)
-        patched.setattr(MemoryServer, "asend", alose)
+        carry_out_by(lose, patched)
         with pytest.raises(StoreUnavailable):
             functions.call(store, "save")
     functions.call(store, "save")
@@ -281,11 +283,7 @@ def land_late(monkeypatch: pytest.MonkeyPatch) -> None:
             answer(server, late[0])
         return answer(server, command)
 
-    async def asend(server: MemoryServer, command: Any) -> Any:
-        return send(server, command)
-
-    monkeypatch.setattr(MemoryServer, "send", send)
-    monkeypatch.setattr(MemoryServer, "asend", asend)
+    carry_out_by(send, monkeypatch)
 
 
 def begun_late(
@@ -350,11 +348,7 @@ def hide_once(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         listed.append(command)
         return found._replace(records=found.records[1:]) if len(listed) == after + 1 else found
 
-    async def asend(server: MemoryServer, command: Any) -> Any:
-        return send(server, command)
-
-    monkeypatch.setattr(MemoryServer, "send", send)
-    monkeypatch.setattr(MemoryServer, "asend", asend)
+    carry_out_by(send, monkeypatch)
 
 
 @for_each("at_limit", ["oldest", "deny"])

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.constants import OnConflict
 from django.db.utils import IntegrityError
 
-from django_multisession.core.records import Record, Stored, Tombstone
+from django_multisession.core.records import Record, Stored, Tombstone, bytes_of_user
 from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import Page, answer_in_batch, is_of, page_of, read
 from django_multisession.drivers.database import rows
@@ -117,7 +117,7 @@ def of_user(
     connection: BaseDatabaseWrapper, user_id: str, now: int, cursor: str, limit: int
 ) -> Page:
     """Return one page of a user's records."""
-    user = rows.text_of(user_id.encode("utf-8", "surrogatepass"))
+    user = rows.text_of(bytes_of_user(user_id))
     with connection.cursor() as cursor_of_database:
         cursor_of_database.execute(rows.OF_USER, (user, now, cursor, limit))
         found = [(key, SecretBytes(raw)) for key, raw in cursor_of_database.fetchall()]
@@ -139,7 +139,7 @@ def end_many(
     parameters = (*_bound(connection, left, clock_ms), rows.ANY_TOMBSTONE, *keys)
     if user_id is not None:
         sql += rows.ONE_USER
-        parameters = (*parameters, rows.text_of(user_id.encode("utf-8", "surrogatepass")))
+        parameters = (*parameters, rows.text_of(bytes_of_user(user_id)))
     return _execute(connection, sql, parameters)
 
 

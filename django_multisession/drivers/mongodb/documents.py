@@ -28,6 +28,7 @@ from django_multisession.core.records import (
     TOMBSTONE_MS,
     Record,
     Tombstone,
+    bytes_of_user,
     to_datetime,
 )
 from django_multisession.core.secret import SecretBytes
@@ -110,14 +111,14 @@ def all_in(keys: Sequence[str]) -> Expression:
 
 
 def ending(keys: Sequence[str], user_id: str | None) -> Expression:
-    """Select what is no tombstone under *keys*: of *user_id*, or of anyone."""
+    """Select the records under *keys*, or those of *user_id* among them, and no tombstone."""
     selection = {**all_in(keys), "is_tombstone": {"$ne": True}}
     return selection if user_id is None else {**selection, "user_id": _is_user(user_id)}
 
 
 def _is_user(user_id: str) -> Expression:
     # The index is one of text alone, and a server takes it where a query asks for that.
-    return {"$eq": _text_of(user_id.encode("utf-8", "surrogatepass")), "$type": "string"}
+    return {"$eq": _text_of(bytes_of_user(user_id)), "$type": "string"}
 
 
 # What is written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django_multisession.core.records import Tombstone, is_tombstone
+from django_multisession.core.records import Tombstone, bytes_of_user, is_tombstone
 from django_multisession.drivers.base import (
     Ask,
     Page,
@@ -30,7 +30,7 @@ class RedisLists:
 
     def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
         """See Indexed.of_user(); two round trips, and one that removes what is there no longer."""
-        user = _bytes_of(user_id)
+        user = bytes_of_user(user_id)
         reply = yield Ask(self.server, "of_user", self._commands.of_user(user, cursor, limit))
         if not isinstance(reply, list):
             return Page([], "")  # another program's key
@@ -49,7 +49,7 @@ class RedisLists:
         self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
     ) -> Steps[list[bool | Tombstone]]:
         """See Indexed.delete_many(); one round trip for every `ENDED_TOGETHER`."""
-        user = None if user_id is None else _bytes_of(user_id)
+        user = None if user_id is None else bytes_of_user(user_id)
         answers: list[bool | Tombstone] = []
         for batch in batches(keys, ENDED_TOGETHER):
             command = self._commands.delete_many(batch, left, user)
@@ -74,7 +74,3 @@ class RedisLists:
 
 def _cursor(told: bytes) -> str:
     return "" if told == b"0" else told.decode()
-
-
-def _bytes_of(user_id: str) -> bytes:
-    return user_id.encode("utf-8", "surrogatepass")

@@ -11,9 +11,8 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.management.commands import clearsessions
-from django.core.management.base import CommandError, OutputWrapper
+from django.core.management.base import CommandError
 from django.utils import timezone
-from tqdm import tqdm
 
 from django_multisession.core.records import to_milliseconds
 from django_multisession.drivers.base import Driver, Purging, run
@@ -21,11 +20,11 @@ from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management import clearing
 from django_multisession.management.clearing import Limits, Tally
 from django_multisession.management.progress import (
-    LINE_SECONDS,
     SIGNALLED,
-    Plain,
     StopSignals,
     stopwatch,
+    with_bar,
+    with_lines,
 )
 from django_multisession.session.store import PURGE_BATCH, DriverSessionStore
 from django_multisession.settings import conf
@@ -117,9 +116,9 @@ class Command(clearsessions.Command):
                 signals.first,
             )
             if is_seen:
-                tallies = _with_bar(tallies, self.stderr, expired)
+                tallies = with_bar(tallies, self.stderr, lambda tally: tally.removed, expired)
             elif is_told:
-                tallies = _with_lines(tallies, self.stderr)
+                tallies = with_lines(tallies, self.stderr, clearing.progress_line)
             yield from tallies
 
 
@@ -169,22 +168,3 @@ def _total(driver: Driver, now: int) -> int | None:
     except StoreUnavailable:
         # If the server is down, the first batch reports it.
         return None
-
-
-def _with_bar(
-    tallies: Iterator[Tally], stream: OutputWrapper, expired: int | None
-) -> Iterator[Tally]:
-    with tqdm(total=expired, unit=" sessions", file=Plain(stream), leave=False) as bar:
-        for tally in tallies:
-            bar.update(tally.removed - bar.n)
-            yield tally
-
-
-def _with_lines(tallies: Iterator[Tally], stream: OutputWrapper) -> Iterator[Tally]:
-    told_at = 0.0
-    for tally in tallies:
-        is_over = tally.is_complete or tally.stopped_by is not None
-        if not is_over and tally.seconds - told_at >= LINE_SECONDS:
-            told_at = tally.seconds
-            stream.write(clearing.progress_line(tally))
-        yield tally

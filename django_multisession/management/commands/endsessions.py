@@ -11,9 +11,8 @@ from importlib import import_module
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
-from tqdm import tqdm
 
 from django_multisession import user_sessions
 from django_multisession.drivers.base import Enumerable
@@ -21,11 +20,11 @@ from django_multisession.exceptions import SessionConflict, StoreUnavailable
 from django_multisession.management import clearing, ending, users
 from django_multisession.management.ending import Batch, Tally
 from django_multisession.management.progress import (
-    LINE_SECONDS,
     SIGNALLED,
-    Plain,
     StopSignals,
     stopwatch,
+    with_bar,
+    with_lines,
 )
 from django_multisession.session.store import DriverSessionStore
 from django_multisession.settings import conf
@@ -122,8 +121,8 @@ class Command(BaseCommand):
         if options["verbosity"] < 1:
             return tallies
         if self.stderr.isatty():
-            return _with_bar(tallies, self.stderr)
-        return _with_lines(tallies, self.stderr)
+            return with_bar(tallies, self.stderr, lambda tally: tally.ended)
+        return with_lines(tallies, self.stderr, ending.progress_line)
 
 
 def _end_user(given: str, *, is_dry_run: bool) -> str:
@@ -134,9 +133,7 @@ def _end_user(given: str, *, is_dry_run: bool) -> str:
             ended = len(user_sessions.list_sessions(user))
         else:
             ended = user_sessions.end_all_sessions(user)
-    except ImproperlyConfigured as error:
-        raise CommandError(str(error)) from None
-    except SessionConflict as error:
+    except (ImproperlyConfigured, SessionConflict) as error:
         raise CommandError(str(error)) from None
     except StoreUnavailable as error:
         raise CommandError(f"{error} Run the command again.") from error
@@ -159,20 +156,3 @@ def _store() -> type[DriverSessionStore]:
             "Change SECRET_KEY without a fallback to end all sessions."
         )
     return store
-
-
-def _with_bar(tallies: Iterator[Tally], stream: OutputWrapper) -> Iterator[Tally]:
-    with tqdm(unit=" sessions", file=Plain(stream), leave=False) as bar:
-        for tally in tallies:
-            bar.update(tally.ended - bar.n)
-            yield tally
-
-
-def _with_lines(tallies: Iterator[Tally], stream: OutputWrapper) -> Iterator[Tally]:
-    told_at = 0.0
-    for tally in tallies:
-        is_over = tally.is_complete or tally.stopped_by is not None
-        if not is_over and tally.seconds - told_at >= LINE_SECONDS:
-            told_at = tally.seconds
-            stream.write(ending.progress_line(tally))
-        yield tally

@@ -15,14 +15,13 @@ from django_multisession.exceptions import StoreUnavailable
 from django_multisession.management import clearing, migrating
 from django_multisession.management.listing import Listing, listing_of
 from django_multisession.management.migrating import Count
+from django_multisession.management.progress import LINE_SECONDS
 from django_multisession.session.store import DriverSessionStore
 from django_multisession.settings import conf
 from django_multisession.sources import source_of
 
 #: How many sessions one query brings.
 BATCH = 1000
-#: A log gets a line so often.
-LINE_SECONDS = 60
 #: After so many failures in a row it is asked whether the old engine answers at all: each is a wait.
 MOST_FAILURES = 10
 

@@ -9,7 +9,7 @@ from django.db.migrations.operations.base import Operation
 
 
 class Migration(migrations.Migration):
-    """Make them; there is no table."""
+    """Create the permissions. The model has no table."""
 
     initial = True
 
