@@ -116,7 +116,7 @@ def use_engine(
     """Start the server of engine *name* and point the settings at it.
 
     Each test gets a driver, and a prefix or a collection, of its own: none sees another's records.
-    The clients are patient unless a proxy is between: a test may show an outage with one.
+    The clients are patient; a test that waits for an outage shortens that: see `add_options`.
 
     Args:
         url: Where to reach the server instead: a proxy.
@@ -130,13 +130,12 @@ def use_engine(
         path = "django_multisession.engines."
         settings.MULTISESSION_TIERED = {"FRONT": f"{path}{front}", "BACK": f"{path}{back}"}
     mine = uuid.uuid4().hex[:12]
-    options: dict[str, dict[str, Any]] = {kind: {} for kind in PATIENCE} if url else PATIENCE
     if engine.kind == "redis":
         engine = Engine(name, running_servers.redis(name))
         settings.MULTISESSION_REDIS = {
             "URL": url or engine.server.url,
             "KEY_PREFIX": f"{mine}:",
-            "OPTIONS": options["redis"],
+            "OPTIONS": PATIENCE["redis"],
         }
     elif engine.kind == "mongodb":
         server_kind = MongoReplicaSet if name.endswith("replica-set") else MongoServer
@@ -145,20 +144,21 @@ def use_engine(
             "URI": url or engine.server.url,
             "DATABASE": "multisession_tests",
             "COLLECTION": f"sessions_{mine}",
-            "OPTIONS": options["mongodb"],
+            # Its client finds out by waiting that a proxy refuses connections.
+            "OPTIONS": PATIENCE["mongodb"] | ({"serverSelectionTimeoutMS": 2000} if url else {}),
         }
     elif engine.kind == "memcached":
         engine = Engine(name, running_servers.memcached())
         settings.MULTISESSION_MEMCACHED = {
             "SERVERS": [url or engine.server.url],
             "KEY_PREFIX": f"{mine}:",
-            "OPTIONS": options["memcached"],
+            "OPTIONS": PATIENCE["memcached"],
         }
     elif engine.kind == "database":
         engine = Engine(name, None if name == SQLITE else running_servers.database(name))
-        options_of = {} if url else PATIENCE_OF_DATABASES
         running_servers.allow_queries()
-        open_database(name, _database_of(engine, running_servers, url), options_of.get(name, {}))
+        database = _database_of(engine, running_servers, url)
+        open_database(name, database, PATIENCE_OF_DATABASES.get(name, {}))
         settings.MULTISESSION_DATABASE = {"ALIAS": name}
     settings.SESSION_ENGINE = engine.path
     return engine

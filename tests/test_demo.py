@@ -148,6 +148,7 @@ def test_walk_shows_no_session_key(tmp_path: Path) -> None:
     assert not re.search(r"[A-Za-z0-9_-]{40}", done.stdout.replace(str(tmp_path), "") + done.stderr)
 
 
+@pytest.mark.long
 @has_proc
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
 def test_demo_serves_every_engine_and_leaves_nothing_behind(

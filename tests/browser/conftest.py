@@ -46,7 +46,10 @@ def shops(running_servers: Running) -> Iterator[Shops]:
         yield Shops(Path(directory), stack, servers)
 
 
-@pytest.fixture(params=INTERFACES, ids=lambda engine: f"{engine}-{INTERFACES[engine]}")
+@pytest.fixture(
+    params=["redis", pytest.param("mongodb", marks=pytest.mark.long)],
+    ids=lambda engine: f"{engine}-{INTERFACES[engine]}",
+)
 def shop(request: pytest.FixtureRequest, shops: Shops) -> Shop:
     """The shop on every kind of server, over WSGI and ASGI."""
     return shops.get(request.param)

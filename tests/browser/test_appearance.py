@@ -53,6 +53,7 @@ def pages_of_a_visit(visitor: Visitor) -> Iterator[str]:
     yield "a form that is out of date"
 
 
+@pytest.mark.long
 def test_every_text_stands_out_from_its_background_in_light_and_in_dark(
     any_shop: Shop, new_visitor: NewVisitor
 ) -> None:
@@ -67,6 +68,7 @@ def test_every_text_stands_out_from_its_background_in_light_and_in_dark(
     assert found == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_button_under_the_pointer_can_be_read(
     any_shop: Shop, scheme: str, new_visitor: NewVisitor
@@ -93,6 +95,7 @@ def test_light_and_dark_are_two_looks(any_shop: Shop, new_visitor: NewVisitor) -
     assert len(looks) == 2
 
 
+@pytest.mark.long
 def test_nothing_is_cut_off_and_no_page_scrolls_sideways_on_any_screen(
     any_shop: Shop, new_visitor: NewVisitor
 ) -> None:
@@ -127,6 +130,7 @@ def test_nothing_is_cut_off_of_a_text_that_is_larger_or_spaced(
         assert what_is_cut_off(visitor.page) == []
 
 
+@pytest.mark.long
 def test_nothing_moves_for_whom_motion_is_too_much(any_shop: Shop, new_visitor: NewVisitor) -> None:
     visitor = new_visitor(any_shop, reduced_motion="reduce")
     visitor.open()

@@ -77,6 +77,7 @@ def visitor(any_shop: Shop, key_of_a_user: str, new_visitor: NewVisitor) -> Visi
     return visitor
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PATHS)
 def test_every_element_is_closed_where_it_was_opened(visitor: Visitor, path: str) -> None:
     balance = Balance()
@@ -86,6 +87,7 @@ def test_every_element_is_closed_where_it_was_opened(visitor: Visitor, path: str
     assert (balance.mistakes, balance.open) == ([], [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PATHS)
 def test_everything_has_a_name_and_every_reference_an_aim(visitor: Visitor, path: str) -> None:
     visitor.open(path)
@@ -125,6 +127,7 @@ def test_a_page_has_its_landmarks_a_language_a_title_and_one_heading(
     assert len(names) == len(set(names)) > 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [320, 1280])
 def test_the_table_of_entries_is_one_on_every_screen(visitor: Visitor, width: int) -> None:
     visitor.page.set_viewport_size({"width": width, "height": 720})

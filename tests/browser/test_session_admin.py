@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.appearance import TEXT_CONTRAST, TEXT_CONTRASTS
 from tests.browser.conftest import NewVisitor
 from tests.browser.shops import Shop, Shops
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, follow
 
 LIST = "admin/django_multisession_session_admin/session/"
 END_SELECTED = "End selected sessions"
@@ -82,6 +82,7 @@ def test_sessions_are_ended_one_by_one_and_all_of_a_user(
     assert not any(map(is_logged_in, others))
 
 
+@pytest.mark.long
 def test_the_keyboard_alone_ends_a_session(
     any_shop: Shop, others: list[Visitor], key_of_a_user: str, new_visitor: NewVisitor
 ) -> None:
@@ -103,11 +104,12 @@ def test_the_keyboard_alone_ends_a_session(
     assert [is_logged_in(each) for each in others].count(True) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("language", "title"),
     [
         ("en-US", "Select sessions to end"),
-        pytest.param("de-DE", "Zu beendende Sitzungen auswählen", marks=pytest.mark.long),
+        ("de-DE", "Zu beendende Sitzungen auswählen"),
     ],
     ids=["en", "de"],
 )
@@ -130,7 +132,7 @@ def test_the_pages_can_be_read_on_every_screen_in_light_and_dark(
             page.emulate_media(color_scheme=scheme)
             found += [f"{step}, {scheme}: {each}" for each in poor_contrasts(page)]
         if step == "list":
-            page.locator("#result_list a[aria-label]").first.click()
+            follow(page.locator("#result_list a[aria-label]").first)
     assert found == []
 
 
@@ -144,11 +146,12 @@ def poor_contrasts(page: Page) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_the_page_of_a_user_leads_to_the_sessions(
     any_shop: Shop, others: list[Visitor], key_of_a_user: str, new_visitor: NewVisitor
 ) -> None:
     page = admins(any_shop, new_visitor, key_of_a_user, java_script_enabled=False)
-    page.get_by_role("row").get_by_role("link", name="eve", exact=True).first.click()
-    page.get_by_role("link", name="Sessions", exact=True).last.click()
+    follow(page.get_by_role("row").get_by_role("link", name="eve", exact=True).first)
+    follow(page.get_by_role("link", name="Sessions", exact=True).last)
     expect(page).to_have_url(re.compile(r"\?user_id=\d+$"))
     assert page.get_by_role("checkbox").count() >= 2

@@ -15,7 +15,7 @@ from tests.browser.shops import Shop, Shops
 from tests.browser.test_appearance import SCREENS
 from tests.browser.test_keyboard import Keyboard
 from tests.browser.test_markup import MISTAKES, Balance
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, follow
 
 PATH = "account/sessions/"
 LINK = "see and end your sessions"
@@ -48,7 +48,7 @@ def log_in(any_shop: Shop, ada: str, new_visitor: NewVisitor) -> LogIn:
         if not browsers:
             visitor.open(f"{PATH}end-others/")
             if visitor.page.get_by_role("button").count():
-                visitor.page.get_by_role("button").click()
+                follow(visitor.page.get_by_role("button"))
             visitor.open()
         browsers.append(visitor)
         return visitor
@@ -68,8 +68,7 @@ def test_one_browser_ends_the_session_of_the_other(log_in: LogIn) -> None:
     expect(mine.page.get_by_role("listitem")).to_have_count(2)
     expect(mine.page.get_by_text("This device")).to_have_count(1)
     assert is_logged_in(other)
-    with mine.page.expect_navigation():
-        mine.page.get_by_role("button", name=END_ONE).click()
+    follow(mine.page.get_by_role("button", name=END_ONE))
 
     expect(mine.page.get_by_role("status")).to_have_text(SESSION_ENDED)
     expect(mine.page.get_by_role("button")).to_have_count(0)
@@ -96,22 +95,23 @@ def test_one_browser_ends_all_others_after_a_question(log_in: LogIn) -> None:
     assert is_logged_in(mine)
 
 
+@pytest.mark.long
 def test_a_session_that_was_ended_elsewhere_is_not_found(log_in: LogIn) -> None:
     mine, other = log_in(), log_in()
     mine.follow(LINK)
     assert is_logged_in(other)
     other.press("Log out")
 
-    with mine.page.expect_navigation():
-        mine.page.get_by_role("button", name=END_ONE).click()
+    follow(mine.page.get_by_role("button", name=END_ONE))
 
     assert mine.forgive("404: ") != []
     mine.forgive("console: ")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "has_scripts",
-    [True, pytest.param(False, marks=pytest.mark.long)],
+    [True, False],
     ids=["scripts", "no scripts"],
 )
 def test_the_keyboard_alone_ends_one_session_and_the_others(
@@ -150,15 +150,16 @@ def pages_of(visitor: Visitor, log_in: LogIn) -> Iterator[str]:
     action = visitor.page.locator("form").first.get_attribute("action") or ""
     visitor.open(action.removeprefix("/"))
     yield "end one"
-    visitor.page.get_by_role("button").click()
+    follow(visitor.page.get_by_role("button"))
     yield "ended"
     visitor.open(f"{PATH}end-others/")
     yield "end others"
-    visitor.page.get_by_role("button").click()
+    follow(visitor.page.get_by_role("button"))
     visitor.open(f"{PATH}end-others/")
     yield "no others"
 
 
+@pytest.mark.long
 def test_every_text_stands_out_in_light_and_in_dark(log_in: LogIn) -> None:
     mine = log_in()
     found, backgrounds = [], set()
@@ -174,9 +175,8 @@ def test_every_text_stands_out_in_light_and_in_dark(log_in: LogIn) -> None:
     assert len(backgrounds) == 2
 
 
-@pytest.mark.parametrize(
-    "language", ["en-US", pytest.param("de-DE", marks=pytest.mark.long)], ids=["en", "de"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("language", ["en-US", "de-DE"], ids=["en", "de"])
 def test_nothing_is_cut_off_on_any_screen(log_in: LogIn, language: str) -> None:
     mine = log_in(locale=language)
     found = []
@@ -187,6 +187,7 @@ def test_nothing_is_cut_off_on_any_screen(log_in: LogIn, language: str) -> None:
     assert found == []
 
 
+@pytest.mark.long
 def test_a_screen_reader_finds_its_way(log_in: LogIn) -> None:
     mine = log_in()
     for kind in pages_of(mine, log_in):
@@ -213,8 +214,7 @@ def test_the_pages_speak_german(log_in: LogIn) -> None:
     page = mine.page
     expect(page.get_by_role("heading", name="Ihre Sitzungen")).to_be_visible()
     assert page.locator("html").get_attribute("lang") == "de"
-    with page.expect_navigation():
-        page.get_by_role("button", name=re.compile("Sitzung beenden: .+, zuletzt")).click()
+    follow(page.get_by_role("button", name=re.compile("Sitzung beenden: .+, zuletzt")))
     expect(page.get_by_role("status")).to_have_text("Die Sitzung wurde beendet.")
     assert not is_logged_in(other)
 

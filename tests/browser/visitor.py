@@ -99,15 +99,11 @@ class Visitor:
 
     def press(self, name: str, page: Page | None = None) -> None:
         """Press a button, and wait for the page that it leads to."""
-        self._follow((page or self.page).get_by_role("button", name=name, exact=True), page)
+        follow((page or self.page).get_by_role("button", name=name, exact=True))
 
     def follow(self, name: str, page: Page | None = None) -> None:
         """Follow a link, and wait for its page."""
-        self._follow((page or self.page).get_by_role("link", name=name, exact=True), page)
-
-    def _follow(self, pressable: Locator, page: Page | None) -> None:
-        with (page or self.page).expect_navigation():
-            pressable.click()
+        follow((page or self.page).get_by_role("link", name=name, exact=True))
 
     def add(self, product: str, page: Page | None = None) -> None:
         """Put one more *product* into the cart."""
@@ -169,6 +165,12 @@ class Visitor:
     def _note_bad_status(self, response: Response) -> None:
         if response.status >= BAD:
             self._note(f"{response.status}: {_place(response.url)}")
+
+
+def follow(pressable: Locator) -> None:
+    """Press a link or a button, and wait for the page that it leads to."""
+    with pressable.page.expect_navigation():
+        pressable.click()
 
 
 def _place(url: str) -> str:

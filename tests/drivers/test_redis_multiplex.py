@@ -41,7 +41,7 @@ __all__ = ["own_redis"]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.long)])
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Runs a coroutine in a loop of its own; the loop must have nothing to complain about."""
     factory = None

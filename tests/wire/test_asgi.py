@@ -36,7 +36,11 @@ LOOPS = 1000
 WATCHING = {"redis": 0, "mongodb": 2}
 each_way_to_save = pytest.mark.parametrize(
     ("session_middleware", "page_that_writes"),
-    [(DJANGOS, "write"), (OURS, "write"), (OURS, "write_and_leave_it")],
+    [
+        pytest.param(DJANGOS, "write", marks=pytest.mark.long),
+        (OURS, "write"),
+        (OURS, "write_and_leave_it"),
+    ],
     ids=["djangos", "ours", "ours_saves"],
 )
 

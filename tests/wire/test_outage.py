@@ -251,8 +251,10 @@ async def test_a_request_waits_once_for_a_server_that_hangs(
 @pytest.mark.timeout(300)
 @as_visited
 async def test_a_server_that_hangs_is_not_waited_for_without_end_by_default(
-    outage: Outage, place: Place, visitor: Visitor, failed: int
+    *, outage: Outage, place: Place, visitor: Visitor, failed: int, settings: Settings
 ) -> None:
+    name = f"MULTISESSION_{outage.kind.upper()}"
+    setattr(settings, name, getattr(settings, name) | {"OPTIONS": {}})
     await visitor.begin("first")
     with outage.begin(place):
         assert (await visitor.get("read")).status_code == failed
