@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -20,9 +20,9 @@ from django_multisession.core.problems import Problem, Severity
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
 from django_multisession.settings import conf
-from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of
+from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of, unfit_engine
 
-__all__ = ["Engine", "Keys", "close_drivers", "engine_at", "keeps_sessions", "machine_clock"]
+__all__ = ["Engine", "EngineOption", "Keys", "close_drivers", "engine_at", "machine_clock"]
 
 _lock = ForkSafeLock()
 _drivers: dict[Engine, Driver] = {}
@@ -41,8 +41,33 @@ def _accepts(_options: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def _one_part(_options: Mapping[str, Any]) -> list[Engine]:
-    return []
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOption:
+    """An option that names another engine.
+
+    Attributes:
+        name: The option's key in the dict of the engine's setting.
+        expected: What the other engine must be, for a message.
+        fits: Returns whether an engine that keeps sessions in a store can be named.
+        is_required: Must the option be there?
+    """
+
+    name: str
+    expected: str
+    fits: Callable[[Engine], bool]
+    is_required: bool = False
+
+    def engine(self, options: Mapping[str, Any]) -> Engine | None:
+        """Return the engine that *options* name; None if they name none that fits."""
+        engine = engine_at(path := options.get(self.name))
+        return engine if engine and keeps_sessions(path) and self.fits(engine) else None
+
+    def problems(self, engine: Engine, options: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is wrong with the option in *options*, those of *engine*."""
+        is_given = self.is_required or options.get(self.name) is not None
+        if is_given and self.engine(options) is None:
+            found = options.get(self.name, NOT_GIVEN)
+            yield unfit_engine(engine.setting, self.name, self.expected, found, engine.example)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,26 +80,27 @@ class Engine:
             they are wrong, from an `ImportError` where the client library isn't installed.
         setting: Name of the setting that holds the options; empty if there is none.
         keys: Which keys that may have; None if all. The values of `OPTIONS` are the client's.
+        engine_options: The options that name other engines. The settings of those are checked and
+            watched with its own.
         judge: Returns what else is wrong with the options. It needs no client library.
         reopens_on: Further settings whose override closes the driver.
         install: What ``pip install`` takes for the client library; empty if it needs none.
         app: Which app with migrations has to be in ``INSTALLED_APPS``; empty if none.
         example: The line of settings that most sites need.
         is_shared: Do all processes see its sessions, and do these survive a restart of the site?
-        parts: Returns the engines whose drivers it opens, of options that may be wrong.
     """
 
     name: str
     open: Callable[[SecretOptions], Driver]
     setting: str = ""
     keys: Keys | None = None
+    engine_options: tuple[EngineOption, ...] = ()
     judge: Callable[[Mapping[str, Any]], Iterable[Problem]] = _accepts
     reopens_on: tuple[str, ...] = ()
     install: str = ""
     app: str = ""
     example: str = ""
     is_shared: bool = True
-    parts: Callable[[Mapping[str, Any]], Iterable[Engine]] = _one_part
 
     def driver(self) -> Driver:
         """Return the engine's driver, the same one for every thread of the process.
@@ -96,7 +122,18 @@ class Engine:
             return []
         # No name for the options: an error page shows what frames hold, should a judge raise.
         wrong = problems_of(self.setting, self._given(), self.keys, self.example)
-        return wrong or list(self.judge(SecretOptions(self._given())))
+        wrong = wrong or [
+            found
+            for option in self.engine_options
+            for found in option.problems(self, SecretOptions(self._given()))
+        ]
+        return wrong or [*self.judge(SecretOptions(self._given())), *self._missing_settings()]
+
+    def _missing_settings(self) -> Iterator[Problem]:
+        for part in self.with_parts()[1:]:
+            # What is wrong with a setting that is given is reported for any site.
+            if not part.problems(is_chosen=False):
+                yield from part.problems(is_chosen=True)
 
     def options(self) -> SecretOptions:
         """Return what the setting holds; needs no ``SECRET_KEY``, as checks may have none.
@@ -117,6 +154,11 @@ class Engine:
         given = conf.given(self.setting) if self.setting else {}
         is_optional = self.keys is not None and not self.keys.one_of
         return {} if given is NOT_GIVEN and is_optional else given
+
+    def parts(self, options: Mapping[str, Any]) -> list[Engine]:
+        """Return the engines that *options*, which may be wrong, name."""
+        found = [option.engine(options) for option in self.engine_options]
+        return [engine for engine in found if engine is not None]
 
     def with_parts(self) -> list[Engine]:
         """Return the engine and its parts, which the setting names."""

@@ -51,7 +51,7 @@ class Check(enum.Enum):
     MIGRATE_SINCE = ("E041", Severity.ERROR)
     MIGRATE_TO = ("E042", Severity.ERROR)
     MIGRATION_WITHOUT_EFFECT = ("W043", Severity.WARNING)
-    UNFIT_TIER = ("E045", Severity.ERROR)
+    UNFIT_ENGINE = ("E045", Severity.ERROR)
     SAME_TIERS = ("E046", Severity.ERROR)
     ENCRYPTION_KEYS = ("E050", Severity.ERROR)
     ENCRYPTION_WRITES = ("E051", Severity.ERROR)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["right_site"]
 
 ENGINE = "django_multisession.engines.cookie"
+PASSWORD = "hunter2"
 REVOCATION = {"REVOCATION": "django_multisession.engines.redis"}
 
 
@@ -38,24 +39,30 @@ def test_the_setting_is_optional(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "told"),
     [
-        "django_multisession.engines.memory",
-        ENGINE,
-        "django.contrib.sessions.backends.db",
-        "django_multisession.engines.redi",
-        "no.such.module",
-        "",
-        6379,
+        ("django_multisession.engines.memory", "'django_multisession.engines.memory'"),
+        (ENGINE, f"'{ENGINE}'"),
+        ("django.contrib.sessions.backends.db", "'django.contrib.sessions.backends.db'"),
+        ("django_multisession.engines.redi", "'django_multisession.engines.redi'"),
+        ("no.such.module", "'no.such.module'"),
+        ("", "a text that isn't a module's path"),
+        (f"redis://:{PASSWORD}@127.0.0.1", "a text that isn't a module's path"),
+        ({"URL": PASSWORD}, "dict"),
+        (6379, "int"),
     ],
 )
-def test_what_can_keep_no_ends_is_reported(settings: Settings, path: object) -> None:
+def test_what_can_keep_no_ends_is_reported_without_a_secret(
+    settings: Settings, path: object, told: str
+) -> None:
     settings.MULTISESSION_COOKIE = {"REVOCATION": path}
     (message,) = found()
-    assert message.id == "multisession.E037"
-    assert f"(got {path!r})" in message.msg
-    with pytest.raises(ImproperlyConfigured, match="REVOCATION"):
+    assert message.id == "multisession.E045"
+    assert str(message.msg).startswith('MULTISESSION_COOKIE["REVOCATION"] must be ')
+    assert str(message.msg).endswith(f"(got {told}).")
+    with pytest.raises(ImproperlyConfigured, match="REVOCATION") as caught:
         SessionStore().get_driver()
+    assert PASSWORD not in f"{message}{caught.value}"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +84,23 @@ def test_the_engine_that_keeps_ends_needs_its_own_setting(settings: Settings) ->
     assert ids() == ["multisession.E009"]
     settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1"}
     assert found() == []
+
+
+def test_a_wrong_setting_of_the_engine_that_keeps_ends_is_reported_once(
+    settings: Settings,
+) -> None:
+    settings.MULTISESSION_COOKIE = REVOCATION
+    settings.MULTISESSION_REDIS = {}
+    assert ids() == ["multisession.E009"]
+
+
+def test_a_password_in_the_address_of_the_engine_that_keeps_ends_is_reported(
+    settings: Settings,
+) -> None:
+    settings.MULTISESSION_COOKIE = REVOCATION
+    settings.MULTISESSION_REDIS = {"URL": f"redis://:{PASSWORD}@127.0.0.1:1"}
+    told = {str(message.id): str(message.msg) for message in found(deploy=True)}
+    assert 'MULTISESSION_REDIS["URL"]' in told["multisession.W128"]
 
 
 def test_a_deployed_site_that_keeps_no_ends_is_warned(settings: Settings) -> None:

@@ -76,6 +76,19 @@ def problems_of(setting: str, options: object, keys: Keys | None, example: str) 
     ]
 
 
+def unfit_engine(setting: str, name: str, expected: str, path: object, example: str) -> Problem:
+    """Report that the option *name* of *setting*, which is *path*, names no engine that fits."""
+    if not isinstance(path, str):
+        found = "nothing" if path is NOT_GIVEN else type(path).__name__
+    elif all(part.isidentifier() for part in path.split(".")):
+        found = repr(path)
+    else:
+        found = "a text that isn't a module's path"
+    return Check.UNFIT_ENGINE.found(
+        f'{setting}["{name}"] must be the path of {expected} (got {found}).', example
+    )
+
+
 def password_in_address(setting: str, options: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the addresses in *options* that hold a password and that an error page shows."""
     for name, value in options.items():
