@@ -46,12 +46,20 @@ from tests.engine_fixtures import (
     ONE_OF_EACH_KIND,
     closed_connections,
     cookie_engine,
+    count_stored,
     engine,
     engine_of_each_kind,
     network_engine,
 )
 
-__all__ = ["closed_connections", "cookie_engine", "engine", "engine_of_each_kind", "network_engine"]
+__all__ = [
+    "closed_connections",
+    "cookie_engine",
+    "count_stored",
+    "engine",
+    "engine_of_each_kind",
+    "network_engine",
+]
 
 Kind = TypeVar("Kind", bound=Startable)
 

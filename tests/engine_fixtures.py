@@ -8,12 +8,14 @@ import dataclasses
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import pymongo
 import pytest
+import redis
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -249,6 +251,33 @@ def add_options(kind: str, settings: Settings, options: Mapping[str, Any]) -> No
     name = f"MULTISESSION_{kind.upper()}"
     given = getattr(settings, name)
     setattr(settings, name, given | {"OPTIONS": {**given.get("OPTIONS", {}), **options}})
+
+
+Count = Callable[[], int]
+
+
+@pytest.fixture
+def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
+    """Tell how many records this test's store holds, tombstones included, past any proxy."""
+    if engine.kind == "memory":
+        driver: Any = engine.driver
+        before = len(driver)
+        yield lambda: len(driver) - before
+    elif engine.kind == "redis":
+        pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
+        with redis.Redis.from_url(engine.server.url) as server:
+            yield lambda: len(list(server.scan_iter(pattern, _type="string")))
+    elif engine.kind == "memcached":
+        yield lambda: len(memcached_items(engine, settings))
+    elif engine.kind == "database":
+        from django_multisession.database.models import Session
+
+        yield Session.objects.using(settings.MULTISESSION_DATABASE["ALIAS"]).count
+    else:
+        options = settings.MULTISESSION_MONGODB
+        with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
+            collection = client[options["DATABASE"]][options["COLLECTION"]]
+            yield lambda: collection.count_documents({})
 
 
 @pytest.fixture(params=ENGINES)

@@ -14,13 +14,13 @@ from tests.clients.sockets import SocketSite
 from tests.engine_fixtures import Engine
 from tests.started_project import TEMPLATES
 from tests.web.browser import Browser, Reply
-from tests.web.conftest import count_stored, engine, session_middleware, site, unreachable
+from tests.web.conftest import engine, session_middleware, site, unreachable
 from tests.web.visits import run_at_once
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-__all__ = ["count_stored", "engine", "session_middleware", "site", "unreachable"]
+__all__ = ["engine", "session_middleware", "site", "unreachable"]
 
 
 @pytest.fixture

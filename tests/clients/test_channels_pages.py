@@ -12,9 +12,8 @@ from tests.clients.conftest import rotate
 from tests.clients.consumers import city, logging_in, logging_out, name, setting
 from tests.clients.sockets import SocketSite
 from tests.conftest import Clock
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser
-from tests.web.conftest import Count
 from tests.web.pages import log_in, put, read, user
 
 if TYPE_CHECKING:

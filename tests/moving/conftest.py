@@ -18,13 +18,13 @@ from django_multisession.drivers.database.rows import ANY_TOMBSTONE
 from tests.conftest import Running
 from tests.engine_fixtures import Engine, use_engine
 from tests.web.browser import Browser
-from tests.web.conftest import browser, count_stored, session_middleware, site
+from tests.web.conftest import browser, session_middleware, site
 from tests.web.people import BACKEND, person
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-__all__ = ["browser", "count_stored", "session_middleware", "site"]
+__all__ = ["browser", "session_middleware", "site"]
 
 DJANGOS = "django.contrib.sessions.backends"
 #: Those of Django's engines that keep something on the server.

@@ -8,14 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import pymongo
 import pytest
-import redis
 import servers
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.signals import user_logged_in
 
-from tests.engine_fixtures import Engine, memcached_items
+from tests.engine_fixtures import Engine
 from tests.selection import DJANGOS, OURS
 from tests.web import people
 from tests.web.browser import Browser
@@ -71,30 +69,6 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         return
     with asyncio.Runner() as runner:
         yield Browser(is_async=True, run=runner.run)
-
-
-Count = Callable[[], int]
-
-
-@pytest.fixture
-def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
-    """Tell how many records this test's store holds, tombstones included, by asking its server."""
-    if engine.kind == "memory":
-        driver: Any = engine.driver
-        before = len(driver)
-        yield lambda: len(driver) - before
-    elif engine.kind == "redis":
-        pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
-        with redis.Redis.from_url(engine.server.url) as server:
-            yield lambda: len(list(server.scan_iter(pattern, _type="string")))
-    elif engine.kind == "memcached":
-        yield lambda: len(memcached_items(engine, settings))
-    else:
-        options = settings.MULTISESSION_MONGODB
-        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(engine.server.url)
-        with client:
-            collection = client[options["DATABASE"]][options["COLLECTION"]]
-            yield lambda: collection.count_documents({})
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ from django_multisession.core import keys
 from django_multisession.drivers import base, log_lines
 from django_multisession.session import events
 from django_multisession.testing.engine.fixtures import heard
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser
-from tests.web.conftest import Count
 from tests.web.pages import log_in, put, read, untouched, user
 from tests.web.visits import Body, Visit
 

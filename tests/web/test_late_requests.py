@@ -12,9 +12,9 @@ import pytest
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
 from django_multisession.testing.driver.fixtures import make_end
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser
-from tests.web.conftest import OURS, Count
+from tests.web.conftest import OURS
 from tests.web.pages import log_in, log_out, meanwhile, put, read, untouched, user
 from tests.web.visits import Body, Visit
 

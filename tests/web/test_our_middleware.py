@@ -12,9 +12,9 @@ from django_multisession import middleware
 from django_multisession.drivers import base
 from django_multisession.testing.driver.fixtures import make_end
 from tests.conftest import Clock
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser, Reply
-from tests.web.conftest import OURS, Count
+from tests.web.conftest import OURS
 from tests.web.pages import crashing, failing, log_in, log_out, put, read, untouched
 from tests.web.visits import Body, Visit
 

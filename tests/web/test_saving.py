@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import Clock
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser
-from tests.web.conftest import Count
 from tests.web.pages import crashing, failing, put, read
 from tests.web.visits import Visit
 

@@ -11,9 +11,8 @@ import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 from django.test import AsyncClient, Client
 
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser
-from tests.web.conftest import Count
 from tests.web.pages import log_in, put, read, user
 from tests.web.people import person
 from tests.web.visits import Visit, page

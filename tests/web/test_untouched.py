@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser
-from tests.web.conftest import Count
 from tests.web.pages import log_in, log_out, put, read, untouched, user
 from tests.web.visits import Body, Visit
 

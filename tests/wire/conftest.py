@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pymongo
 import pytest
-import redis
 from django.contrib.auth.models import User
 from servers import MongoReplicaSet, MongoServer, Server
 
@@ -19,7 +17,6 @@ from tests.engine_fixtures import (
     ONE_OF_EACH_KIND,
     Engine,
     add_options,
-    memcached_items,
     use_engine,
 )
 from tests.proxy import TCPProxy
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
     from pytest_django import Settings
 
     from tests.conftest import Running
-
-Count = Callable[[], int]
 
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
@@ -109,22 +104,6 @@ def own_servers(running_servers: Running) -> Iterator[OwnServers]:
         contextlib.ExitStack() as stack,
     ):
         yield OwnServers(running_servers, Path(directory), stack)
-
-
-@pytest.fixture
-def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
-    """Tell how many records this test's server holds, tombstones included; asked past the proxy."""
-    if engine.kind == "redis":
-        pattern = settings.MULTISESSION_REDIS["KEY_PREFIX"] + "*"
-        with redis.Redis.from_url(engine.server.url) as server:
-            yield lambda: len(list(server.scan_iter(pattern, _type="string")))
-    elif engine.kind == "memcached":
-        yield lambda: len(memcached_items(engine, settings))
-    else:
-        options = settings.MULTISESSION_MONGODB
-        with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
-            collection = client[options["DATABASE"]][options["COLLECTION"]]
-            yield lambda: collection.count_documents({})
 
 
 def url(engine_name: str, place: TCPProxy | Server) -> str:

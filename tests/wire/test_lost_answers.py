@@ -10,9 +10,9 @@ from django_multisession.core import keys
 from django_multisession.core.records import Record, Tombstone
 from django_multisession.drivers import base
 from django_multisession.settings.conf import config
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import Count, Engine
 from tests.proxy import TCPProxy
-from tests.wire.conftest import Count, on_each_kind
+from tests.wire.conftest import on_each_kind
 from tests.wire.visitor import Response, Visitor, as_visited, session_cookie
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from django_multisession.session.respond import CookieAnswer
 from django_multisession.signals import session_ended, session_key_changed
 from django_multisession.testing.engine.fixtures import USER_ID, heard, storage_key
 from django_multisession.testing.verbs import Run
-from tests.engine_fixtures import Engine
-from tests.wire.conftest import Count, on_each_kind, under_none
+from tests.engine_fixtures import Count, Engine
+from tests.wire.conftest import on_each_kind, under_none
 from tests.wire.unheard import (
     MOVING,
     Open,
