@@ -39,6 +39,11 @@ def everything_in(engine: Engine, settings: Settings) -> bytes:
     if engine.kind == "memcached":
         items = memcached_items(engine, settings)
         return b"".join(place.encode() + raw for place, raw in items.items())
+    if engine.kind == "database":
+        from django_multisession.database.models import Session
+
+        rows = Session.objects.using(settings.MULTISESSION_DATABASE["ALIAS"])
+        return repr(list(rows.values())).encode()
     options = settings.MULTISESSION_MONGODB
     with pymongo.MongoClient[dict[str, Any]](engine.server.url) as client:
         collection = client[options["DATABASE"]][options["COLLECTION"]]
