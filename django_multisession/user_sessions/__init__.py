@@ -226,7 +226,7 @@ def end_of(session: Session, user_id: str, session_id: str) -> Steps[bool]:
         return False
     if len(wanted) != SERIES_LENGTH:
         return False
-    ended = yield from of_user.end(session, user_id, lambda record: record.series == wanted)
+    ended = yield from of_user.end(session, user_id, lambda record: record.series == wanted, most=1)
     return ended > 0
 
 
