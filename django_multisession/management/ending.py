@@ -16,10 +16,11 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Record, to_milliseconds
-from django_multisession.drivers.base import Enumerable
+from django_multisession.drivers.base import Enumerable, is_indexed
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session import line
 from django_multisession.session.adopt import is_mark
+from django_multisession.session.index import end_listed
 from django_multisession.session.state import Session
 from django_multisession.session.steps import Steps
 
@@ -95,20 +96,29 @@ def end_batch(
     driver, site = session.site.driver, session.site
     assert isinstance(driver, Enumerable)  # noqa: S101  (asked by the command; for mypy)
     page = yield from driver.records(cursor, limit)
-    left, now, before_ms = site.tombstone(Reason.ENDED), site.now(), to_milliseconds(before)
-    meant = ended = foreign = 0
+    now, before_ms, foreign = site.now(), to_milliseconds(before), 0
+    meant: dict[str, Record] = {}
     for place, record in page.records:
         if not record.is_live(now):
             continue
         if not _is_ours(session, place, record):
             foreign += 1
         elif record.began_ms < before_ms and not is_mark(site, place, record):
-            meant += 1
-            if not is_dry_run:
-                user_id = record.user_id
-                ending = line.end(session, place, left, line.REVOKED, user_id=user_id)
-                ended += (yield from ending).is_made
-    return Batch(page.cursor, meant, ended, foreign)
+            meant[place] = record
+    ended = 0 if is_dry_run else (yield from _end(session, meant))
+    return Batch(page.cursor, len(meant), ended, foreign)
+
+
+def _end(session: Session, meant: dict[str, Record]) -> Steps[int]:
+    left, ended = session.site.tombstone(Reason.ENDED), 0
+    if is_indexed(session.site.driver):
+        together: dict[str, Record] = {}
+        yield from end_listed(session, meant, left, line.REVOKED, together)
+        return len(together)
+    for place, record in meant.items():
+        ending = line.end(session, place, left, line.REVOKED, user_id=record.user_id)
+        ended += (yield from ending).is_made
+    return ended
 
 
 def _is_ours(session: Session, place: str, record: Record) -> bool:

@@ -6,6 +6,7 @@ for this site, and its signed user is the one who is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
@@ -98,21 +99,22 @@ def everyone(session: Session, cursor: str, limit: int) -> Steps[tuple[list[Foun
 
 def end_listed(
     session: Session,
-    user_id: str,
-    meant: dict[str, bytes],
+    meant: Mapping[str, Record],
     left: Tombstone,
     reason: str,
-    ended: dict[str, bytes],
+    ended: dict[str, Record],
+    user_id: str | None = None,
 ) -> Steps[None]:
     """End what lies at the places of *meant*, or what it became, and add that to *ended*.
 
     Args:
         session: Whose events these are.
-        user_id: Whose records these are: another one that lies at a place by now stays.
-        meant: The public id of each session, by its storage key.
+        meant: The record of each session as it was listed, by its storage key.
         left: The tombstone to leave.
         reason: What the signal says.
         ended: The sessions that were ended, as *meant*.
+        user_id: Whose records these are, if they are of one user: another one that lies at a place
+            by now stays.
     """
     driver = indexed(session)
     for _ in range(line.MOST_HOPS):
@@ -126,7 +128,7 @@ def end_listed(
                     session.note(
                         signals.session_ended,
                         storage_key=place,
-                        user_id=user_id,
+                        user_id=meant[place].user_id,
                         reason=reason,
                     )
                 ended[place] = meant[place]

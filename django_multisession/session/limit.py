@@ -156,8 +156,8 @@ def _end_excess(
         if not excess and (number or len(found) < most):
             break
         others = excess - {own.series}
-        meant = {each.place: each.record.series for each in found if each.record.series in others}
-        yield from end_listed(session, user_id, meant, left, LIMIT, {})
+        meant = {each.place: each.record for each in found if each.record.series in others}
+        yield from end_listed(session, meant, left, LIMIT, {}, user_id)
         if own.series in excess:
             yield from line.end(session, place, left, LIMIT, user_id=user_id)
             return left

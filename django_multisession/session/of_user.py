@@ -31,11 +31,12 @@ def end(
     user_id: str,
     is_meant: Callable[[Record], bool],
     marked_ms: int | None = None,
+    most: int | None = None,
 ) -> Steps[int]:
     """End those sessions of *user_id* that are meant; return how many.
 
     An end follows a session to its new key. The index is read again until it holds none of them, and
-    twice at least.
+    twice at least: a session may move behind what was read.
 
     Args:
         session: Whose events these are.
@@ -43,12 +44,13 @@ def end(
         is_meant: Which of them.
         marked_ms: What `mark` returned, if logins that are under way end too. The first pass ends
             what was there, by whatever clock that began. The others leave logins that began later.
+        most: How many sessions are meant at most. A pass that ended so many is the last one.
 
     Raises:
         SessionConflict: After the last pass there were still sessions to end.
     """
     left = session.site.tombstone(Reason.ENDED)
-    ended: dict[str, bytes] = {}
+    ended: dict[str, Record] = {}
 
     def is_to_end(record: Record, number: int) -> bool:
         is_spared = (
@@ -63,13 +65,12 @@ def end(
         cursor: str | None = ""
         while cursor is not None:
             found, cursor = yield from page(session, user_id, cursor)
-            meant = {
-                each.place: each.record.series for each in found if is_to_end(each.record, number)
-            }
+            meant = {each.place: each.record for each in found if is_to_end(each.record, number)}
             is_left = is_left or bool(meant)
-            yield from end_listed(session, user_id, meant, left, line.REVOKED, ended)
-        if number and not is_left:
-            return len(set(ended.values()))
+            yield from end_listed(session, meant, left, line.REVOKED, ended, user_id)
+        count = len({record.series for record in ended.values()})
+        if count == most or (number and not is_left):
+            return count
     raise SessionConflict(
         f"After {MOST_PASSES} passes the user still had sessions to end. End them again."
     )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import NoReverseMatch, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
@@ -25,9 +26,14 @@ from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import SERIES_LENGTH
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session_admin.models import Session
-from django_multisession.session_admin.people import page_of, user_ids_of, users_of
 from django_multisession.session_admin.selection import Selection, State
-from django_multisession.user_sessions import UserSession, end_other_sessions, everyone
+from django_multisession.user_sessions import (
+    UserSession,
+    end_other_sessions,
+    everyone,
+    id_of,
+    users,
+)
 from django_multisession.user_sessions.pages import were_ended
 
 if TYPE_CHECKING:
@@ -178,7 +184,7 @@ class SessionAdmin(_ModelAdmin):
             own = everyone.list_of(request, user_id_in(request))
             found = [each for each in own if each.is_current]
             return Shown(found, len(found), None)
-        user_ids = {selection.user_id} if selection.user_id else user_ids_of(selection.user)
+        user_ids = {selection.user_id} if selection.user_id else _ids_of(selection.user)
         if user_ids == {""}:
             page = everyone.list_page(request, selection.cursor, SIZE)
             following = selection._replace(cursor=page.cursor) if page.cursor else None
@@ -196,12 +202,12 @@ class SessionAdmin(_ModelAdmin):
         return Shown(found[end - SIZE : end], len(found), following)
 
     def _rows(self, request: HttpRequest, sessions: list[UserSession]) -> list[Row]:
-        users = users_of(each.user_id for each in sessions)
+        existing = users.existing(each.user_id for each in sessions)
         may_see = admin_may_see(self.admin_site, request)
         rows = []
         for each in sessions:
-            user = users.get(each.user_id)
-            address = page_of(user, self.admin_site.name) if user is not None and may_see else None
+            user = existing.get(each.user_id)
+            address = _page_of(user, self.admin_site.name) if user is not None and may_see else None
             name = gettext("user %(id)s, who is gone") % {"id": each.user_id}
             rows.append(Row(each, name if user is None else user.get_username(), address))
         return rows
@@ -243,7 +249,7 @@ class SessionAdmin(_ModelAdmin):
 
     def _note(self, request: HttpRequest, user_id: str, text: str) -> None:
         """Write *text* into the history of the user whose sessions were ended."""
-        user: Any = users_of([user_id]).get(user_id)
+        user: Any = users.existing([user_id]).get(user_id)
         LogEntry.objects.create(
             user=cast("Any", request.user),
             content_type=ContentType.objects.get_for_model(get_user_model()),
@@ -252,6 +258,22 @@ class SessionAdmin(_ModelAdmin):
             action_flag=CHANGE,
             change_message=text,
         )
+
+
+def _ids_of(typed: str) -> set[str]:
+    """Return the ids that *typed* may mean: itself, also if its user is gone, and that of the user with this name."""
+    user = users.named(typed)
+    return {typed} if user is None else {typed, id_of(user)}
+
+
+def _page_of(user: Any, site_name: str) -> str | None:
+    """Return the address of the user's page in the admin; None if it has none."""
+    meta = type(user)._meta  # noqa: SLF001  (Django's name)
+    name = f"admin:{meta.app_label}_{meta.model_name}_change"
+    try:
+        return reverse(name, args=[quote(user.pk)], current_app=site_name)
+    except NoReverseMatch:
+        return None
 
 
 def _form_id(session: UserSession) -> str:

@@ -194,11 +194,22 @@ async def _aperform(
 
 def list_of(session: Session, user_id: str) -> Steps[list[UserSession]]:
     """Return the live sessions of the user with *user_id*, who may be gone."""
-    if session.key is not None:
-        yield from read_entries(session)
-    own = of_user.series(session)
+    own = yield from own_series(session)
     found = yield from index.find(session, user_id)
     return [shown(each, user_id, is_current=each.record.series == own) for each in found]
+
+
+def own_series(session: Session) -> Steps[bytes | None]:
+    """Return the public id of *session*, as it is stored; None where it isn't."""
+    if session.key is not None:
+        yield from read_entries(session)
+    return of_user.series(session)
+
+
+def is_current(request: HttpRequest, session_id: str) -> bool:
+    """Return whether *session_id* names the session of *request*; lists no other."""
+    series = perform(request, own_series)
+    return series is not None and series.hex() == session_id
 
 
 def shown(found: Found, user_id: str, *, is_current: bool) -> UserSession:
@@ -226,7 +237,7 @@ def end_of(session: Session, user_id: str, session_id: str) -> Steps[bool]:
         return False
     if len(wanted) != SERIES_LENGTH:
         return False
-    ended = yield from of_user.end(session, user_id, lambda record: record.series == wanted)
+    ended = yield from of_user.end(session, user_id, lambda record: record.series == wanted, most=1)
     return ended > 0
 
 

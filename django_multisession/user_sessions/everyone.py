@@ -10,8 +10,7 @@ from typing import NamedTuple
 from django.http import HttpRequest
 
 from django_multisession import user_sessions as of_one
-from django_multisession.session import index, of_user
-from django_multisession.session.read import read_entries
+from django_multisession.session import index
 from django_multisession.session.state import Session
 from django_multisession.session.steps import Steps
 from django_multisession.user_sessions import UserSession
@@ -60,9 +59,7 @@ def end_all_of(user_id: str) -> int:
 
 
 def _page(session: Session, cursor: str, size: int) -> Steps[Page]:
-    if session.key is not None:
-        yield from read_entries(session)
-    own = of_user.series(session)
+    own = yield from of_one.own_series(session)
     found: dict[str, UserSession] = {}
     following: str | None = cursor
     read = 0

@@ -23,6 +23,7 @@ from django_multisession.user_sessions import (
     UserSession,
     end_other_sessions,
     end_session,
+    is_current,
     list_sessions,
 )
 from django_multisession.user_sessions.mixins import RecentlyAuthenticatedMixin
@@ -120,7 +121,7 @@ class EndSessionView(EndPageMixin, TemplateView):
         Raises:
             Http404: The user has no such session.
         """
-        if self.session().is_current:
+        if is_current(request, session_id):
             logout(request)
             # Which asks for the login.
             return HttpResponseRedirect(self.list_url())

@@ -1,8 +1,8 @@
 """Prints the table of a user's sessions in docs/explanation/performance.md; some minutes of filling.
 
 ``python -m tests.benchmarks.user_sessions_cost``, in a clone with the test requirements. It starts
-each server, stores many sessions of one user and one of each of many users, and counts what a list,
-an end of all and a login send and receive.
+each server, stores many sessions of one user and one of each of many users, and counts what a login,
+a list, ends and the pages send and receive. A SQLite is a file: nothing is sent.
 """
 
 from __future__ import annotations
@@ -23,11 +23,38 @@ from pathlib import Path
 from typing import Any, Self
 
 import django
+from django.urls import include, path
 
 HEAD = ("engine", "sessions", "users", "request", "commands", "KB sent", "KB received", "seconds")
 WRITERS = 64
-#: Those that have a server.
-NAMES = ("redis", "mongodb", "database", "tiered")
+DATABASES = ("postgresql", "mariadb", "sqlite")
+NAMES = ("redis", "mongodb", *DATABASES, "tiered")
+BACKEND = "tests.benchmarks.user_sessions_cost.Backend"
+LIST = "/account/sessions/"
+END_OTHERS = f"{LIST}end-others/"
+
+#: What the pages need.
+SITE: dict[str, Any] = {
+    "AUTHENTICATION_BACKENDS": [BACKEND],
+    "MIDDLEWARE": [
+        "django_multisession.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ],
+    "MESSAGE_STORAGE": "django.contrib.messages.storage.cookie.CookieStorage",
+    "STATIC_URL": "/static/",
+    "TEMPLATES": [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
+}
+
+
+class Backend:
+    """Knows every user by the id."""
+
+    def get_user(self, user_id: Any) -> Any:
+        """Return who has *user_id*; Django's middleware asks."""
+        from django.contrib.auth.models import User
+
+        return User(pk=user_id, username="ada")
 
 
 class Relay:
@@ -71,8 +98,10 @@ def engine(name: str, place: Path) -> Iterator[tuple[Any, list[Relay]]]:
     """Set the engine *name*, whose servers are reached by relays; return its class of sessions."""
     from django.test import override_settings
 
-    path = "django_multisession.engines."
-    settings: dict[str, Any] = {"SESSION_ENGINE": f"{path}{name}"}
+    engines = "django_multisession.engines."
+    module = f"{engines}{'database' if name in DATABASES else name}"
+    urls = (path(LIST[1:], include("django_multisession.user_sessions.urls")),)
+    settings: dict[str, Any] = {**SITE, "SESSION_ENGINE": module, "ROOT_URLCONF": urls}
     with contextlib.ExitStack() as stack:
         relays = []
         if name in ("redis", "tiered"):
@@ -87,13 +116,14 @@ def engine(name: str, place: Path) -> Iterator[tuple[Any, list[Relay]]]:
                 "OPTIONS": {"timeoutMS": 60_000},
             }
             relays.append(relay)
-        if name == "database":
-            relays.append(stack.enter_context(_database(place / "postgresql")))
+        if name in DATABASES:
+            relays += stack.enter_context(_database(name, place / name))
             settings["MULTISESSION_DATABASE"] = {"ALIAS": "sessions"}
         if name == "tiered":
-            settings["MULTISESSION_TIERED"] = {"FRONT": f"{path}redis", "BACK": f"{path}mongodb"}
+            tiers = {"FRONT": f"{engines}redis", "BACK": f"{engines}mongodb"}
+            settings["MULTISESSION_TIERED"] = tiers
         stack.enter_context(override_settings(**settings))
-        yield importlib.import_module(f"{path}{name}").SessionStore, relays
+        yield importlib.import_module(module).SessionStore, relays
 
 
 @contextlib.contextmanager
@@ -117,19 +147,45 @@ def _mongodb(place: Path) -> Iterator[Relay]:
 
 
 @contextlib.contextmanager
-def _database(place: Path) -> Iterator[Relay]:
+def _database(name: str, place: Path) -> Iterator[list[Relay]]:
+    if name == "sqlite":
+        wal = {"init_command": "PRAGMA journal_mode=WAL", "transaction_mode": "IMMEDIATE"}
+        engine = "django.db.backends.sqlite3"
+        with _opened({"ENGINE": engine, "NAME": f"{place}.sqlite3", "OPTIONS": wal}):
+            yield []
+        return
+    with (
+        _database_server(name, place) as server,
+        Relay(server.host, server.port) as relay,
+        _opened({**server.settings, "PORT": relay.port}),
+    ):
+        yield [relay]
+
+
+def _database_server(name: str, place: Path) -> Any:
     import server_binaries
+    from servers import MariaDBServer, PostgreSQLServer
+
+    directory = place.with_name("binary")
+    if name == "postgresql":
+        return PostgreSQLServer(server_binaries.postgres_binary(directory), place)
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+    return MariaDBServer(server_binaries.mariadb_binary(directory), place)
+
+
+@contextlib.contextmanager
+def _opened(database: dict[str, Any]) -> Iterator[None]:
     from django.core.management import call_command
     from django.db import connections
-    from servers import PostgreSQLServer
 
-    binary = server_binaries.postgres_binary(place.with_name("binary"))
-    with PostgreSQLServer(binary, place) as server, Relay(server.host, server.port) as relay:
-        given = {"default": {}, "sessions": {**server.settings, "PORT": relay.port}}
-        connections.settings["sessions"] = connections.configure_settings(given)["sessions"]
-        call_command("migrate", "django_multisession_database", database="sessions", verbosity=0)
-        yield relay
-        connections["sessions"].close()
+    given = {"default": {}, "sessions": database}
+    connections.settings["sessions"] = connections.configure_settings(given)["sessions"]
+    call_command("migrate", "django_multisession_database", database="sessions", verbosity=0)
+    yield
+    connections["sessions"].close()
+    del connections["sessions"]
 
 
 # The sessions
@@ -139,7 +195,7 @@ def fill(store: Any, name: str, users: Iterator[str]) -> None:
     """Store a session of each of *users*."""
     from django.db import transaction
 
-    if name == "database":
+    if name in DATABASES:
         with transaction.atomic(using="sessions"):
             for user_id in users:
                 log_in(store(), user_id)
@@ -152,9 +208,11 @@ def fill(store: Any, name: str, users: Iterator[str]) -> None:
 
 def log_in(session: Any, user_id: str) -> str:
     """Do what Django's ``login()`` and the response do, and return the session key."""
+    from django.contrib.auth.models import User
+
     session["_auth_user_id"] = user_id
-    session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
-    session["_auth_user_hash"] = "f" * 64
+    session["_auth_user_backend"] = BACKEND
+    session["_auth_user_hash"] = User().get_session_auth_hash()
     session.save()
     return str(session.session_key)
 
@@ -162,13 +220,9 @@ def log_in(session: Any, user_id: str) -> str:
 def measure(name: str, sessions: int, users: int, place: Path) -> None:
     """Print a row for each request on the engine *name*."""
     from django.contrib.auth.models import User
-    from django.http import HttpRequest
+    from django.test import Client
 
-    from django_multisession.user_sessions import (
-        end_all_sessions,
-        end_other_sessions,
-        list_sessions,
-    )
+    from django_multisession.user_sessions import end_all_sessions, list_sessions
     from tests.user_sessions.costs import counted
 
     with engine(name, place) as (store, relays):
@@ -182,14 +236,16 @@ def measure(name: str, sessions: int, users: int, place: Path) -> None:
                 result = work()
             seconds = time.perf_counter() - began
             sent, received = (
-                f"{sum(getattr(relay, way) for relay in relays) / 1000:,.1f}"
+                f"{sum(getattr(relay, way) for relay in relays) / 1000:,.1f}" if relays else ""
                 for way in ("sent", "received")
             )
             cells = (name, sessions, users, request, count.commands, sent, received)
             write_row(*cells, f"{seconds:.2f}")
             return result
 
-        # Connections, scripts and indexes are there.
+        # Connections, scripts, indexes and what is imported late are there.
+        log_in(store(), str(10**9 + 1))
+        list_sessions(User(pk=10**9 + 1))
         end_all_sessions(User(pk=10**9 + 1))
         log_in(store(), str(10**9 + 1))
         fill(store, name, (str(number) for number in range(users)))
@@ -198,10 +254,18 @@ def measure(name: str, sessions: int, users: int, place: Path) -> None:
         key = row("login", lambda: log_in(store(), str(ada.pk)))
         found = row("list", lambda: list_sessions(ada))
         assert len(found) == sessions + 1, len(found)
-        request = HttpRequest()
-        request.session = store(key)
-        row("end others", lambda: end_other_sessions(request))
-        request.session.save()
+        client = Client()
+        client.cookies["sessionid"] = key
+        pages = {
+            "first page": lambda: client.get(LIST),
+            "last page": lambda: client.get(f"{LIST}?page=last"),
+            "end all others?": lambda: client.get(END_OTHERS),
+            "end all others": lambda: client.post(END_OTHERS),
+        }
+        for request, work in pages.items():
+            answer = row(request, work)
+            assert answer.status_code == (302 if request == "end all others" else 200), answer
+        assert len(list_sessions(ada)) == 1
         fill(store, name, (str(ada.pk) for _ in range(sessions)))
         ended = row("end all", lambda: end_all_sessions(ada))
         assert ended == sessions + 1, ended

@@ -176,7 +176,7 @@ def test_every_text_stands_out_in_light_and_in_dark(log_in: LogIn) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("language", ["en-US", "de-DE"], ids=["en", "de"])
+@pytest.mark.parametrize("language", ["en-US", "de-DE", "fr-FR", "pl-PL"])
 def test_nothing_is_cut_off_on_any_screen(log_in: LogIn, language: str) -> None:
     mine = log_in(locale=language)
     found = []

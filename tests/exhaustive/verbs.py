@@ -307,7 +307,7 @@ async def end_one(actor: Actor) -> bytes | None:
     if not found:
         return None
     series = found[0].record.series
-    ending = of_user.end(store._recognized, LISTED, lambda record: record.series == series)
+    ending = of_user.end(store._recognized, LISTED, lambda record: record.series == series, most=1)
     return series if await _end(actor, store, ending) else None
 
 

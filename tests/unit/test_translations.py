@@ -12,9 +12,12 @@ import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po
-from django.utils.translation import templatize
+from django.conf.global_settings import LANGUAGES as LANGUAGES_OF_DJANGO
+from django.utils.translation import override, templatize, to_language
 
 import django_multisession
+from django_multisession.testing.rows import for_each
+from django_multisession.user_sessions.pages import were_ended
 
 PACKAGE = Path(django_multisession.__file__).parent
 LANGUAGES = sorted(path.name for path in (PACKAGE / "locale").iterdir())
@@ -65,8 +68,10 @@ def translated(language: str) -> list[Message]:
     return [message for message in catalog_of(language) if message.id]
 
 
-def test_there_is_german() -> None:
-    assert "de" in LANGUAGES
+def test_the_documented_languages_are_there() -> None:
+    assert LANGUAGES == ["de", "es", "fr", "it", "nl", "pl", "pt_BR"]
+    # Those that Django has, by the names that it has for them.
+    assert {to_language(each) for each in LANGUAGES} <= dict(LANGUAGES_OF_DJANGO).keys()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -84,10 +89,38 @@ def test_no_translation_is_empty_or_fuzzy(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_translation_has_the_places_of_the_text(language: str) -> None:
+    catalog = catalog_of(language)
     for message in translated(language):
-        assert not list(message.check()), message.id
-        for text, string in zip(texts_of(message), forms_of(message.string), strict=True):
-            assert places_of(text) == places_of(string), text
+        assert not list(message.check(catalog)), message.id
+        texts, strings = texts_of(message), forms_of(message.string)
+        assert len(strings) == (1 if len(texts) == 1 else catalog.num_plurals), message.id
+        assert {frozenset(places_of(text)) for text in (*texts, *strings)} == {
+            frozenset(places_of(texts[0]))
+        }, message.id
+
+
+@for_each(
+    ("language", "count", "expected"),
+    [
+        ("de", 0, "0 Sitzungen wurden beendet."),
+        ("de", 1, "1 Sitzung wurde beendet."),
+        ("es", 1, "Se finalizó 1 sesión."),
+        ("es", 1_000_000, "Se finalizaron 1000000 sesiones."),
+        ("fr", 0, "0 session a été terminée."),
+        ("fr", 2, "2 sessions ont été terminées."),
+        ("it", 2, "2 sessioni sono state terminate."),
+        ("nl", 1, "1 sessie is beëindigd."),
+        ("pl", 0, "Zakończono 0 sesji."),
+        ("pl", 1, "Zakończono 1 sesję."),
+        ("pl", 12, "Zakończono 12 sesji."),
+        ("pl", 22, "Zakończono 22 sesje."),
+        ("pt-br", 0, "0 sessão foi encerrada."),
+        ("pt-br", 5, "5 sessões foram encerradas."),
+    ],
+)
+def test_a_count_has_the_form_of_its_language(language: str, count: int, expected: str) -> None:
+    with override(language):
+        assert were_ended(count) == expected
 
 
 def places_of(text: str) -> set[str]:

@@ -251,6 +251,16 @@ def test_sessions_are_ended_that_began_before_a_moment(
     assert live(every_engine, keys) == [False, False, True]
 
 
+def test_a_driver_that_finds_no_sessions_of_a_user_ends_one_after_the_other(
+    clock: Clock, engine: Engine, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = begin(engine, ada, 3)
+    clock.advance(seconds=1)
+    monkeypatch.delattr(MemoryDriver, "of_user")
+    assert end("--all").startswith("Ended 3 sessions in ")
+    assert live(engine, keys) == [False] * 3
+
+
 def test_marks_are_no_sessions_and_stay(clock: Clock, engine: Engine, ada: User) -> None:
     begin(engine, ada)
     end("--user=ada")

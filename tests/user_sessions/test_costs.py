@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 
-from django_multisession.user_sessions import end_all_sessions, end_other_sessions, list_sessions
+from django_multisession.management.commands import endsessions
+from django_multisession.user_sessions import (
+    end_all_sessions,
+    end_other_sessions,
+    end_session,
+    list_sessions,
+)
 from tests.engine_fixtures import Engine
 from tests.user_sessions.conftest import log_in
 from tests.user_sessions.costs import counted
@@ -50,6 +58,31 @@ def test_a_login_a_list_and_an_end_of_the_others_cost_a_few_commands(
     assert commands(engine, lambda: end_other_sessions(request)) <= 20
     request.session.save()
     assert len(list_sessions(user)) == 1
+
+
+def test_an_end_of_one_reads_the_sessions_once(engine: Engine, user: User, many: list[str]) -> None:
+    first, second, third = list_sessions(user)[::140]
+    listing = commands(engine, lambda: list_sessions(user))
+    ends = [
+        commands(engine, functools.partial(end_session, user, each.id)) - listing
+        for each in (first, second, third)
+    ]
+    # The end itself. The front of two tiers is told before and after it.
+    assert max(ends) <= (3 if engine.kind == "tiered" else 1), ends
+    assert len(list_sessions(user)) == SESSIONS - 3
+
+
+def test_an_end_of_all_users_sessions_costs_a_few_commands(
+    engine: Engine, user: User, many: list[str]
+) -> None:
+    counting = commands(engine, lambda: end_all("--dry-run"))
+    # The store is read twice.
+    assert commands(engine, end_all) - 2 * counting <= 7
+    assert list_sessions(user) == []
+
+
+def end_all(*arguments: str) -> None:
+    call_command(endsessions.Command(), "--all", *arguments, verbosity=0)
 
 
 def test_an_end_of_many_costs_a_few_commands(engine: Engine, user: User, many: list[str]) -> None:

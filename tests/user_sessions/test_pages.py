@@ -18,9 +18,11 @@ from django.urls import include, path
 from django.utils import translation
 
 from django_multisession.engine import close_drivers
+from django_multisession.engines import memory
 from django_multisession.templatetags.multisession import distance_in_words
 from django_multisession.user_sessions import list_sessions
 from tests.engine_fixtures import Engine, use_engine
+from tests.user_sessions.costs import counted
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -240,6 +242,19 @@ def test_fifty_sessions_are_on_a_page_and_the_others_on_the_next(user: User) -> 
     assert (page.count("<form"), "Page 1 of 2" in page) == (49, True)
     assert mine.get(f"{LIST}?page=2").content.decode().count("<form") == 1
     assert mine.get(f"{LIST}?page=3").status_code == 404
+    # With so many the way to end them isn't below them all.
+    assert page.index(END_OTHERS) < page.index("<form")
+    assert page.count(END_OTHERS) == 1
+
+
+def test_an_end_lists_the_sessions_once(user: User) -> None:
+    mine, other = logged_in(user), logged_in(user)
+    address = f"{LIST}{id_of(other)}/end/"
+    with counted(memory.SessionStore.get_driver()) as count:
+        assert mine.post(address).status_code == 302
+    # The request's own session, the list, and the end.
+    assert count.commands == 3
+    assert not is_logged_in(other)
 
 
 def test_a_site_has_its_own_base_and_its_own_namespace(user: User, settings: Settings) -> None:

@@ -112,6 +112,16 @@ def test_the_sessions_of_a_user_are_found_by_name_and_by_id(root: Client, ada: U
     assert "There is no such session." in text_of(root.get(LIST, {"user": "eve"}))
 
 
+def test_a_user_whom_the_default_manager_hides_is_named(
+    root: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged_in(ada)
+    others = User._default_manager.exclude(pk=ada.pk)
+    monkeypatch.setattr(User._default_manager, "get_queryset", others.all)
+    ((name, _),) = rows_of(root.get(LIST, {"user": str(ada.pk)}))
+    assert name == "ada"
+
+
 def test_the_sessions_of_a_user_who_is_gone_can_be_ended(
     root: Client, ada: User, settings: Settings
 ) -> None:

@@ -20,8 +20,9 @@ from django_multisession.core import marks
 from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.records import SLACK_MS, to_milliseconds
 from django_multisession.drivers import log_lines
-from django_multisession.drivers.base import Steps
+from django_multisession.drivers.base import Page, Steps
 from django_multisession.drivers.base import run as carry_out
+from django_multisession.drivers.memory import MemoryServer
 from django_multisession.drivers.redis.index import place_of
 from django_multisession.engine import close_drivers
 from django_multisession.exceptions import SessionConflict, SessionEnded
@@ -339,6 +340,23 @@ def test_a_session_that_moved_since_it_was_listed_ends(
         functions.call(store, "save")
     assert functions.end_session(user, found.id) is True
     assert not Client(client.engine, functions, str(store.session_key)).is_logged_in
+
+
+@pytest.mark.parametrize("engine", ["memory"], indirect=True)
+def test_a_session_that_moves_behind_what_was_read_is_ended_by_its_id(
+    engine: Engine, user: User, login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = login(user)
+    (found,) = list_sessions(user)
+    send, first = MemoryServer.send, [Page([], "")]
+
+    def answer(server: MemoryServer, command: Any) -> Any:
+        return first.pop() if command.verb == "of_user" and first else send(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", answer)
+    assert end_session(user, found.id) is True
+    assert not first
+    assert not client.is_logged_in
 
 
 def interrupted(steps: Steps[Any], verb: str, interrupt: Callable[[], object]) -> Any:

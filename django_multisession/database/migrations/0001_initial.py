@@ -28,10 +28,13 @@ class Migration(migrations.Migration):
                 ("revision", AsciiField(max_length=22)),
                 ("touched_ms", models.BigIntegerField()),
                 ("ends_ms", models.BigIntegerField(db_index=True)),
-                ("user_id", models.CharField(db_index=True, max_length=255, null=True)),
+                ("user_id", models.CharField(max_length=255, null=True)),
             ],
             options={
                 "db_table": "django_multisession_session",
+                "indexes": [
+                    models.Index(fields=["user_id", "storage_key"], name="multisession_of_user")
+                ],
             },
         ),
     ]

@@ -115,16 +115,16 @@ def _wrong_indexes(found: Mapping[str, Mapping[str, Any]], collection: str) -> l
     return [
         Problem(
             "multisession.W112",
-            f"MongoDB collection {collection} must have an index on {name}"
-            f"{_described(how)} (got {_found_instead(found, name)}).",
+            f"MongoDB collection {collection} must have an index on {', '.join(fields)}"
+            f"{_described(how)} (got {_found_instead(found, fields)}).",
             (
-                "Drop an index on the same field that differs, then restart the site with a user "
-                f'who may create indexes, or create it: createIndex({{"{name}": 1}}, {how!r}).'
+                "Drop an index on the same fields that differs, then restart the site with a user "
+                f"who may create indexes, or create it: createIndex({_spelled(fields)}, {how!r})."
             ),
             Severity.WARNING,
         )
-        for name, how in INDEXES.items()
-        if how not in _indexes_on(found, name)
+        for fields, how in INDEXES.items()
+        if how not in _indexes_on(found, fields)
     ]
 
 
@@ -151,18 +151,24 @@ def _leaves_out(index: Mapping[str, Any]) -> bool:
     return FIELDS.isdisjoint({*dict(index["key"]), *filtered})
 
 
-def _indexes_on(found: Mapping[str, Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Return, for every index on the field *name*, those of its options that change what it does."""
+def _indexes_on(
+    found: Mapping[str, Mapping[str, Any]], fields: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Return, for every index on *fields*, those of its options that change what it does."""
     kinds = ("expireAfterSeconds", "partialFilterExpression", "sparse", "unique")
     return [
         {kind: index[kind] for kind in kinds if kind in index}
         for index in found.values()
-        if list(index["key"]) == [(name, 1)]
+        if list(index["key"]) == [(field, 1) for field in fields]
     ]
 
 
-def _found_instead(found: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    others = _indexes_on(found, name)
+def _spelled(fields: tuple[str, ...]) -> str:
+    return f"{{{', '.join(f'{field}: 1' for field in fields)}}}"
+
+
+def _found_instead(found: Mapping[str, Mapping[str, Any]], fields: tuple[str, ...]) -> str:
+    others = _indexes_on(found, fields)
     return f"one{_described(others[0])}" if others else "none"
 
 

@@ -69,11 +69,12 @@ DEFAULT_DATABASE = "multisession"
 #: Express, Rails and Laravel name theirs "sessions", with unique indexes that no record here fits.
 DEFAULT_COLLECTION = "django_multisession"
 
-#: What is indexed, and how: for the TTL monitor, for the sessions of one user. No field that a write
-#: is conditional on: the server would weigh that index against the one of ``_id`` each time.
-INDEXES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "collect_at": {"expireAfterSeconds": 0},
-    "user_id": {"partialFilterExpression": {"user_id": {"$type": "string"}}},
+#: What is indexed, and how: for the TTL monitor, for the sessions of one user in the order of their
+#: pages. None begins with a field that a write is conditional on: the server would weigh that index
+#: against the one of ``_id`` each time.
+INDEXES: Final[Mapping[tuple[str, ...], Mapping[str, Any]]] = {
+    ("collect_at",): {"expireAfterSeconds": 0},
+    ("user_id", "_id"): {"partialFilterExpression": {"user_id": {"$type": "string"}}},
 }
 
 #: The URI has no say in this: what one server alone acknowledged is lost in a fail-over, and what
@@ -156,11 +157,11 @@ class MongoDBServer:
         reply = self.send_alone(command)
         # After the command: now the server is known to answer, so the attempt is not wasted.
         if self._index_turn.acquire(blocking=False):
-            for name in INDEXES:
+            for fields in INDEXES:
                 try:
-                    self.send_alone(_creating_index(name))
+                    self.send_alone(_creating_index(fields))
                 except StoreUnavailable as failure:
-                    _warn_of_index(name, failure)
+                    _warn_of_index(fields, failure)
                     if failure.kind is not OutageKind.REFUSED:
                         break
         return reply
@@ -169,11 +170,11 @@ class MongoDBServer:
         """See send()."""
         reply = await self._asend_alone(command)
         if self._index_turn.acquire(blocking=False):
-            for name in INDEXES:
+            for fields in INDEXES:
                 try:
-                    await self._asend_alone(_creating_index(name))
+                    await self._asend_alone(_creating_index(fields))
                 except StoreUnavailable as failure:
-                    _warn_of_index(name, failure)
+                    _warn_of_index(fields, failure)
                     if failure.kind is not OutageKind.REFUSED:
                         break
                 except BaseException:
@@ -354,16 +355,16 @@ def _returned(reply: Any) -> Any:
     return reply
 
 
-def _creating_index(name: str) -> Command:
+def _creating_index(fields: tuple[str, ...]) -> Command:
     # One command each: one index that can't be created would keep the others from being created.
-    return lambda sessions: sessions.create_index(name, **INDEXES[name])
+    return lambda sessions: sessions.create_index([*fields], **INDEXES[fields])
 
 
-def _warn_of_index(name: str, failure: StoreUnavailable) -> None:
+def _warn_of_index(fields: tuple[str, ...], failure: StoreUnavailable) -> None:
     logger.warning(
         "The index on %s of the session collection could not be created: %s "
         "'manage.py check --deploy' reports which are missing.",
-        name,
+        ", ".join(fields),
         failure,
     )
 
