@@ -14,11 +14,13 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from django_multisession import signals
 from django_multisession.core import limits, marks, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.limits import Admission, Seat, Seats
 from django_multisession.core.records import (
     MISSING,
+    NEVER,
     Outcome,
     Reason,
     Record,
@@ -34,7 +36,7 @@ from django_multisession.exceptions import (
 )
 from django_multisession.session import events, line
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY
-from django_multisession.session.index import MOST_PASSES, end_listed, find
+from django_multisession.session.index import MOST_PASSES, Found, end_listed, find
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, New, Session, Stored
 from django_multisession.session.steps import FIRST_PAUSE, Call, Steps, back_off
@@ -67,7 +69,10 @@ def admit(session: Session) -> Steps[None]:
         return
     if at_limit == limits.DENY:
         session.serialized()  # raises before a seat is taken
-        seats = yield from _take_seat(session, user_id, series, most)
+        seats = None
+        # One that takes the place of its user's session needs no seat: as many are left.
+        if _replaced(session, user_id) is None:
+            seats = yield from _take_seat(session, user_id, series, most)
         session.admission = Admission(series, 0, most, at_limit, seats)
         return
     found = yield from find(session, user_id)
@@ -99,9 +104,11 @@ def settle(session: Session, place: str, record: Record) -> Steps[Tombstone | No
 
 def leave(session: Session) -> Steps[None]:
     """Give back the seat of a login that isn't stored; it is admitted again if it is tried again."""
-    admission = session.admission
-    if admission is None or admission.at_limit != limits.DENY:
+    admission, state = session.admission, session.state
+    if admission is None:
         return
+    if isinstance(state, New | Stored) and state.sent:
+        return  # a write without an answer may still be carried out
     session.admission = None
     user_id = merging.user_id(session.own_entries())
     if user_id is not None:
@@ -155,38 +162,67 @@ def _end_excess(
         # At the limit, one that moved while the index was read may be missing.
         if not excess and (number or len(found) < most):
             break
-        others = excess - {own.series}
-        meant = {each.place: each.record for each in found if each.record.series in others}
-        yield from end_listed(session, meant, left, LIMIT, {}, user_id)
+        beyond = [each for each in found if each.record.series in excess]
+        if not config().cycle_on_login:
+            if own.series in (yield from _end_unchanged(session, user_id, beyond, left)):
+                return left
+            continue
+        others = {e.place: e.record for e in beyond if e.record.series != own.series}
+        yield from end_listed(session, others, left, LIMIT, {}, user_id)
         if own.series in excess:
             yield from line.end(session, place, left, LIMIT, user_id=user_id)
             return left
     return None
 
 
+def _end_unchanged(
+    session: Session, user_id: str, beyond: list[Found], left: Tombstone
+) -> Steps[set[bytes]]:
+    """End those sessions that are still what was found; return the series of all that ended.
+
+    Where logins keep the key, a newer login of the user may lie there by now.
+    """
+    ended, site = set(), session.site
+    for each in beyond:
+        answer = yield from site.driver.retire(each.place, each.record, left, site.now(), NEVER)
+        stored = answer.stored
+        is_moved = isinstance(stored, Tombstone) and stored.reason is Reason.MOVED
+        if answer.outcome is Outcome.SAVED:
+            session.note(
+                signals.session_ended, storage_key=each.place, user_id=user_id, reason=LIMIT
+            )
+        elif isinstance(stored, Record) or is_moved:
+            continue  # the next look finds what became of it
+        ended.add(each.record.series)
+    return ended
+
+
 # Seats
 
 
 def _take_seat(session: Session, user_id: str, series: bytes, most: int) -> Steps[Record | None]:
-    replaced = _replaced(session, user_id)
-    own = {series, replaced} if replaced is not None else {series}
-
     def decide(seats: Seats) -> Steps[Seats]:
         live: set[bytes] = set()
-        # A session that moves while the index is read may be missing once.
-        for _ in range(2):
-            live |= {each.record.series for each in (yield from find(session, user_id))}
-            if replaced is None and limits.is_full(seats, live, own, most):
-                _undo_login(session)
-                raise SessionLimitReached
-            if not limits.is_full(seats, live, own, most - 1):
+        # A session that moves while the index is read may be missing once, and one that a login takes
+        # the place of may be found beside that login.
+        for number in range(MOST_PASSES):
+            before = live
+            live = {each.record.series for each in (yield from find(session, user_id))}
+            is_sure = number > 0 and live == before
+            if is_sure or not limits.is_full(seats, live | before, most - 1):
                 break
+        if limits.is_full(seats, live | before, most):
+            _undo_login(session)
+            raise SessionLimitReached
         return (*seats, Seat(series, session.site.now()))
 
     return (yield from _change_seats(session, user_id, decide))
 
 
 def _leave_seat(session: Session, user_id: str, admission: Admission) -> Steps[None]:
+    if admission.seats is None:
+        return
+
     def decide(seats: Seats) -> Steps[Seats]:
         yield from ()
         return tuple(seat for seat in seats if seat.series != admission.series)

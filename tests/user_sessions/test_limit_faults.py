@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,15 +11,18 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 
 from django_multisession.core import limits, marks
+from django_multisession.core.records import Answer, Outcome
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.drivers.memory import MemoryServer
 from django_multisession.exceptions import (
     EntryNotSerializable,
+    SessionConflict,
     SessionEnded,
     SessionLimitReached,
+    SessionTooLarge,
     StoreUnavailable,
 )
-from django_multisession.session import limit
+from django_multisession.session import limit, save
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.driver.fixtures import make_record, with_bytes
 from django_multisession.testing.rows import for_each
@@ -108,6 +111,80 @@ def test_a_login_that_cannot_be_stored_leaves_its_seat(
     with pytest.raises(SessionLimitReached):
         functions.call(store, "save")
     assert client.is_logged_in
+
+
+@pytest.mark.parametrize("has_cart", [False, True])
+def test_a_login_that_is_too_large_leaves_its_seat(
+    deny: None,
+    settings: Settings,
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+    has_cart: bool,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS, settings.MULTISESSION_MAX_SIZE = 1, 2000
+    store = engine.SessionStore()
+    if has_cart:
+        store["cart"] = 1
+        functions.call(store, "save")
+    log_in(store, user)
+    store["page"] = "p" * 2000
+    with pytest.raises(SessionTooLarge):
+        functions.call(store, "save")
+    client = login(user)
+    store["page"] = ""
+    with pytest.raises(SessionLimitReached):
+        functions.call(store, "save")
+    assert client.is_logged_in
+
+
+def test_a_login_that_gives_up_beside_other_saves_leaves_its_seat(
+    deny: None,
+    settings: Settings,
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    store, answer = engine.SessionStore(), MemoryServer.send
+    store["cart"] = 1
+    functions.call(store, "save")
+    log_in(store, user)
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == "move":
+            place, _new, _record, base, *_rest = command.arguments
+            return Answer(Outcome.CONFLICT, server.get(place) or base)
+        return answer(server, command)
+
+    with monkeypatch.context() as patched:
+        carry_out_by(send, patched)
+        patched.setattr(save, "SAVE_PATIENCE", -1)
+        with pytest.raises(SessionConflict):
+            functions.call(store, "save")
+    assert login(user).is_logged_in
+
+
+def test_a_login_whose_answer_was_lost_keeps_its_seat_if_it_is_too_large_then(
+    deny: None,
+    settings: Settings,
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS, settings.MULTISESSION_MAX_SIZE = 1, 2000
+    with monkeypatch.context() as patched:
+        store = begun_late(engine, functions, user, patched)
+    store["page"] = "p" * 2000
+    with pytest.raises(SessionTooLarge):
+        functions.call(store, "save")
+    with pytest.raises(SessionLimitReached):
+        login(user)
 
 
 def test_a_login_that_was_ended_with_all_others_leaves_its_seat(
@@ -257,6 +334,40 @@ def test_the_limit_holds_where_the_answer_to_a_login_was_lost(
     assert len(list_sessions(user)) == MOST
 
 
+@for_each("at_limit", ["oldest", "deny"])
+@for_each("verb", ["add", "move"])
+def test_a_login_that_was_ended_before_its_answer_was_seen_has_another_id(
+    engine: Engine,
+    settings: Settings,
+    functions: Functions,
+    monkeypatch: pytest.MonkeyPatch,
+    at_limit: str,
+    verb: str,
+) -> None:
+    user, answer = make_user(), MemoryServer.send
+    settings.MULTISESSION_AT_LIMIT = at_limit
+    store = engine.SessionStore()
+    if verb == "move":
+        store["cart"] = 1
+        functions.call(store, "save")
+    log_in(store, user)
+
+    def lose(server: MemoryServer, command: Any) -> Any:
+        found = answer(server, command)
+        if command.verb == verb and command.arguments[-1 if verb == "add" else 2].user_id:
+            raise StoreUnavailable("lost")
+        return found
+
+    with monkeypatch.context() as patched:
+        carry_out_by(lose, patched)
+        with pytest.raises(StoreUnavailable):
+            functions.call(store, "save")
+    (stored,) = list_sessions(user)
+    assert functions.end_session(user, stored.id)
+    functions.call(store, "save")
+    assert stored.id not in {each.id for each in list_sessions(user)}
+
+
 def test_what_a_newer_release_wrote_keeps_no_user_out(
     deny: None, engine: Engine, functions: Functions, user: User, login: Login
 ) -> None:
@@ -365,6 +476,124 @@ def test_a_session_that_one_list_misses_counts(
     assert len(list_sessions(user)) == MOST
 
 
+# A login that takes the place of its user's session
+
+
+def logged_in(engine: Engine, user: User, key: str | None = None) -> DriverSessionStore:
+    """Return the session *key*, or a new one, with a login that isn't saved."""
+    store = engine.SessionStore(key)
+    store.load()
+    log_in(store, user)
+    return store
+
+
+def saved(store: DriverSessionStore) -> str | None:
+    store.save()
+    return store.session_key
+
+
+def do_before(
+    verbs: Collection[str], times: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have *act* done immediately before the server in memory carries out one of *verbs* so many times."""
+    answer, asked = MemoryServer.send, []
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb in verbs:
+            asked.append(command)
+            if len(asked) == times:
+                monkeypatch.undo()
+                act()
+        return answer(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", send)
+
+
+def test_a_login_beside_one_that_takes_the_place_of_a_session_has_room(
+    deny: None, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = logged_in(engine, user, saved(logged_in(engine, user)))
+    with monkeypatch.context() as patched:
+        do_before(["move"], 1, lambda: saved(logged_in(engine, user)), patched)
+        store.save()
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_session_that_a_login_took_the_place_of_between_two_lists_does_not_count(
+    deny: None, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = saved(logged_in(engine, user))
+    store = logged_in(engine, user)
+    with monkeypatch.context() as patched:
+        do_before(["of_user"], 2, lambda: saved(logged_in(engine, user, key)), patched)
+        store.save()
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_login_that_takes_the_place_of_a_session_takes_no_seat(
+    deny: None, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = logged_in(engine, user, saved(logged_in(engine, user)))
+    assert commands_of(monkeypatch, store.save) == ["move", "get"]
+
+
+@pytest.fixture
+def key_kept(settings: Settings) -> None:
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
+
+
+def test_a_login_ends_no_newer_login_that_kept_the_key_of_an_older_one(
+    key_kept: None, clock: Clock, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [saved(logged_in(engine, user)) for _ in range(MOST)]
+    store = logged_in(engine, user)
+    with monkeypatch.context() as patched:
+        do_before(
+            ["delete_many", "retire"], 1, lambda: saved(logged_in(engine, user, keys[0])), patched
+        )
+        store.save()
+    live = [SESSION_KEY in engine.SessionStore(key) for key in (*keys, store.session_key)]
+    assert live == [True, False, True]
+
+
+def test_a_login_that_ends_itself_ends_no_newer_login_under_its_key(
+    key_kept: None,
+    settings: Settings,
+    engine: Engine,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = saved(logged_in(engine, user))
+    settle = limit.settle
+
+    def others_log_in(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        settings.MULTISESSION_MAX_SESSIONS = 9
+        for _ in range(MOST):
+            saved(logged_in(engine, user))
+        do_before(["delete", "retire"], 1, lambda: saved(logged_in(engine, user, key)), monkeypatch)
+        return settle(*arguments)
+
+    monkeypatch.setattr(limit, "settle", others_log_in)
+    saved(logged_in(engine, user, key))
+    assert SESSION_KEY in engine.SessionStore(key)
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_session_that_another_user_took_over_stays_at_the_limit(
+    key_kept: None, clock: Clock, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, other = saved(logged_in(engine, user)), make_user()
+    saved(logged_in(engine, user))
+    with monkeypatch.context() as patched:
+        do_before(
+            ["delete_many", "retire"], 1, lambda: saved(logged_in(engine, other, key)), patched
+        )
+        saved(logged_in(engine, user))
+    assert len(list_sessions(other)) == 1
+    assert len(list_sessions(user)) == MOST
+
+
 # What it costs
 
 
@@ -417,32 +646,6 @@ def test_a_lowered_limit_ends_sessions_in_batches(
     log_in(store, user)
     expected = ["of_user", "add", "get", "of_user", "delete_many", "of_user"]
     assert commands_of(monkeypatch, store.save) == expected
-    assert len(list_sessions(user)) == MOST
-
-
-def test_a_session_that_another_user_took_over_stays_at_the_limit(
-    engine: Engine, settings: Settings, clock: Clock, user: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
-    other, answer = make_user(), MemoryServer.send
-
-    def log_in_here(key: str | None, user: User) -> str | None:
-        store = engine.SessionStore(key)
-        log_in(store, user)
-        store.save()
-        return store.session_key
-
-    def send(server: MemoryServer, command: Any) -> Any:
-        if command.verb in ("delete", "delete_many"):
-            patched.undo()
-            log_in_here(keys[0], other)
-        return answer(server, command)
-
-    keys = [log_in_here(None, user) for _ in range(MOST)]
-    with monkeypatch.context() as patched:
-        patched.setattr(MemoryServer, "send", send)
-        log_in_here(None, user)
-    assert len(list_sessions(other)) == 1
     assert len(list_sessions(user)) == MOST
 
 
