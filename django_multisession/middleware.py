@@ -224,10 +224,10 @@ def session_keys(request: HttpRequest, name: str) -> list[str]:
     can set is taken for one named ``__Host-…`` (RFC 6265bis, section 4.1.3), which none can.
     """
     value = request.COOKIES[name]
-    if isinstance(request, WSGIRequest):
+    header = request.META.get("HTTP_COOKIE", "")
+    if not header.isascii() and isinstance(request, WSGIRequest):
+        # Under WSGI it is decoded as Latin-1. Django decodes it again.
         header = get_str_from_wsgi(request.environ, "HTTP_COOKIE", "")
-    else:
-        header = request.META.get("HTTP_COOKIE", "")
     if not header or (header.startswith(f"{name}={value}") and header.count(name) == 1):
         # One cookie of the name, in the form in which browsers send it back; or the test's own.
         return [value]

@@ -76,9 +76,11 @@ def settled(session: Session) -> CookieAnswer | None:  # noqa: PLR0911  (one ret
         return None if entries is not None else CookieAnswer.KEEP
     if not isinstance(state, Stored) or entries is None or entries.has_writes:
         return None
-    if state.sent or state.has_written or state.is_moving or entries.handed_out:
+    snapshot, key = state.snapshot, state.key
+    # Not by is_moving and needs_signature: most requests ask. A session keeps the key it was read by.
+    if state.sent or state.has_written or key is not snapshot.key or entries.handed_out:
         return None
-    if state.needs_signature or session.is_touch_due(state.snapshot):
+    if snapshot.by_fallback or key.by_fallback or session.is_touch_due(snapshot):
         return None
     return CookieAnswer.KEEP
 

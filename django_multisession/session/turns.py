@@ -18,9 +18,9 @@ import threading
 from contextvars import ContextVar, Token
 
 #: What each turn that the running code takes part in is held by.
-_holding: ContextVar[frozenset[object]] = ContextVar("holding", default=frozenset())
+_holding: ContextVar[tuple[object, ...]] = ContextVar("holding", default=())
 
-Held = Token[frozenset[object]]
+Held = Token[tuple[object, ...]]
 AsyncHeld = tuple[Held, asyncio.Lock]
 
 
@@ -51,7 +51,7 @@ class Turn:
                 return None
             self._threads.acquire()
         holder = self._holder = object()
-        return _holding.set(holding | {holder})
+        return _holding.set((*holding, holder))
 
     def leave(self, held: Held | None) -> None:
         """End what `enter` began."""
@@ -73,7 +73,7 @@ class Turn:
         lock = self._lock()
         await lock.acquire()
         self._task_holder = object()
-        return _holding.set(holding | {self._task_holder}), lock
+        return _holding.set((*holding, self._task_holder)), lock
 
     def aleave(self, held: AsyncHeld | None) -> None:
         """End what `aenter` began."""

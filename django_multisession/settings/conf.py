@@ -126,7 +126,7 @@ def config() -> Config:
     given("SESSION_ENGINE")  # Django sets settings up at the first use of one.
     # Looked at before anything is read: the next current() sees what is assigned meanwhile. Nothing
     # is a name's value before all is read: reporters of a wrong setting walk through those.
-    values, read = (
+    (values, names, others), read = (
         _values(),
         _read(
             _derived(keys.derive),
@@ -136,7 +136,7 @@ def config() -> Config:
     )
     if read.migration is not None:
         read = dataclasses.replace(read, adopting_keys=_derived(keys.derive_adopting))
-    return dataclasses.replace(read, read_from=values)
+    return dataclasses.replace(read, read_from=values, names_given=names, names_not_given=others)
 
 
 def current() -> Config:
@@ -148,8 +148,11 @@ def current() -> Config:
         ImproperlyConfigured: See config().
     """
     held, said = config(), _wrapped()
-    # As _values() does, without the call.
-    if held.read_from != _Values((said, *map(said.__dict__.get, READ_ONCE))):
+    now = said.__dict__
+    # A site gives few of them: that the others still aren't there is one question for all.
+    if held.read_from != (said, *map(now.get, held.names_given)) or not (
+        now.keys().isdisjoint(held.names_not_given)
+    ):
         config.cache_clear()
         held = config()
     return held
@@ -223,10 +226,12 @@ def _derived(derive: Callable[[bytes], MacKey]) -> tuple[MacKey, ...]:
     return tuple(map(derive, map(force_bytes, secrets)))
 
 
-def _values() -> _Values:
-    """Return what an assignment or an override would change."""
+def _values() -> tuple[_Values, tuple[str, ...], frozenset[str]]:
+    """Return what an assignment or an override would change: values, their names, and the other names."""
     said = _wrapped()
-    return _Values((said, *map(said.__dict__.get, READ_ONCE)))
+    names = tuple(name for name in READ_ONCE if name in said.__dict__)
+    values = _Values((said, *map(said.__dict__.get, names)))
+    return values, names, frozenset(READ_ONCE).difference(names)
 
 
 def _read(

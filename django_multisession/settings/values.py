@@ -70,7 +70,9 @@ class Config:
         record_address: ``MULTISESSION_RECORD_ADDRESS``: ``"truncated"``, ``"full"`` or None.
         client_address: Returns the address of a request's client; None for ``REMOTE_ADDR``.
         cookie_keys: Encrypt sessions that no server holds; derived as *record_keys*.
-        read_from: The values that were read.
+        read_from: The settings, and the values of theirs that were read.
+        names_given: The names of these values.
+        names_not_given: Those of the settings that had no value.
     """
 
     policy: Policy
@@ -97,6 +99,10 @@ class Config:
     client_address: Callable[[Any], object] | None
     cookie_keys: Ring
     read_from: tuple[object, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    names_given: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    names_not_given: frozenset[str] = dataclasses.field(
+        default=frozenset(), repr=False, compare=False
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
