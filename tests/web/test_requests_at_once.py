@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connections
 
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
@@ -45,8 +46,14 @@ def at_once(browser: Browser, other: Browser, body: Callable[[Meet], Body]) -> l
     async def meet() -> None:
         barrier.wait()
 
+    def visit(each: Browser) -> Reply:
+        try:
+            return each.visit(body(meet))
+        finally:
+            connections.close_all()
+
     with ThreadPoolExecutor(2) as threads:
-        return list(threads.map(lambda each: each.visit(body(meet)), (browser, other)))
+        return list(threads.map(visit, (browser, other)))
 
 
 def test_two_logins_in_step_on_one_anonymous_session_both_succeed(
