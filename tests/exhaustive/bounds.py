@@ -40,7 +40,7 @@ LIMITED = ("login", "login_elsewhere", "login_other", "logout", "cycle", "read",
 #: Those of them that change most, for bounds in which all are too many.
 BESIDE_LIMITED = ("login", "login_elsewhere", "logout", "cycle", "end_all")
 #: Those with which a login is tried again.
-SAVED_LIMITED = ("login", "login_elsewhere", "logout", "save", "end_one", "end_others")
+SAVED_LIMITED = ("login", "login_elsewhere", "logout", "save", "end_others")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
