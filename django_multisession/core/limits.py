@@ -139,16 +139,12 @@ def held(seats: Iterable[Seat], now: int) -> Seats:
     return tuple(seat for seat in seats if abs(now - seat.taken_ms) < SEAT_MS)
 
 
-def is_full(
-    seats: Iterable[Seat], live: Collection[bytes], own: Collection[bytes], most: int
-) -> bool:
+def is_full(seats: Iterable[Seat], live: Collection[bytes], most: int) -> bool:
     """Is there no room for a further session?
 
     Args:
         seats: Those that are held.
         live: The series of the user's live sessions.
-        own: The series of the login, and of the session that it takes the place of.
         most: The limit.
     """
-    taken = {*live, *(seat.series for seat in seats)}
-    return len(taken.difference(own)) >= most
+    return len({*live, *(seat.series for seat in seats)}) >= most

@@ -67,7 +67,10 @@ def admit(session: Session) -> Steps[None]:
         return
     if at_limit == limits.DENY:
         session.serialized()  # raises before a seat is taken
-        seats = yield from _take_seat(session, user_id, series, most)
+        seats = None
+        # One that takes the place of its user's session needs no seat: as many are left.
+        if _replaced(session, user_id) is None:
+            seats = yield from _take_seat(session, user_id, series, most)
         session.admission = Admission(series, 0, most, at_limit, seats)
         return
     found = yield from find(session, user_id)
@@ -168,25 +171,28 @@ def _end_excess(
 
 
 def _take_seat(session: Session, user_id: str, series: bytes, most: int) -> Steps[Record | None]:
-    replaced = _replaced(session, user_id)
-    own = {series, replaced} if replaced is not None else {series}
-
     def decide(seats: Seats) -> Steps[Seats]:
         live: set[bytes] = set()
-        # A session that moves while the index is read may be missing once.
-        for _ in range(2):
-            live |= {each.record.series for each in (yield from find(session, user_id))}
-            if replaced is None and limits.is_full(seats, live, own, most):
-                _undo_login(session)
-                raise SessionLimitReached
-            if not limits.is_full(seats, live, own, most - 1):
+        # A session that moves while the index is read may be missing once, and one that a login takes
+        # the place of may be found beside that login.
+        for number in range(MOST_PASSES):
+            before = live
+            live = {each.record.series for each in (yield from find(session, user_id))}
+            is_sure = number > 0 and live == before
+            if is_sure or not limits.is_full(seats, live | before, most - 1):
                 break
+        if limits.is_full(seats, live | before, most):
+            _undo_login(session)
+            raise SessionLimitReached
         return (*seats, Seat(series, session.site.now()))
 
     return (yield from _change_seats(session, user_id, decide))
 
 
 def _leave_seat(session: Session, user_id: str, admission: Admission) -> Steps[None]:
+    if admission.seats is None:
+        return
+
     def decide(seats: Seats) -> Steps[Seats]:
         yield from ()
         return tuple(seat for seat in seats if seat.series != admission.series)

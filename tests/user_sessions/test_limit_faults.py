@@ -365,6 +365,67 @@ def test_a_session_that_one_list_misses_counts(
     assert len(list_sessions(user)) == MOST
 
 
+# A login that takes the place of its user's session
+
+
+def logged_in(engine: Engine, user: User, key: str | None = None) -> DriverSessionStore:
+    """Return the session *key*, or a new one, with a login that isn't saved."""
+    store = engine.SessionStore(key)
+    store.load()
+    log_in(store, user)
+    return store
+
+
+def saved(store: DriverSessionStore) -> str | None:
+    store.save()
+    return store.session_key
+
+
+def do_before(
+    verb: str, times: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have *act* done immediately before the server in memory carries out that *verb*."""
+    answer, asked = MemoryServer.send, []
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == verb:
+            asked.append(command)
+            if len(asked) == times:
+                monkeypatch.undo()
+                act()
+        return answer(server, command)
+
+    monkeypatch.setattr(MemoryServer, "send", send)
+
+
+def test_a_login_beside_one_that_takes_the_place_of_a_session_has_room(
+    deny: None, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = logged_in(engine, user, saved(logged_in(engine, user)))
+    with monkeypatch.context() as patched:
+        do_before("move", 1, lambda: saved(logged_in(engine, user)), patched)
+        store.save()
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_session_that_a_login_took_the_place_of_between_two_lists_does_not_count(
+    deny: None, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = saved(logged_in(engine, user))
+    store = logged_in(engine, user)
+    with monkeypatch.context() as patched:
+        do_before("of_user", 2, lambda: saved(logged_in(engine, user, key)), patched)
+        store.save()
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_login_that_takes_the_place_of_a_session_takes_no_seat(
+    deny: None, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = logged_in(engine, user, saved(logged_in(engine, user)))
+    assert commands_of(monkeypatch, store.save) == ["move", "get"]
+
+
 # What it costs
 
 
