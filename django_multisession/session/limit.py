@@ -14,11 +14,13 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from django_multisession import signals
 from django_multisession.core import limits, marks, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.limits import Admission, Seat, Seats
 from django_multisession.core.records import (
     MISSING,
+    NEVER,
     Outcome,
     Reason,
     Record,
@@ -34,7 +36,7 @@ from django_multisession.exceptions import (
 )
 from django_multisession.session import events, line
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY
-from django_multisession.session.index import MOST_PASSES, end_listed, find
+from django_multisession.session.index import MOST_PASSES, Found, end_listed, find
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, New, Session, Stored
 from django_multisession.session.steps import FIRST_PAUSE, Call, Steps, back_off
@@ -158,13 +160,39 @@ def _end_excess(
         # At the limit, one that moved while the index was read may be missing.
         if not excess and (number or len(found) < most):
             break
-        others = excess - {own.series}
-        meant = {each.place: each.record.series for each in found if each.record.series in others}
-        yield from end_listed(session, user_id, meant, left, LIMIT, {})
+        beyond = [each for each in found if each.record.series in excess]
+        if not config().cycle_on_login:
+            if own.series in (yield from _end_unchanged(session, user_id, beyond, left)):
+                return left
+            continue
+        others = {e.place: e.record.series for e in beyond if e.record.series != own.series}
+        yield from end_listed(session, user_id, others, left, LIMIT, {})
         if own.series in excess:
             yield from line.end(session, place, left, LIMIT, user_id=user_id)
             return left
     return None
+
+
+def _end_unchanged(
+    session: Session, user_id: str, beyond: list[Found], left: Tombstone
+) -> Steps[set[bytes]]:
+    """End those sessions that are still what was found; return the series of all that ended.
+
+    Where logins keep the key, a newer login of the user may lie there by now.
+    """
+    ended, site = set(), session.site
+    for each in beyond:
+        answer = yield from site.driver.retire(each.place, each.record, left, site.now(), NEVER)
+        stored = answer.stored
+        is_moved = isinstance(stored, Tombstone) and stored.reason is Reason.MOVED
+        if answer.outcome is Outcome.SAVED:
+            session.note(
+                signals.session_ended, storage_key=each.place, user_id=user_id, reason=LIMIT
+            )
+        elif isinstance(stored, Record) or is_moved:
+            continue  # the next look finds what became of it
+        ended.add(each.record.series)
+    return ended
 
 
 # Seats

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -382,13 +382,13 @@ def saved(store: DriverSessionStore) -> str | None:
 
 
 def do_before(
-    verb: str, times: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+    verbs: Collection[str], times: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Have *act* done immediately before the server in memory carries out that *verb*."""
+    """Have *act* done immediately before the server in memory carries out one of *verbs* so many times."""
     answer, asked = MemoryServer.send, []
 
     def send(server: MemoryServer, command: Any) -> Any:
-        if command.verb == verb:
+        if command.verb in verbs:
             asked.append(command)
             if len(asked) == times:
                 monkeypatch.undo()
@@ -403,7 +403,7 @@ def test_a_login_beside_one_that_takes_the_place_of_a_session_has_room(
 ) -> None:
     store = logged_in(engine, user, saved(logged_in(engine, user)))
     with monkeypatch.context() as patched:
-        do_before("move", 1, lambda: saved(logged_in(engine, user)), patched)
+        do_before(["move"], 1, lambda: saved(logged_in(engine, user)), patched)
         store.save()
     assert len(list_sessions(user)) == MOST
 
@@ -414,7 +414,7 @@ def test_a_session_that_a_login_took_the_place_of_between_two_lists_does_not_cou
     key = saved(logged_in(engine, user))
     store = logged_in(engine, user)
     with monkeypatch.context() as patched:
-        do_before("of_user", 2, lambda: saved(logged_in(engine, user, key)), patched)
+        do_before(["of_user"], 2, lambda: saved(logged_in(engine, user, key)), patched)
         store.save()
     assert len(list_sessions(user)) == MOST
 
@@ -424,6 +424,63 @@ def test_a_login_that_takes_the_place_of_a_session_takes_no_seat(
 ) -> None:
     store = logged_in(engine, user, saved(logged_in(engine, user)))
     assert commands_of(monkeypatch, store.save) == ["move", "get"]
+
+
+@pytest.fixture
+def key_kept(settings: Settings) -> None:
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
+
+
+def test_a_login_ends_no_newer_login_that_kept_the_key_of_an_older_one(
+    key_kept: None, clock: Clock, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [saved(logged_in(engine, user)) for _ in range(MOST)]
+    store = logged_in(engine, user)
+    with monkeypatch.context() as patched:
+        do_before(
+            ["delete_many", "retire"], 1, lambda: saved(logged_in(engine, user, keys[0])), patched
+        )
+        store.save()
+    live = [SESSION_KEY in engine.SessionStore(key) for key in (*keys, store.session_key)]
+    assert live == [True, False, True]
+
+
+def test_a_login_that_ends_itself_ends_no_newer_login_under_its_key(
+    key_kept: None,
+    settings: Settings,
+    engine: Engine,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = saved(logged_in(engine, user))
+    settle = limit.settle
+
+    def others_log_in(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        settings.MULTISESSION_MAX_SESSIONS = 9
+        for _ in range(MOST):
+            saved(logged_in(engine, user))
+        do_before(["delete", "retire"], 1, lambda: saved(logged_in(engine, user, key)), monkeypatch)
+        return settle(*arguments)
+
+    monkeypatch.setattr(limit, "settle", others_log_in)
+    saved(logged_in(engine, user, key))
+    assert SESSION_KEY in engine.SessionStore(key)
+    assert len(list_sessions(user)) == MOST
+
+
+def test_a_session_that_another_user_took_over_stays_at_the_limit(
+    key_kept: None, clock: Clock, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, other = saved(logged_in(engine, user)), make_user()
+    saved(logged_in(engine, user))
+    with monkeypatch.context() as patched:
+        do_before(
+            ["delete_many", "retire"], 1, lambda: saved(logged_in(engine, other, key)), patched
+        )
+        saved(logged_in(engine, user))
+    assert len(list_sessions(other)) == 1
+    assert len(list_sessions(user)) == MOST
 
 
 # What it costs
@@ -478,32 +535,6 @@ def test_a_lowered_limit_ends_sessions_in_batches(
     log_in(store, user)
     expected = ["of_user", "add", "get", "of_user", "delete_many", "of_user"]
     assert commands_of(monkeypatch, store.save) == expected
-    assert len(list_sessions(user)) == MOST
-
-
-def test_a_session_that_another_user_took_over_stays_at_the_limit(
-    engine: Engine, settings: Settings, clock: Clock, user: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
-    other, answer = make_user(), MemoryServer.send
-
-    def log_in_here(key: str | None, user: User) -> str | None:
-        store = engine.SessionStore(key)
-        log_in(store, user)
-        store.save()
-        return store.session_key
-
-    def send(server: MemoryServer, command: Any) -> Any:
-        if command.verb in ("delete", "delete_many"):
-            patched.undo()
-            log_in_here(keys[0], other)
-        return answer(server, command)
-
-    keys = [log_in_here(None, user) for _ in range(MOST)]
-    with monkeypatch.context() as patched:
-        patched.setattr(MemoryServer, "send", send)
-        log_in_here(None, user)
-    assert len(list_sessions(other)) == 1
     assert len(list_sessions(user)) == MOST
 
 

@@ -106,6 +106,18 @@ def test_a_login_beyond_the_limit_ends_the_oldest(
     assert theirs.is_logged_in
 
 
+def test_a_login_beyond_the_limit_ends_the_oldest_where_logins_keep_the_key(
+    settings: Settings, clock: Clock, user: User, login: Login, reasons: list[str]
+) -> None:
+    settings.MULTISESSION_ALWAYS_CYCLE_ON_LOGIN = False
+    clients = several(login, user, clock)
+    clock.advance(seconds=limits.SEAT_MS / 1000)
+    use(clients[0])
+    clients.append(login(user))
+    assert logged_in(clients) == [False, True, True]
+    assert reasons == ["limit"]
+
+
 def test_a_login_beyond_the_limit_ends_the_least_used(
     least_used: None, clock: Clock, user: User, login: Login, reasons: list[str]
 ) -> None:
