@@ -31,6 +31,7 @@ from django_multisession.drivers.base import Steps as DriverSteps
 from django_multisession.exceptions import (
     SessionConflict,
     SessionEnded,
+    SessionTooLarge,
     StoreUnavailable,
 )
 from django_multisession.session import devices, limit, line
@@ -133,7 +134,11 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
         now = max(now, session.admission.began_ms)
     body, is_login = session.serialized(), session.is_login
     life = session.site.life(session.own_entries(), now)
-    composed = compose(session, key, None, body, now, life, is_login=is_login)
+    try:
+        composed = compose(session, key, None, body, now, life, is_login=is_login)
+    except SessionTooLarge:
+        yield from limit.leave(session)
+        raise
     sent = Sent(composed, None, clock, is_login)
     # Before it is sent: a lost answer must not make a second session of it.
     noted = session.state = New(state.key, state.after, (sent, *state.sent))
@@ -315,7 +320,11 @@ def update(session: Session, *, is_changed: bool = False) -> Steps[None]:  # noq
         if not isinstance(state := session.state, Stored):
             return
         now = session.site.now()
-        sent = _composed(session, state, now, is_changed=state is changed)
+        try:
+            sent = _composed(session, state, now, is_changed=state is changed)
+        except SessionTooLarge:
+            yield from limit.leave(session)
+            raise
         if sent is None:
             yield from confirm(session, state)
             return
@@ -458,6 +467,7 @@ def _let_others_go_first(
     """
     spent = session.site.monotonic() - began_at
     if spent > SAVE_PATIENCE:
+        yield from limit.leave(session)
         raise SessionConflict(
             f"Other requests saved this session again and again for {SAVE_PATIENCE:.0f} seconds."
         )

@@ -11,15 +11,18 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 
 from django_multisession.core import limits, marks
+from django_multisession.core.records import Answer, Outcome
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.drivers.memory import MemoryServer
 from django_multisession.exceptions import (
     EntryNotSerializable,
+    SessionConflict,
     SessionEnded,
     SessionLimitReached,
+    SessionTooLarge,
     StoreUnavailable,
 )
-from django_multisession.session import limit
+from django_multisession.session import limit, save
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.driver.fixtures import make_record, with_bytes
 from django_multisession.testing.rows import for_each
@@ -108,6 +111,80 @@ def test_a_login_that_cannot_be_stored_leaves_its_seat(
     with pytest.raises(SessionLimitReached):
         functions.call(store, "save")
     assert client.is_logged_in
+
+
+@pytest.mark.parametrize("has_cart", [False, True])
+def test_a_login_that_is_too_large_leaves_its_seat(
+    deny: None,
+    settings: Settings,
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+    has_cart: bool,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS, settings.MULTISESSION_MAX_SIZE = 1, 2000
+    store = engine.SessionStore()
+    if has_cart:
+        store["cart"] = 1
+        functions.call(store, "save")
+    log_in(store, user)
+    store["page"] = "p" * 2000
+    with pytest.raises(SessionTooLarge):
+        functions.call(store, "save")
+    client = login(user)
+    store["page"] = ""
+    with pytest.raises(SessionLimitReached):
+        functions.call(store, "save")
+    assert client.is_logged_in
+
+
+def test_a_login_that_gives_up_beside_other_saves_leaves_its_seat(
+    deny: None,
+    settings: Settings,
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    store, answer = engine.SessionStore(), MemoryServer.send
+    store["cart"] = 1
+    functions.call(store, "save")
+    log_in(store, user)
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == "move":
+            place, _new, _record, base, *_rest = command.arguments
+            return Answer(Outcome.CONFLICT, server.get(place) or base)
+        return answer(server, command)
+
+    with monkeypatch.context() as patched:
+        carry_out_by(send, patched)
+        patched.setattr(save, "SAVE_PATIENCE", -1)
+        with pytest.raises(SessionConflict):
+            functions.call(store, "save")
+    assert login(user).is_logged_in
+
+
+def test_a_login_whose_answer_was_lost_keeps_its_seat_if_it_is_too_large_then(
+    deny: None,
+    settings: Settings,
+    engine: Engine,
+    functions: Functions,
+    user: User,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS, settings.MULTISESSION_MAX_SIZE = 1, 2000
+    with monkeypatch.context() as patched:
+        store = begun_late(engine, functions, user, patched)
+    store["page"] = "p" * 2000
+    with pytest.raises(SessionTooLarge):
+        functions.call(store, "save")
+    with pytest.raises(SessionLimitReached):
+        login(user)
 
 
 def test_a_login_that_was_ended_with_all_others_leaves_its_seat(
