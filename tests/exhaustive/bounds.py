@@ -35,6 +35,10 @@ LOGINS = ("login", "login_other", "login_by_hand")
 BESIDE_OF_USER = ("set_a", "login", "login_other", "logout", "cycle", "save", *OF_USER)
 #: Verbs with a login that is under way while a user's sessions are ended.
 UNDER_WAY = ("login", "cycle", "list_all", "end_all", "end_others")
+#: What meets a login beside the limit of its user's sessions.
+LIMITED = ("login", "login_elsewhere", "login_other", "logout", "cycle", "read", *OF_USER)
+#: Those of them that change most, for bounds in which all are too many.
+BESIDE_LIMITED = ("login", "login_elsewhere", "logout", "cycle", "end_all")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ def _is_redundant(first: str, second: str) -> bool:
     return (
         (first == "read" and second in _READERS)
         or first == second in _IDEMPOTENT
-        or second == "poll"
+        # Another browser's request is no part of this one.
+        or second in ("poll", "login_elsewhere")
     )
 
 
@@ -268,6 +273,19 @@ def explore_one(
 
 # What CI searches
 
+
+def _limited(
+    name: str,
+    shape: tuple[tuple[int, ...], ...],
+    at_limit: str,
+    most: int,
+    budget: Budget = NOTHING_WRONG,
+    verbs: tuple[str, ...] = LIMITED,
+) -> Bound:
+    settings = {"MULTISESSION_MAX_SESSIONS": most, "MULTISESSION_AT_LIMIT": at_limit}
+    return Bound(name, shape, verbs, budget, settings=settings)
+
+
 #: A few seconds each.
 SHORT = (
     Bound("one-verb", ((1,), (1,)), budget=Budget(faults=2)),
@@ -276,6 +294,16 @@ SHORT = (
     Bound("authentication", ((1,), (1,)), AUTHENTICATION, Budget(1, 1), ("1",)),
     Bound("authentication-login", ((1,), (1,)), ("authenticate", *LOGINS), Budget(1), ("1",)),
     Bound("undone", ((1,), (1,)), (*ALL, *UNDONE)),
+    _limited("limit-oldest", ((1,), (1,)), "oldest", 1),
+    _limited("limit-deny", ((1,), (1,)), "deny", 1),
+    _limited("limit-deny-of-two", ((1,), (1,)), "deny", 2),
+    Bound(
+        "limit-key-kept",
+        ((1,), (1,)),
+        LIMITED,
+        settings={"MULTISESSION_MAX_SESSIONS": 1, "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
+        laws=("I9",),
+    ),
 )
 #: Half a minute each.
 LONG = (
@@ -287,6 +315,9 @@ LONG = (
         settings={"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
         laws=("I8",),
     ),
+    _limited("limit-oldest-mishaps", ((1,), (1,)), "oldest", 1, Budget(faults=1, clocks=1)),
+    _limited("limit-least-used-mishaps", ((1,), (1,)), "least_used", 2, Budget(faults=1, clocks=1)),
+    _limited("limit-deny-mishaps", ((1,), (1,)), "deny", 1, Budget(faults=1, clocks=1)),
     Bound("one-verb-mishaps", ((1,), (1,)), budget=Budget(faults=1, clocks=1, rollbacks=1)),
     Bound("two-verbs", ((2,), (1,)), CORE, Budget(faults=1)),
     Bound("three-requests", ((1,), (1,), (1,))),
@@ -306,6 +337,7 @@ BY_COMMAND = (
     Bound("of-user-two-verbs", ((2,), (1,)), BESIDE_OF_USER, Budget(clocks=1)),
     Bound("of-user-two-by-two", ((2,), (2,)), UNDER_WAY, Budget(clocks=1)),
     Bound("of-user-three-requests", ((1,), (1,), (1,)), BESIDE_OF_USER),
+    _limited("limit-deny-three-requests", ((1,), (1,), (1,)), "deny", 1, verbs=BESIDE_LIMITED),
     Bound("two-cookies", ((2,), (1,)), CORE, cookies=(True, True)),
     Bound("two-cookies-faults", ((1,), (1,)), CORE, Budget(faults=1), cookies=(True, True)),
     Bound(

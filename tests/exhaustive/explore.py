@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from django_multisession.drivers.memory import Command
+from django_multisession.exceptions import SessionEnded, SessionLimitReached
+from django_multisession.settings.conf import config
 from tests.exhaustive import site
 from tests.exhaustive.laws import NO_REQUEST, Laws, Seen
 from tests.exhaustive.requests import Automaton, Choice, Fault, Input, Program, Request
-from tests.exhaustive.store import Numbers, Store, text_of
+from tests.exhaustive.store import FORGED, Numbers, Store, text_of
 from tests.exhaustive.verbs import MARK, START_ENTRIES, USER
 
 NAMES = ("A", "B", "C")
@@ -95,8 +99,15 @@ class Scene:
         self.store = Store(self.calls, self.answers)
         self.first = 0
         self.keys = tuple(self._cookie(user, number, cookies) for number in range(len(cookies)))
+        if config().max_sessions is not None:
+            self.first = self._forged()
         contents = self.store.live(self.first, 0.0)
-        self.laws = Laws(self.store, contents, may_store_unchanged=may_store_unchanged)
+        self.laws = Laws(
+            self.store,
+            contents,
+            may_store_unchanged=may_store_unchanged,
+            log_in=functools.cache(self._log_in),
+        )
         self._automata: dict[tuple[int, int], Automaton] = {}
         self._requests: dict[tuple[int, Program], Request] = {}
         self._carried_out: dict[Any, tuple[int, int, int, list[str]]] = {}
@@ -109,15 +120,17 @@ class Scene:
         entries = START_ENTRIES if is_main else {"x": str(number + 1), "a": "0"}
         if user is not None:
             entries = entries | {USER: user, MARK: "0" if is_main else f"0{number}"}
-        key, state = self._stored("ST"[number], entries)
+        key, state = self._stored("ST"[number], entries, self.first, 0.0)
         if cookies[number]:
             self.first = state
         return key
 
-    def _stored(self, name: str, entries: dict[str, Any]) -> tuple[str, int]:
-        """Return the key of a new session with *entries*, and the store that holds it too."""
-        site.let_run(name, 0, 0.0)
-        session, state = site.SessionStore(), self.first
+    def _stored(
+        self, name: str, entries: dict[str, Any], state: int, seconds: float
+    ) -> tuple[str, int]:
+        """Return the key of a new session with *entries*, and the store that holds it beside *state*."""
+        site.let_run(name, 0, seconds)
+        session = site.SessionStore()
 
         async def make() -> None:
             await session.aupdate(entries)
@@ -126,11 +139,27 @@ class Scene:
         steps = make()
         call = steps.send(None)
         while True:
-            answer, state = self.store.do(state, self.calls.number(call), 0.0)
+            answer, state = self.store.do(state, self.calls.number(call), seconds)
             try:
                 call = steps.send(self.answers.values[answer])
             except StopIteration:
                 return str(session.session_key), state
+
+    def _log_in(self, state: int, seconds: float) -> tuple[str, int]:
+        """Have a further client log in; return the name of what that raises, and the store after it."""
+        try:
+            _key, after = self._stored("P", {USER: "1", MARK: "probe"}, state, seconds)
+        except (SessionLimitReached, SessionEnded) as error:
+            return type(error).__name__, state
+        return "", after
+
+    def _forged(self) -> int:
+        """Return the first store with a session of the user that lies where it wasn't signed for."""
+        _key, state = self._stored("F", {USER: "1"}, 0, 0.0)
+        (found,) = self.store.live(state, 0.0)
+        answer, _ = self.store.do(state, self.calls.number(Command("get", (found.key,))), 0.0)
+        call = Command("add", (FORGED, self.answers.values[answer]))
+        return self.store.do(self.first, self.calls.number(call), 0.0)[1]
 
     def request(self, who: int, program: Program) -> Request:
         """Return request number *who* with *program*."""

@@ -12,6 +12,7 @@ Nothing of the session's inside is asked, so the laws are the same for any code 
 | I6 | A request that only reads writes nothing. |
 | I7 | A login isn't refused. |
 | I8 | An end of a user's sessions ends those that were there, and no other user's. |
+| I9 | The limit of a user's sessions holds, and keeps no one out: see `limit_laws`. |
 
 Of two logins of one client both live, and the last response decides: I3 permits that one.
 """
@@ -19,9 +20,10 @@ Of two logins of one client both live, and the last response decides: I3 permits
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from tests.exhaustive.limit_laws import LimitLaws
 from tests.exhaustive.requests import RESPOND, Event
 from tests.exhaustive.store import (
     READS,
@@ -51,10 +53,21 @@ _ENDS = {"kill", "delete", "must_create", "create", "flush"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Login:
-    """A login that reached the store: whose, and its mark."""
+    """A login that reached the store.
+
+    Attributes:
+        who: Whose.
+        mark: What identifies its session.
+        user_id: Its user.
+        began_ms: When it began.
+        is_elsewhere: Does it come from another browser than the other requests?
+    """
 
     who: int
     mark: str
+    user_id: str | None
+    began_ms: int
+    is_elsewhere: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +97,10 @@ class Seen:
         begun: For each request its end of a user's sessions that is under way.
         ended_of_user: Those whose end as a user's was acknowledged.
         ends: The acknowledged ends of all sessions of a user.
+        listed: For each request the store, and the time, in which a login of it listed sessions last:
+            at the first page and at the last.
+        filled: Users who had all allowed sessions at some moment.
+        denied: Users of whom a login was denied.
         has_rollback: Did the store fall back?
         has_faults: Was an answer lost or a verb canceled, or did the store fall back?
     """
@@ -101,6 +118,9 @@ class Seen:
     begun: tuple[EndOfUser | None, ...] = (None,) * 3
     ended_of_user: frozenset[tuple[bytes, str | None]] = frozenset()
     ends: frozenset[EndOfUser] = frozenset()
+    listed: tuple[tuple[tuple[int, float], ...], ...] = ((),) * 3
+    filled: frozenset[str] = frozenset()
+    denied: frozenset[str | None] = frozenset()
     has_rollback: bool = False
     has_faults: bool = False
 
@@ -108,8 +128,8 @@ class Seen:
         return dataclasses.replace(self, **changes)
 
     def newest_of_another(self, who: int) -> Login | None:
-        """Return the newest login that *who* could have met, if another request made it."""
-        known = self.logins[: self.known[who]]
+        """Return the newest login of its browser that *who* could have met, if another request made it."""
+        known = [each for each in self.logins[: self.known[who]] if not each.is_elsewhere]
         return known[-1] if known and known[-1].who != who else None
 
 
@@ -129,16 +149,30 @@ def identity(entries: Entries) -> str | None:
 
 
 class Laws:
-    """Judges calls, answers and ends; *first* are the sessions that the requests come with."""
+    """Judges calls, answers and ends.
+
+    Args:
+        store: What they did.
+        first: The sessions that the requests come with.
+        may_store_unchanged: May a request that only reads write?
+        log_in: Has a further client log in to a state of the store at a time; returns what that
+            raised, and the state after it.
+    """
 
     def __init__(
-        self, store: Store, first: tuple[Content, ...], *, may_store_unchanged: bool
+        self,
+        store: Store,
+        first: tuple[Content, ...],
+        *,
+        may_store_unchanged: bool,
+        log_in: Callable[[int, float], tuple[str, int]],
     ) -> None:
         self._store = store
         self._first_keys = frozenset(content.key for content in first)
         self._first_identities = frozenset(str(identity(content.entries)) for content in first)
         self._is_first_users = any(content.entries.get(USER) == "1" for content in first)
         self._may_store_unchanged = may_store_unchanged
+        self._limit = LimitLaws(store, self._first_keys, log_in)
 
     # A call that the store carried out
 
@@ -170,11 +204,14 @@ class Laws:
             seen = seen.but(owners=owners)
         elif verb in ("delete", "delete_many") and effect.is_done:
             seen = seen.but(causes=seen.causes | {(who, "end")})
-        broken += [
-            f"I8 an end of the sessions of user {ghost.ending!r} ends one of user {user_id!r}"
-            for _series, user_id in effect.gone
-            if user_id != ghost.ending
-        ]
+        if ghost.ending is not None:
+            broken += [
+                f"I8 an end of the sessions of user {ghost.ending!r} ends one of user {each.user_id!r}"
+                for each in effect.gone
+                if each.user_id != ghost.ending
+            ]
+        seen, more = self._limit.after_call(seen, who, call, effect, ghost, seconds, before=before)
+        broken += more
         if ghost.ending is not None and seen.begun[who] is None:
             live = self._store.live(before, seconds)
             meant = {
@@ -239,6 +276,8 @@ class Laws:
         self, seen: Seen, who: int, event: Event, state: int, seconds: float
     ) -> tuple[Seen, list[str]]:
         """Return *seen* with a verb of *who* that is over, and which laws that breaks."""
+        if event.error == "SessionLimitReached":
+            return self._limit.of_denial(seen, event.before, state, seconds)
         if event.error:
             return seen, list(_of_error(seen, who, event))
         broken: list[str] = []
@@ -261,11 +300,12 @@ class Laws:
         ghost = event.ghost
         if event.verb == "logout":
             stored = {login.mark for login in seen.logins if login.who == who}
-            return self._first_identities | (stored & set(event.before.marks))
+            came_with = frozenset() if ghost.is_elsewhere else self._first_identities
+            return came_with | (stored & set(event.before.marks))
         if event.verb == RESPOND and "undone_logout" in ghost.did:
             # It is ended again by then.
             return self._first_identities
-        is_flush = event.verb == "login_other" and "flush" in ghost.did
+        is_flush = event.verb == "login_other" and "flush" in ghost.did and not ghost.is_elsewhere
         is_kill = event.verb == "kill" and not (ghost.is_cycled or ghost.marks)
         return self._first_identities if is_flush or is_kill else frozenset()
 
@@ -310,7 +350,7 @@ class Laws:
         self, seen: Seen, who: int, event: Event, state: int, seconds: float
     ) -> Iterator[str]:
         answer, session_key = event.result
-        newer = seen.newest_of_another(who)
+        newer = None if event.ghost.is_elsewhere else seen.newest_of_another(who)
         if answer == "REMOVE" and newer is not None:
             why = " (it logged out)" if "logout" in event.ghost.did else ""
             yield f"I3 a response removes the cookie of a newer login{why}"
@@ -321,6 +361,8 @@ class Laws:
         found = live.get(key)
         if found is None:
             is_on_credit = seconds - seen.confirmed[who] < RESPONSE_SECONDS
+            if self._limit.is_on and event.ghost.marks and seen.has_faults:
+                return  # an outage after a login is stored logs no one out
             if (who, key) in seen.known_ends or not is_on_credit:
                 yield "I3 a response sets a cookie that leads nowhere"
         elif found.entries.get(MARK) == FIRST_MARK and (
@@ -343,6 +385,7 @@ class Laws:
                 yield f"I1 the ended session {ident!r} is alive at the end"
             if live.count(ident) > 1:
                 yield f"I4 the session {ident!r} is there {live.count(ident)} times at the end"
+        yield from self._limit.at_end(seen, state, seconds)
 
 
 def _own(seen: Seen, who: int) -> frozenset[str]:
@@ -356,7 +399,9 @@ def _with_commit(seen: Seen, who: int, commit: Commit, ghost: Ghost) -> Seen:
         causes.add((who, "owner"))
     logins, mark = seen.logins, written.get(MARK)
     if mark in ghost.marks and all(login.mark != mark for login in logins):
-        logins = (*logins, Login(who, str(mark)))
+        new = commit.written
+        login = Login(who, str(mark), new.user_id, new.began_ms, ghost.is_elsewhere)
+        logins = (*logins, login)
         causes.add((who, "login"))
     reached = {(who, name, value) for name, value in ghost.own if written.get(name) == value}
     reached |= {(who, name, None) for name in found if name not in written}

@@ -19,6 +19,11 @@ from tests.exhaustive.explore import Budget
 
 NOTHING_WRONG = Budget()
 FAULT, CLOCK, ROLLBACK = Budget(faults=1), Budget(clocks=1), Budget(rollbacks=1)
+OLDEST, LEAST_USED, DENY = (
+    {"MULTISESSION_MAX_SESSIONS": 1, "MULTISESSION_AT_LIMIT": policy}
+    for policy in ("oldest", "least_used", "deny")
+)
+TWO = {"MULTISESSION_MAX_SESSIONS": 2}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,7 +32,8 @@ class Mutation:
 
     Attributes:
         rule: What it says; R1 to R13 are those of the protocol.
-        function: Where it is kept: ``module:name`` below ``django_multisession.session``.
+        function: Where it is kept: ``module:name`` below ``django_multisession.session``, or
+            ``package.module:name`` below ``django_multisession``.
         old: The text that keeps it.
         new: What stands there instead.
         programs: The smallest program tuple that shows what it is for.
@@ -60,7 +66,8 @@ class Mutation:
 
     def _function(self) -> FunctionType:
         module, _, name = self.function.partition(":")
-        found: Any = importlib.import_module(f"django_multisession.session.{module}")
+        place = module if "." in module else f"session.{module}"
+        found: Any = importlib.import_module(f"django_multisession.{place}")
         for part in name.split("."):
             found = inspect.getattr_static(found, part)
         found = found.fget if isinstance(found, property) else found
@@ -342,5 +349,149 @@ MUTATIONS = (
         "end_all | become_other",
         user="1",
         settings={"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
+    ),
+    Mutation(
+        "a login beyond the limit looks again for a session that moved while it looked",
+        "limit:_end_excess",
+        "not excess and (number or len(found) < most)",
+        "not excess",
+        "cycle | login_elsewhere",
+        user="1",
+        settings=OLDEST,
+    ),
+    Mutation(
+        "a login that may be denied looks again for a session that moved while it looked",
+        "limit:_take_seat",
+        "is_sure = number > 0 and live == before",
+        "is_sure = True",
+        "cycle | login_elsewhere",
+        user="1",
+        settings=DENY,
+    ),
+    Mutation(
+        "a login that may be denied looks again for a session that a login took the place of",
+        "limit:_take_seat",
+        "limits.is_full(seats, live | before, most - 1)",
+        "limits.is_full(seats, live | before, most - 1) or number",
+        "login | login_elsewhere",
+        user="1",
+        settings=DENY | TWO,
+    ),
+    Mutation(
+        "a login that takes the place of a session takes no seat",
+        "limit:admit",
+        "_replaced(session, user_id) is None",
+        "True",
+        "login",
+        user="1",
+        settings=DENY,
+    ),
+    Mutation(
+        "a login gives its seat back",
+        "limit:settle",
+        "yield from _leave_seat(session, user_id, admission)",
+        "pass",
+        "login_elsewhere | end_all",
+        settings=DENY,
+    ),
+    Mutation(
+        "a login that was ended with all others gives its seat back",
+        "save:_heed",
+        "yield from limit.leave(session)",
+        "pass",
+        "login | read,end_all",
+        budget=CLOCK,
+        settings=DENY,
+    ),
+    Mutation(
+        "a login whose session ended meanwhile is admitted again",
+        "save:_meet_end",
+        "yield from limit.leave(session)",
+        "pass",
+        "login | login",
+        user="1",
+        settings=DENY,
+    ),
+    Mutation(
+        "a seat counts",
+        "core.limits:is_full",
+        "*(seat.series for seat in seats)",
+        "",
+        "login_elsewhere | login_elsewhere",
+        settings=DENY,
+    ),
+    Mutation(
+        "a seat counts for a minute",
+        "core.limits:held",
+        "abs(now - seat.taken_ms) < SEAT_MS",
+        "True",
+        "login_elsewhere",
+        budget=FAULT,
+        settings=DENY,
+    ),
+    Mutation(
+        "a record that this site didn't sign doesn't count",
+        "index:_opened",
+        'entries = site.loads(site.open(record, Verified("", place)))',
+        "entries = {}",
+        "login_elsewhere",
+        settings=DENY,
+    ),
+    Mutation(
+        "the newest logins stay",
+        "core.limits:excess",
+        "reverse=True",
+        "reverse=False",
+        "login_elsewhere",
+        user="1",
+        settings=OLDEST,
+    ),
+    Mutation(
+        "the session whose login is the oldest ends",
+        "core.limits:excess",
+        "key=began if at_limit == OLDEST else used",
+        "key=used",
+        "read | login_elsewhere",
+        user="1",
+        budget=CLOCK,
+        cookies=(True, True),
+        settings=OLDEST | TWO,
+    ),
+    Mutation(
+        "the least used session ends",
+        "core.limits:excess",
+        "key=began if at_limit == OLDEST else used",
+        "key=began",
+        "read | login_elsewhere",
+        user="1",
+        budget=CLOCK,
+        cookies=(True, True),
+        settings=LEAST_USED | TWO,
+    ),
+    Mutation(
+        "a login begins later than the sessions that it finds",
+        "core.limits:beginning",
+        "record.began_ms + 1",
+        "record.began_ms",
+        "login_elsewhere",
+        user="1",
+        settings=OLDEST,
+    ),
+    Mutation(
+        "a login that as many newer ones displace ends itself",
+        "limit:_end_excess",
+        "if own.series in excess:",
+        "if False:",
+        "login_elsewhere | login_elsewhere",
+        settings=OLDEST,
+    ),
+    Mutation(
+        "where logins keep the key, a login ends only what it found",
+        "limit:_end_excess",
+        "if not config().cycle_on_login:",
+        "if False:",
+        "login | login_elsewhere",
+        user="1",
+        settings=OLDEST | {"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
     ),
 )

@@ -43,7 +43,10 @@ Program = tuple[tuple[str, ...], ...]
 #: A task, what it was given, and when.
 Step = tuple[int, Input, float]
 
-_KNOWN_ERRORS = ("SessionEnded", "StoreUnavailable", "CreateError", "CancelledError")
+_KNOWN_ERRORS = (
+    *("SessionEnded", "StoreUnavailable", "CreateError", "CancelledError"),
+    "SessionLimitReached",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from django_multisession.core import keys, records
 from django_multisession.drivers.base import Ask, Steps, write_then_get
 from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
 from django_multisession.engines.memory import SessionStore as MemorySessionStore
+from django_multisession.session import index
 from django_multisession.session.events import OutageWatch
 from django_multisession.session.site import Site
 
@@ -37,6 +38,8 @@ SETTINGS: dict[str, Any] = {
     "MULTISESSION_CONFLICT_RESOLVERS": {"n": "django_multisession.resolvers.sum_of_changes"},
 }
 
+#: A call that finds nothing.
+NOTHING = Command("get", ("nothing",))
 #: A call that a request begins a transaction with: all that is stored.
 SNAPSHOT = "snapshot"
 
@@ -204,7 +207,7 @@ async def _no_sleep(_seconds: float, result: Any = None) -> Any:
 @contextlib.contextmanager
 def controlled(**settings: Any) -> Iterator[None]:
     """Let the search decide what time it is and which tokens are made; log nothing."""
-    replacements = [
+    replacements: list[tuple[Any, str, Any]] = [
         (timezone, "now", clock.now),
         (keys, "urandom", tokens.bytes),
         (records, "urandom", tokens.bytes),
@@ -216,6 +219,9 @@ def controlled(**settings: Any) -> Iterator[None]:
         (OutageWatch, "note_failure", lambda *_arguments: False),
         (OutageWatch, "note_answer", lambda *_arguments: None),
     ]
+    if "MULTISESSION_MAX_SESSIONS" in settings:
+        # A list takes a call for each record: a session that moves meanwhile may be missing.
+        replacements.append((index, "PAGE", 1))
     level = logging.root.manager.disable
     with contextlib.ExitStack() as stack:
         for place, name, value in replacements:

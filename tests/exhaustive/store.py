@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from django_multisession.core import keys, marks, payloads, signing
+from django_multisession.core import keys, limits, marks, payloads, signing
 from django_multisession.core.records import (
     Outcome,
     Record,
@@ -30,9 +30,16 @@ READS = frozenset({"get", "of_user", "touch", SNAPSHOT})
 #: Verbs that name the time, and whose success confirms the caller's session.
 WRITES = frozenset({"add", "replace", "move", "touch"})
 _COMMITS = frozenset({"add", "replace", "move"})
+_ENDS = frozenset({"delete", "delete_many", "retire"})
+_OF_LIMIT = frozenset({"of_user", "delete_many", "retire"})
 
 #: Where the marks lie that a user's sessions were ended, as the first arguments of a call.
 MARK_PLACES = {(marks.place_of(user, b""),) for user in (b"1", b"2")}
+#: Where a record lies that names a user and that this site didn't sign for that place.
+#: A list that begins at its front reaches it after some of the others.
+FORGED = "8" * 32
+#: Places under which no session lies: of marks, of the seats of logins, and the forged one.
+OTHER_PLACES = {*MARK_PLACES, *((limits.place_of(user, b""),) for user in (b"1", b"2")), (FORGED,)}
 
 #: A driver's verb and its arguments: equal calls of equal records are one.
 Call = Command
@@ -60,6 +67,7 @@ class Content:
     key: str
     entries: Mapping[str, Any]
     touched_ms: int
+    began_ms: int
     series: bytes
     user_id: str | None
     authenticated_ms: int
@@ -83,14 +91,14 @@ class Effect:
         read: What a `get` found.
         is_done: Did the store answer that it did what it was asked to do?
         ended_at: The key under which its caller knows now that a session was ended or moved.
-        gone: The sessions that were live before it and aren't any more.
+        gone: The sessions that it ended: they were live before it and aren't any more.
     """
 
     commit: Commit | None
     read: Content | None
     is_done: bool
     ended_at: str | None
-    gone: frozenset[tuple[bytes, str | None]] = frozenset()
+    gone: tuple[Content, ...] = ()
 
 
 class Store:
@@ -127,10 +135,11 @@ class Store:
         """Return what *call* did, which was given *answer*."""
         verb, arguments = call
         value = self._answers.values[answer]
-        if arguments[:1] in MARK_PLACES:
+        if arguments[:1] in OTHER_PLACES:
             return Effect(None, None, False, None)
+        gone = self._gone(before, after, seconds) if verb in _ENDS else ()
         if verb == "delete_many":
-            return self._effect_of_many(value, before, after, seconds)
+            return Effect(None, None, True in value, None, gone)
         is_done = value is True or getattr(value, "outcome", None) is Outcome.SAVED
         is_stored = is_done and verb in _COMMITS and before != after
         is_end = verb == "delete" and value is True
@@ -140,12 +149,12 @@ class Store:
             self._content(arguments[0], value) if isinstance(value, Record) else None,
             is_done,
             arguments[0] if is_ended else None,
+            gone,
         )
 
-    def _effect_of_many(self, value: Any, before: int, after: int, seconds: float) -> Effect:
-        was = {(each.series, each.user_id) for each in self.live(before, seconds)}
-        now = {(each.series, each.user_id) for each in self.live(after, seconds)}
-        return Effect(None, None, True in value, None, gone=frozenset(was - now))
+    def _gone(self, before: int, after: int, seconds: float) -> tuple[Content, ...]:
+        left = {each.series for each in self.live(after, seconds)}
+        return tuple(each for each in self.live(before, seconds) if each.series not in left)
 
     def _commit(
         self, verb: str, arguments: tuple[Any, ...], before: int, after: int
@@ -163,7 +172,7 @@ class Store:
             found = self._live[state, seconds] = tuple(
                 self._content(key, stored)
                 for key, slot in self._states.values[state]
-                if (key,) not in MARK_PLACES
+                if (key,) not in OTHER_PLACES
                 and isinstance(stored := _decoded(slot.raw), Record)
                 and stored.is_live(now)
                 and slot.gone_at > seconds
@@ -190,6 +199,7 @@ class Store:
             key,
             entries,
             record.touched_ms,
+            record.began_ms,
             record.series,
             record.user_id,
             record.authenticated_ms,
@@ -222,8 +232,12 @@ def storage_key(session_key: str) -> str:
 
 
 def is_timed(call: Call) -> bool:
-    """Does *call* name the time, or follow such a call immediately, as the look for a mark does?"""
-    return call.verb in WRITES or call.arguments[:1] in MARK_PLACES
+    """Does *call* name the time, or follow such a call immediately, as the look for a mark does?
+
+    Beside a limit the commands of a login do, from its list on to the end of the sessions beyond it.
+    """
+    is_of_limit = call.verb in _OF_LIMIT and config().max_sessions is not None
+    return is_of_limit or call.verb in WRITES or call.arguments[:1] in MARK_PLACES
 
 
 def text_of(call: Call) -> str:

@@ -5,11 +5,13 @@ Every value is written once and names its writer, so that a law knows whose valu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from django_multisession.core.records import to_milliseconds
+from django_multisession.exceptions import SessionLimitReached
 from django_multisession.session import index, of_user
 from django_multisession.session.steps import Steps
 from tests.exhaustive import site
@@ -37,6 +39,8 @@ class Ghost:
         did: Names of the verbs that ended without an error.
         ending: The user whose sessions it ends now.
         spared: The public id of its own session, which that end spares.
+        is_ending: Does it end a session now?
+        is_elsewhere: Does it come from another browser than the other requests?
     """
 
     own: frozenset[tuple[str, Any]] = frozenset()
@@ -49,6 +53,8 @@ class Ghost:
     did: frozenset[str] = frozenset()
     ending: str | None = None
     spared: bytes | None = None
+    is_ending: bool = False
+    is_elsewhere: bool = False
 
     def gave(self, name: str, value: Any) -> Ghost:
         last = dict(self.last) | {name: value}
@@ -58,8 +64,13 @@ class Ghost:
         return dataclasses.replace(self, **changes)
 
     def flushed(self) -> Ghost:
-        did = self.did | {"flush"}
-        return Ghost(own=self.own, marks=self.marks, added=self.added, did=did)
+        return Ghost(
+            own=self.own,
+            marks=self.marks,
+            added=self.added,
+            did=self.did | {"flush"},
+            is_elsewhere=self.is_elsewhere,
+        )
 
 
 class Actor:
@@ -164,14 +175,34 @@ async def login_other(actor: Actor) -> None:
 
 
 @verb
+async def login_elsewhere(actor: Actor) -> None:
+    """Log in from another browser, which has no session."""
+    actor.store = SessionStore()
+    actor.ghost = Ghost(is_elsewhere=True)
+    # Time may pass until the login begins.
+    await site.SuspendingServer().asend(site.NOTHING)
+    await _become(actor, "1")
+
+
+@verb
 async def login_by_hand(actor: Actor) -> None:
     await _become(actor, "1")
+
+
+@contextlib.contextmanager
+def _ending(actor: Actor) -> Iterator[None]:
+    actor.note(is_ending=True)
+    try:
+        yield
+    finally:
+        actor.note(is_ending=False)
 
 
 @verb
 async def logout(actor: Actor) -> None:
     actor.note(is_cleared=True, last=())
-    await actor.store.aflush()
+    with _ending(actor):
+        await actor.store.aflush()
     actor.ghost = actor.ghost.flushed()
 
 
@@ -199,7 +230,13 @@ async def create(actor: Actor) -> None:
 
 @verb
 async def save(actor: Actor) -> None:
-    await actor.store.asave()
+    try:
+        await actor.store.asave()
+    except SessionLimitReached:
+        # The session is again what it was before the login.
+        last = {name: value for name, value in actor.ghost.last if name not in (USER, MARK)}
+        actor.note(last=tuple(sorted(last.items())))
+        raise
 
 
 @verb
@@ -217,13 +254,15 @@ async def clear(actor: Actor) -> None:
 @verb
 async def kill(actor: Actor) -> None:
     """End the session that the client came with through another store object."""
-    await SessionStore().adelete(actor.key)
+    with _ending(actor):
+        await SessionStore().adelete(actor.key)
 
 
 @verb
 async def delete(actor: Actor) -> None:
     """End the session through its own object, as Django's ``delete()``: the object goes on."""
-    await actor.store.adelete()
+    with _ending(actor):
+        await actor.store.adelete()
 
 
 @verb
@@ -345,12 +384,9 @@ async def undone_login_and_save(actor: Actor) -> None:
 
 OF_USER = ("list_all", "end_all", "end_others", "end_one")
 UNDONE = ("undone_save", "undone_logout", "undone_login", "undone_login_and_save")
+_APART = ("authenticate", "forget_user", "become_other", "login_elsewhere")
 #: Verbs of bounds; and those of most requests, for bounds in which all are too many.
-ALL = tuple(
-    name
-    for name in VERBS
-    if name not in {"authenticate", "forget_user", "become_other", *OF_USER, *UNDONE}
-)
+ALL = tuple(name for name in VERBS if name not in {*_APART, *OF_USER, *UNDONE})
 CORE = tuple(
     name for name in ALL if name not in {"create", "must_create", "kill", "delete", "reload"}
 )
