@@ -105,7 +105,7 @@ def settle(session: Session, place: str, record: Record) -> Steps[Tombstone | No
 def leave(session: Session) -> Steps[None]:
     """Give back the seat of a login that isn't stored; it is admitted again if it is tried again."""
     admission, state = session.admission, session.state
-    if admission is None or admission.at_limit != limits.DENY:
+    if admission is None:
         return
     if isinstance(state, New | Stored) and state.sent:
         return  # a write without an answer may still be carried out

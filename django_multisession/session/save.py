@@ -187,6 +187,8 @@ def _look_for_added(session: Session, state: New) -> Steps[bool]:
             return True
         if isinstance(found, Tombstone):
             session.state = Ended(key, key.storage_key, found)
+            # A login that is tried again is another session than the one that ended.
+            yield from limit.leave(session)
             return True
     return False
 
@@ -622,7 +624,8 @@ def _meet_end(session: Session, state: Stored, tombstone: Tombstone | None) -> S
     del changes
     # Not under the key it has: a move whose answer was lost may have stored it there.
     session.state = New(after=ended)
-    # It was admitted in place of the session that ended, and takes no other one's place now.
+    # It was admitted in place of the session that ended, and takes no other one's place now. And an
+    # earlier try may have been stored and ended: its public id isn't used again.
     yield from limit.leave(session)
     yield from add(session)
 

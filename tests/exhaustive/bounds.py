@@ -39,6 +39,8 @@ UNDER_WAY = ("login", "cycle", "list_all", "end_all", "end_others")
 LIMITED = ("login", "login_elsewhere", "login_other", "logout", "cycle", "read", *OF_USER)
 #: Those of them that change most, for bounds in which all are too many.
 BESIDE_LIMITED = ("login", "login_elsewhere", "logout", "cycle", "end_all")
+#: Those with which a login is tried again.
+SAVED_LIMITED = ("login", "login_elsewhere", "logout", "save", "end_others")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -337,6 +339,8 @@ BY_COMMAND = (
     Bound("of-user-two-verbs", ((2,), (1,)), BESIDE_OF_USER, Budget(clocks=1)),
     Bound("of-user-two-by-two", ((2,), (2,)), UNDER_WAY, Budget(clocks=1)),
     Bound("of-user-three-requests", ((1,), (1,), (1,)), BESIDE_OF_USER),
+    _limited("limit-oldest-two-verbs", ((2,), (1,)), "oldest", 1, Budget(faults=1), SAVED_LIMITED),
+    _limited("limit-deny-two-verbs", ((2,), (1,)), "deny", 1, Budget(faults=1), SAVED_LIMITED),
     _limited("limit-deny-three-requests", ((1,), (1,), (1,)), "deny", 1, verbs=BESIDE_LIMITED),
     Bound("two-cookies", ((2,), (1,)), CORE, cookies=(True, True)),
     Bound("two-cookies-faults", ((1,), (1,)), CORE, Budget(faults=1), cookies=(True, True)),

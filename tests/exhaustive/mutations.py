@@ -413,6 +413,15 @@ MUTATIONS = (
         settings=DENY,
     ),
     Mutation(
+        "a login that is tried again after its session ended is another session",
+        "save:_look_for_added",
+        "yield from limit.leave(session)",
+        "pass",
+        "login_elsewhere,save | end_one",
+        budget=FAULT,
+        settings=OLDEST,
+    ),
+    Mutation(
         "a seat counts",
         "core.limits:is_full",
         "*(seat.series for seat in seats)",

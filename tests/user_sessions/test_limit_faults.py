@@ -334,6 +334,40 @@ def test_the_limit_holds_where_the_answer_to_a_login_was_lost(
     assert len(list_sessions(user)) == MOST
 
 
+@for_each("at_limit", ["oldest", "deny"])
+@for_each("verb", ["add", "move"])
+def test_a_login_that_was_ended_before_its_answer_was_seen_has_another_id(
+    engine: Engine,
+    settings: Settings,
+    functions: Functions,
+    monkeypatch: pytest.MonkeyPatch,
+    at_limit: str,
+    verb: str,
+) -> None:
+    user, answer = make_user(), MemoryServer.send
+    settings.MULTISESSION_AT_LIMIT = at_limit
+    store = engine.SessionStore()
+    if verb == "move":
+        store["cart"] = 1
+        functions.call(store, "save")
+    log_in(store, user)
+
+    def lose(server: MemoryServer, command: Any) -> Any:
+        found = answer(server, command)
+        if command.verb == verb and command.arguments[-1 if verb == "add" else 2].user_id:
+            raise StoreUnavailable("lost")
+        return found
+
+    with monkeypatch.context() as patched:
+        carry_out_by(lose, patched)
+        with pytest.raises(StoreUnavailable):
+            functions.call(store, "save")
+    (stored,) = list_sessions(user)
+    assert functions.end_session(user, stored.id)
+    functions.call(store, "save")
+    assert stored.id not in {each.id for each in list_sessions(user)}
+
+
 def test_what_a_newer_release_wrote_keeps_no_user_out(
     deny: None, engine: Engine, functions: Functions, user: User, login: Login
 ) -> None:
