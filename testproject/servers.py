@@ -11,6 +11,7 @@ import getpass
 import os
 import random
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
 
 START_SECONDS = 60.0
+#: Making the directory of a database; much of it is waiting for the disk.
+MAKE_SECONDS = 300.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.02
 # Servers must not outlive a parent that is killed. The shell becomes the server, so its process id
@@ -310,16 +313,24 @@ class DatabaseServer(Server):
     def _launch(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self._data.exists():
+            # What was made in part must not pass for a database at the next start.
+            place = self.directory / "unfinished"
+            shutil.rmtree(place, ignore_errors=True)
             made = subprocess.run(  # noqa: S603  (our own programs and options)
-                self._making(), capture_output=True, text=True, timeout=START_SECONDS, check=False
+                self._making(place),
+                capture_output=True,
+                text=True,
+                timeout=MAKE_SECONDS,
+                check=False,
             )
             if made.returncode:
                 raise ServerFailed(
                     f"{self.binary.name} must have a directory: {made.stdout}{made.stderr}"
                 )
+            place.rename(self._data)
         super()._launch()
 
-    def _making(self) -> list[str]:
+    def _making(self, place: Path) -> list[str]:
         raise NotImplementedError
 
     def _answers(self) -> bool:
@@ -334,10 +345,10 @@ class PostgreSQLServer(DatabaseServer):
     # SIGTERM waits until the last client has gone.
     _stopping = signal.SIGINT
 
-    def _making(self) -> list[str]:
-        place = ["-D", str(self._data), "-U", self.user, "-E", "UTF8", "--locale=C.UTF-8"]
+    def _making(self, place: Path) -> list[str]:
+        options = ["-D", str(place), "-U", self.user, "-E", "UTF8", "--locale=C.UTF-8"]
         initdb = str(self.binary.resolve().parent / "initdb")
-        return [*_UNPRIVILEGED, initdb, *place, "--auth=trust", "--no-sync"]
+        return [*_UNPRIVILEGED, initdb, *options, "--auth=trust", "--no-sync"]
 
     def _arguments(self) -> list[str]:
         options = {
@@ -375,10 +386,10 @@ class MariaDBServer(DatabaseServer):
     backend, database, user = "mysql", "sessions", "root"
     _ready = "ready for connections"
 
-    def _making(self) -> list[str]:
+    def _making(self, place: Path) -> list[str]:
         installing = ["mariadb-install-db", "--no-defaults", f"--user={getpass.getuser()}"]
         login = ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        return [*installing, f"--datadir={self._data}", *login]
+        return [*installing, f"--datadir={place}", *login]
 
     def _arguments(self) -> list[str]:
         place = [f"--datadir={self._data}", f"--socket={self.directory / 'socket'}"]

@@ -17,7 +17,7 @@ import servers
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from server_binaries import MissingServer
-from servers import MongoReplicaSet, MongoServer, RedisServer, ServerFailed
+from servers import MongoReplicaSet, MongoServer, PostgreSQLServer, RedisServer, ServerFailed
 
 from tests.conftest import Running
 
@@ -178,6 +178,16 @@ def test_a_server_that_died_by_itself_starts_again(own_redis: RedisServer) -> No
             client.shutdown(nosave=True)
         until(lambda: not server.running)
         server.start()
+        assert not refuses(server.port)
+
+
+def test_a_database_that_was_made_in_part_is_made_anew(
+    running_servers: Running, tmp_path: Path
+) -> None:
+    binary = running_servers.database("database-postgresql").binary
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "PG_VERSION").touch()
+    with PostgreSQLServer(binary, tmp_path) as server:
         assert not refuses(server.port)
 
 
