@@ -310,14 +310,20 @@ class DatabaseServer(Server):
     def _data(self) -> Path:
         return self.directory / "data"
 
+    @property
+    def _temporary(self) -> Path:
+        # A MariaDB that starts removes the temporary tables of others that share the directory.
+        return self.directory / "temporary"
+
     def _launch(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self._temporary.mkdir(parents=True, exist_ok=True)
         if not self._data.exists():
             # What was made in part must not pass for a database at the next start.
             place = self.directory / "unfinished"
             shutil.rmtree(place, ignore_errors=True)
             made = subprocess.run(  # noqa: S603  (our own programs and options)
                 self._making(place),
+                env=os.environ | {"TMPDIR": str(self._temporary)},
                 capture_output=True,
                 text=True,
                 timeout=MAKE_SECONDS,
@@ -393,6 +399,7 @@ class MariaDBServer(DatabaseServer):
 
     def _arguments(self) -> list[str]:
         place = [f"--datadir={self._data}", f"--socket={self.directory / 'socket'}"]
+        place.append(f"--tmpdir={self._temporary}")
         address = [f"--bind-address={self.host}", f"--port={self.port}"]
         creation = self.directory / "creation.sql"
         creation.write_text(f"CREATE DATABASE IF NOT EXISTS {self.database} CHARSET utf8mb4;")

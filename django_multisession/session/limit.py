@@ -156,6 +156,8 @@ def _end_excess(
 ) -> Steps[Tombstone | None]:
     most, left = admission.most or 0, session.site.tombstone(Reason.ENDED)
     for number in range(MOST_PASSES):
+        if number > 1:
+            yield from back_off(FIRST_PAUSE, number)
         found = yield from find(session, user_id)
         listed = [each.record for each in found]
         excess = limits.excess(listed, own, most, admission.at_limit, session.site.now())

@@ -23,7 +23,7 @@ from django_multisession.session.end import give_new_key
 from django_multisession.session.index import MOST_PASSES, end_listed, indexed, page
 from django_multisession.session.read import read_entries
 from django_multisession.session.state import Ended, Session, Stored
-from django_multisession.session.steps import Steps
+from django_multisession.session.steps import FIRST_PAUSE, Steps, back_off
 
 
 def end(
@@ -71,6 +71,9 @@ def end(
         count = len({record.series for record in ended.values()})
         if count == most or (number and not is_left):
             return count
+        if number:
+            # A move in steps lies under two keys until it is done, or undone as its session ended.
+            yield from back_off(FIRST_PAUSE, number)
     raise SessionConflict(
         f"After {MOST_PASSES} passes the user still had sessions to end. End them again."
     )
