@@ -38,7 +38,7 @@ from django_multisession.session import events, line
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY
 from django_multisession.session.index import MOST_PASSES, Found, end_listed, find
 from django_multisession.session.read import read_entries
-from django_multisession.session.state import Ended, New, Session, Stored
+from django_multisession.session.state import Ended, New, Sent, Session, Stored
 from django_multisession.session.steps import FIRST_PAUSE, Call, Steps, back_off
 from django_multisession.settings.conf import config
 
@@ -102,12 +102,17 @@ def settle(session: Session, place: str, record: Record) -> Steps[Tombstone | No
         return None
 
 
-def leave(session: Session) -> Steps[None]:
-    """Give back the seat of a login that isn't stored; it is admitted again if it is tried again."""
+def leave(session: Session, refused: Sent | None = None) -> Steps[None]:
+    """Give back the seat of a login that isn't stored; it is admitted again if it is tried again.
+
+    Args:
+        session: Whose login it is.
+        refused: What was sent last, if the server answered that.
+    """
     admission, state = session.admission, session.state
     if admission is None:
         return
-    if isinstance(state, New | Stored) and state.sent:
+    if isinstance(state, New | Stored) and any(sent is not refused for sent in state.sent):
         return  # a write without an answer may still be carried out
     session.admission = None
     user_id = merging.user_id(session.own_entries())
@@ -174,20 +179,27 @@ def _end_excess(
         if own.series in excess:
             yield from line.end(session, place, left, LIMIT, user_id=user_id)
             return left
+    else:
+        raise SessionConflict(f"After {MOST_PASSES} looks there were still sessions beyond it.")
     return None
 
 
 def _end_unchanged(
     session: Session, user_id: str, beyond: list[Found], left: Tombstone
 ) -> Steps[set[bytes]]:
-    """End those sessions that are still what was found; return the series of all that ended.
+    """End those sessions that are still where they were found; return the series of all that ended.
 
     Where logins keep the key, a newer login of the user may lie there by now.
     """
     ended, site = set(), session.site
     for each in beyond:
-        answer = yield from site.driver.retire(each.place, each.record, left, site.now(), NEVER)
-        stored = answer.stored
+        base = each.record
+        for _ in range(line.MOST_HOPS):
+            answer = yield from site.driver.retire(each.place, base, left, site.now(), NEVER)
+            stored = answer.stored
+            if not (isinstance(stored, Record) and stored.series == base.series):
+                break
+            base = stored  # it was saved meanwhile
         is_moved = isinstance(stored, Tombstone) and stored.reason is Reason.MOVED
         if answer.outcome is Outcome.SAVED:
             session.note(

@@ -31,7 +31,6 @@ from django_multisession.drivers.base import Steps as DriverSteps
 from django_multisession.exceptions import (
     SessionConflict,
     SessionEnded,
-    SessionTooLarge,
     StoreUnavailable,
 )
 from django_multisession.session import devices, limit, line
@@ -110,19 +109,26 @@ def save(session: Session, *, must_create: bool = False, is_changed: bool = Fals
 def add(session: Session, *, key: Verified | None = None, must_create: bool = False) -> Steps[None]:
     """Store a new record, under *key*, the key that was given already, or a new one."""
     for _ in range(CREATE_TRIES):
-        if config().max_sessions is not None and session.is_login:
-            yield from limit.admit(session)
-        state = session.state
-        if not isinstance(state, New):
-            return
-        require_login(session)
-        if state.sent and (yield from _look_for_added(session, state)):
-            yield from save(session)
-            return
-        key = key or state.key or (state.sent[0].composed.key if state.sent else None)
-        if (yield from _add_under(session, state, key or session.site.make_key())):
-            return
+        try:
+            if config().max_sessions is not None and session.is_login:
+                yield from limit.admit(session)
+            state = session.state
+            if not isinstance(state, New):
+                return
+            require_login(session)
+            if state.sent and (yield from _look_for_added(session, state)):
+                yield from save(session)
+                return
+            key = key or state.key or (state.sent[0].composed.key if state.sent else None)
+            if (yield from _add_under(session, state, key or session.site.make_key())):
+                return
+        except StoreUnavailable:
+            raise  # whether it is stored isn't known
+        except Exception:
+            yield from limit.leave(session)
+            raise
         if must_create and key is not None:
+            yield from limit.leave(session)
             raise CreateError
         key = None
     raise StoreUnavailable(f"The server called {CREATE_TRIES} new session keys taken.")
@@ -134,11 +140,7 @@ def _add_under(session: Session, state: New, key: Verified) -> Steps[bool]:
         now = max(now, session.admission.began_ms)
     body, is_login = session.serialized(), session.is_login
     life = session.site.life(session.own_entries(), now)
-    try:
-        composed = compose(session, key, None, body, now, life, is_login=is_login)
-    except SessionTooLarge:
-        yield from limit.leave(session)
-        raise
+    composed = compose(session, key, None, body, now, life, is_login=is_login)
     sent = Sent(composed, None, clock, is_login)
     # Before it is sent: a lost answer must not make a second session of it.
     noted = session.state = New(state.key, state.after, (sent, *state.sent))
@@ -275,7 +277,6 @@ def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
         return
     left = session.site.tombstone(Reason.ENDED)
     yield from line.end(session, sent.composed.key.storage_key, left, REVOKED)
-    yield from limit.leave(session)
     raise interrupted(session, left)
 
 
@@ -300,38 +301,41 @@ def update(session: Session, *, is_changed: bool = False) -> Steps[None]:  # noq
     """Write over the stored record what changed, move it to a new key, or touch it."""
     if config().max_sessions is not None and session.is_login:
         yield from limit.admit(session)
-    merges: list[Merge] = []
-    # What is known of one state says nothing of the next.
-    changed = session.state if is_changed else None
-    if isinstance(session.state, Stored) and session.state.sent:
-        yield from _look_for_sent(session, session.state, merges)
-    began_at = session.site.monotonic()
-    is_queued = False
-    for tries in itertools.count():
-        state = session.state
-        if not isinstance(state, Stored):
-            return  # a thread or another coroutine of this request ended it
-        is_big = len(state.snapshot.body) > BIG and session.is_marked()
-        if not is_queued and (tries or is_big):
-            is_queued = True
-            if (yield from queue(state.snapshot.key.storage_key, SAVE_PATIENCE)) or tries > 1:
-                yield from _catch_up(session, state, merges)
-            began_at = session.site.monotonic()
-        elif tries:
-            yield from _let_others_go_first(session, merges, tries, began_at)
-        if not isinstance(state := session.state, Stored):
-            return
-        now = session.site.now()
-        try:
+    sent: Sent | None = None
+    try:
+        merges: list[Merge] = []
+        # What is known of one state says nothing of the next.
+        changed = session.state if is_changed else None
+        if isinstance(session.state, Stored) and session.state.sent:
+            yield from _look_for_sent(session, session.state, merges)
+        began_at = session.site.monotonic()
+        is_queued = False
+        for tries in itertools.count():
+            state = session.state
+            if not isinstance(state, Stored):
+                return  # a thread or another coroutine of this request ended it
+            is_big = len(state.snapshot.body) > BIG and session.is_marked()
+            if not is_queued and (tries or is_big):
+                is_queued = True
+                if (yield from queue(state.snapshot.key.storage_key, SAVE_PATIENCE)) or tries > 1:
+                    yield from _catch_up(session, state, merges)
+                began_at = session.site.monotonic()
+            elif tries:
+                yield from _let_others_go_first(session, merges, tries, began_at)
+            if not isinstance(state := session.state, Stored):
+                return
+            now = session.site.now()
             sent = _composed(session, state, now, is_changed=state is changed)
-        except SessionTooLarge:
-            yield from limit.leave(session)
-            raise
-        if sent is None:
-            yield from confirm(session, state)
-            return
-        if (yield from _write(session, state, sent, merges, now)):
-            return
+            if sent is None:
+                yield from confirm(session, state)
+                return
+            if (yield from _write(session, state, sent, merges, now)):
+                return
+    except StoreUnavailable:
+        raise  # as in add()
+    except Exception:
+        yield from limit.leave(session, sent)
+        raise
 
 
 def _composed(session: Session, state: Stored, now: int, *, is_changed: bool) -> Sent | None:
@@ -469,7 +473,6 @@ def _let_others_go_first(
     """
     spent = session.site.monotonic() - began_at
     if spent > SAVE_PATIENCE:
-        yield from limit.leave(session)
         raise SessionConflict(
             f"Other requests saved this session again and again for {SAVE_PATIENCE:.0f} seconds."
         )

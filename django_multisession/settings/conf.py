@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import operator
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -150,9 +151,10 @@ def current() -> Config:
     held, said = config(), _wrapped()
     now = said.__dict__
     # A site gives few of them: that the others still aren't there is one question for all.
-    if held.read_from != (said, *map(now.get, held.names_given)) or not (
-        now.keys().isdisjoint(held.names_not_given)
-    ):
+    if held.read_from != (
+        said,
+        *map(now.get, held.names_given, itertools.repeat(NOT_GIVEN)),
+    ) or not (now.keys().isdisjoint(held.names_not_given)):
         config.cache_clear()
         held = config()
     return held

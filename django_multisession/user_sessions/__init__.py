@@ -209,7 +209,17 @@ def own_series(session: Session) -> Steps[bytes | None]:
 def is_current(request: HttpRequest, session_id: str) -> bool:
     """Return whether *session_id* names the session of *request*; lists no other."""
     series = perform(request, own_series)
-    return series is not None and series.hex() == session_id
+    return series is not None and series == series_of(session_id)
+
+
+def series_of(session_id: str) -> bytes | None:
+    """Return the series that *session_id* names; None if it is no public id."""
+    try:
+        series = bytes.fromhex(session_id)
+    except (TypeError, ValueError):
+        return None
+    # Upper case and white space make a second name of the same session.
+    return series if len(series) == SERIES_LENGTH and series.hex() == session_id else None
 
 
 def shown(found: Found, user_id: str, *, is_current: bool) -> UserSession:
@@ -231,11 +241,8 @@ def shown(found: Found, user_id: str, *, is_current: bool) -> UserSession:
 
 def end_of(session: Session, user_id: str, session_id: str) -> Steps[bool]:
     """End the session *session_id* of the user with *user_id*; False if there isn't such a session."""
-    try:
-        wanted = bytes.fromhex(session_id)
-    except (TypeError, ValueError):
-        return False
-    if len(wanted) != SERIES_LENGTH:
+    wanted = series_of(session_id)
+    if wanted is None:
         return False
     ended = yield from of_user.end(session, user_id, lambda record: record.series == wanted, most=1)
     return ended > 0

@@ -26,8 +26,11 @@ def with_id(user_id: str) -> Any | None:
     The user may be gone: nothing but the id is known.
     """
     model: Any = get_user_model()
+    field = model._meta.pk  # noqa: SLF001  (as above)
     try:
-        user = model(pk=model._meta.pk.to_python(user_id))  # noqa: SLF001  (as above)
+        user = model(pk=field.to_python(user_id))
+        # A number that the database can't hold is an error there.
+        field.run_validators(user.pk)
     except ValidationError:
         return None
     # Python reads "1_0" as 10: a slip must not name another user.

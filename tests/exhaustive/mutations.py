@@ -396,8 +396,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a login that was ended with all others gives its seat back",
-        "save:_heed",
-        "yield from limit.leave(session)",
+        "save:update",
+        "yield from limit.leave(session, sent)",
         "pass",
         "login | read,end_all",
         budget=CLOCK,

@@ -512,6 +512,16 @@ def test_the_next_session_sees_an_assigned_setting(
         assert getattr(conf.current(), attribute) == before
 
 
+def test_the_next_session_sees_that_a_setting_of_none_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    default = conf.current().policy.absolute_timeout
+    monkeypatch.setattr(site_settings, "MULTISESSION_ABSOLUTE_TIMEOUT", None, raising=False)
+    assert conf.current().policy.absolute_timeout is None
+    monkeypatch.undo()
+    assert conf.current().policy.absolute_timeout == default
+
+
 def test_a_session_is_signed_with_an_assigned_secret_key(monkeypatch: pytest.MonkeyPatch) -> None:
     session = memory.SessionStore()
     session.save()

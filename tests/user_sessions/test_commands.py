@@ -165,7 +165,7 @@ def test_a_user_is_named_by_the_username_or_the_id(
         run(module, option + given)
     with pytest.raises(CommandError, match=f"id={eve.pk} or id={ada.pk}"):
         run(module, f"{option}{ada.pk}")
-    for given in ("bob", "", "id=x", "99999"):
+    for given in ("bob", "", "id=x", "99999", "9" * 20, f"id=-{'9' * 20}"):
         with pytest.raises(CommandError, match="There is no user"):
             run(module, option + given)
     # Of a deleted user there may be sessions.

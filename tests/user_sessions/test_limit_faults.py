@@ -139,6 +139,42 @@ def test_a_login_that_is_too_large_leaves_its_seat(
     assert client.is_logged_in
 
 
+def test_a_login_in_a_session_that_has_ended_leaves_its_seat(
+    deny: None, key_kept: None, settings: Settings, engine: Engine, functions: Functions, user: User
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    store = engine.SessionStore()
+    store["cart"] = 1
+    store.save()
+    engine.SessionStore().delete(store.session_key)
+    log_in(store, user)
+    with pytest.raises(SessionEnded):
+        functions.call(store, "save")
+    saved(logged_in(engine, user))
+    assert len(list_sessions(user)) == 1
+
+
+def test_a_login_whose_changes_cannot_be_merged_leaves_its_seat(
+    deny: None, settings: Settings, engine: Engine, functions: Functions, user: User
+) -> None:
+    settings.MULTISESSION_MAX_SESSIONS = 1
+    settings.MULTISESSION_CONFLICT_RESOLVERS = {"cart": f"{__name__}.refuse"}
+    store = engine.SessionStore()
+    store["cart"] = 1
+    other = engine.SessionStore(saved(store))
+    other["cart"], store["cart"] = 2, 3
+    other.save()
+    log_in(store, user)
+    with pytest.raises(ArithmeticError):
+        functions.call(store, "save")
+    saved(logged_in(engine, user))
+    assert len(list_sessions(user)) == 1
+
+
+def refuse(*_values: object) -> object:
+    raise ArithmeticError
+
+
 def test_a_login_that_gives_up_beside_other_saves_leaves_its_seat(
     deny: None,
     settings: Settings,
@@ -554,6 +590,31 @@ def test_a_login_ends_no_newer_login_that_kept_the_key_of_an_older_one(
         store.save()
     live = [SESSION_KEY in engine.SessionStore(key) for key in (*keys, store.session_key)]
     assert live == [True, False, True]
+
+
+def test_a_session_that_is_saved_meanwhile_ends_at_the_limit_all_the_same(
+    key_kept: None, clock: Clock, engine: Engine, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = saved(logged_in(engine, user))
+    saved(logged_in(engine, user))
+    times = iter(range(5))
+    answer = MemoryServer.send
+
+    def send(server: MemoryServer, command: Any) -> Any:
+        if command.verb == "retire" and (number := next(times, None)) is not None:
+            with monkeypatch.context() as undone:
+                undone.setattr(MemoryServer, "send", answer)
+                other = engine.SessionStore(key)
+                other["page"] = number
+                other.save()
+        return answer(server, command)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryServer, "send", send)
+        patched.setattr(limit, "MOST_PASSES", 2)
+        saved(logged_in(engine, user))
+    assert SESSION_KEY not in engine.SessionStore(key)
+    assert len(list_sessions(user)) == MOST
 
 
 def test_a_login_that_ends_itself_ends_no_newer_login_under_its_key(

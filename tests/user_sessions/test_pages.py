@@ -170,6 +170,13 @@ def test_to_end_the_current_session_is_to_log_out(user: User) -> None:
     assert is_logged_in(other)
 
 
+def test_an_id_in_another_spelling_names_no_session(user: User) -> None:
+    mine = logged_in(user)
+    for session_id in (id_of(mine).upper(), f"{id_of(mine)[:8]} {id_of(mine)[8:]}"):
+        assert mine.post(f"{LIST}{session_id}/end/").status_code == 404
+    assert is_logged_in(mine)
+
+
 def test_an_end_asks_for_the_password_again_after_a_while(user: User, clock: Clock) -> None:
     mine, other = logged_in(user), logged_in(user)
     address = f"{LIST}{id_of(other)}/end/"
