@@ -27,6 +27,7 @@ from django_multisession.drivers.redis.index import place_of
 from django_multisession.engine import close_drivers
 from django_multisession.exceptions import SessionConflict, SessionEnded
 from django_multisession.session import of_user
+from django_multisession.session.steps import Pause
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.driver.fixtures import make_key
 from django_multisession.testing.rows import for_each
@@ -359,19 +360,27 @@ def test_a_session_that_moves_behind_what_was_read_is_ended_by_its_id(
     assert not client.is_logged_in
 
 
-def interrupted(steps: Steps[Any], verb: str, interrupt: Callable[[], object]) -> Any:
-    """Carry out *steps*, and do something else before the first command of *verb* is sent."""
-    is_done = False
+def before_each(steps: Steps[Any], verb: str, act: Callable[[int], object]) -> Any:
+    """Carry out *steps*, and before each command of *verb* do something else, which gets its number."""
+    number = 0
     try:
         ask = next(steps)
         while True:
-            if ask.verb == verb and not is_done:
-                interrupt()
-                is_done = True
+            if isinstance(ask, Pause):
+                ask = steps.send(None)
+                continue
+            if ask.verb == verb:
+                act(number)
+                number += 1
             ask = steps.send(ask.server.send(ask.command))
     except StopIteration as stop:
-        assert is_done
+        assert number
         return stop.value
+
+
+def interrupted(steps: Steps[Any], verb: str, interrupt: Callable[[], object]) -> Any:
+    """Carry out *steps*, and do something else before the first command of *verb* is sent."""
+    return before_each(steps, verb, lambda number: None if number else interrupt())
 
 
 def test_a_session_that_another_user_took_over_since_it_was_listed_stays(
@@ -410,20 +419,6 @@ def test_sessions_that_move_while_they_are_ended_end(
     assert interrupted(ending, "delete_many", move) == 3
     assert not any(client.is_logged_in for client in clients)
     assert not any(SESSION_KEY in engine.SessionStore(store.session_key) for store in stores)
-
-
-def before_each(steps: Steps[Any], verb: str, act: Callable[[int], object]) -> Any:
-    """Carry out *steps*, and before each command of *verb* do something else, which gets its number."""
-    number = 0
-    try:
-        ask = next(steps)
-        while True:
-            if ask.verb == verb:
-                act(number)
-                number += 1
-            ask = steps.send(ask.server.send(ask.command))
-    except StopIteration as stop:
-        return stop.value
 
 
 def test_logins_that_begin_while_all_are_ended_stay(
