@@ -258,7 +258,7 @@ Count = Callable[[], int]
 
 @pytest.fixture
 def count_stored(engine: Engine, settings: Settings) -> Iterator[Count]:
-    """Tell how many records this test's store holds, tombstones included, past any proxy."""
+    """Count the records in this test's store, tombstones too. A proxy doesn't see it."""
     if engine.kind == "memory":
         driver: Any = engine.driver
         before = len(driver)

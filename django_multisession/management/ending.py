@@ -20,12 +20,9 @@ from django_multisession.drivers.base import Enumerable, is_indexed
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session import line
 from django_multisession.session.adopt import is_mark
-from django_multisession.session.index import end_listed
+from django_multisession.session.index import MOST_PASSES, end_listed
 from django_multisession.session.state import Session
 from django_multisession.session.steps import Steps
-
-#: How often the store is read at most.
-MOST_PASSES = 16
 
 BY_OUTAGE = "outage"
 #: Sessions went on appearing that began before.

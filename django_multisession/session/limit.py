@@ -171,7 +171,7 @@ def _end_excess(
             break
         beyond = [each for each in found if each.record.series in excess]
         if not config().cycle_on_login:
-            if own.series in (yield from _end_unchanged(session, user_id, beyond, left)):
+            if own.series in (yield from _end_in_place(session, user_id, beyond, left)):
                 return left
             continue
         others = {e.place: e.record for e in beyond if e.record.series != own.series}
@@ -184,7 +184,7 @@ def _end_excess(
     return None
 
 
-def _end_unchanged(
+def _end_in_place(
     session: Session, user_id: str, beyond: list[Found], left: Tombstone
 ) -> Steps[set[bytes]]:
     """End those sessions that are still where they were found; return the series of all that ended.

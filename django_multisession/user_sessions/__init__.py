@@ -213,7 +213,7 @@ def is_current(request: HttpRequest, session_id: str) -> bool:
 
 
 def series_of(session_id: str) -> bytes | None:
-    """Return the series that *session_id* names; None if it is no public id."""
+    """Return the series that *session_id* names; None if it isn't a public id."""
     try:
         series = bytes.fromhex(session_id)
     except (TypeError, ValueError):

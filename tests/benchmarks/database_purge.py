@@ -28,6 +28,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from tests.benchmarks.tables import write_row
+
 HEAD = ("database", "engine", "rows a second", "MB", "p99 alone, ms", "meanwhile", "slowest", "503")
 ENGINES = {
     "database": "django_multisession.engines.database",
@@ -266,12 +268,6 @@ def main() -> None:
 def percentile(seconds: list[float]) -> float:
     """Return what 99 of 100 requests took at most, in milliseconds."""
     return statistics.quantiles(seconds, n=100)[-1] * 1000
-
-
-def write_row(*cells: object) -> None:
-    """Write a row of a Markdown table."""
-    sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

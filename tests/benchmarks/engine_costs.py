@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from django.conf import settings
 
 from tests.benchmarks.database_purge import database
 from tests.benchmarks.request_profile import request_to
+from tests.benchmarks.tables import write_row
 
 KINDS = ("read", "change", "new", "login", "logout")
 WARM_UP = 30
@@ -158,11 +158,6 @@ def main() -> None:
             for number, clock in enumerate(Cost._fields):
                 ratios = (f"{each[number]:.2f}" for each in found)
                 write_row(pair.ours, pair.djangos, clock, *ratios)
-
-
-def write_row(*cells: object) -> None:
-    sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import django
 
+from tests.benchmarks.tables import write_row
+
 #: MongoDB's own, where a set does not say otherwise.
 ELECTION_TIMEOUT, HEARTBEAT_INTERVAL = 10000, 2000
 HEAD = (
@@ -88,12 +90,6 @@ def main() -> None:
                     f"{it.slowest:.1f}",
                     it.wrongs or 0,
                 )
-
-
-def write_row(*cells: object) -> None:
-    """Write a row of a Markdown table."""
-    sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import django
 
+from tests.benchmarks.tables import write_row
+
 if TYPE_CHECKING:
     from servers import Server
 
@@ -260,12 +262,6 @@ def middleware(session_middleware: str) -> list[str]:
 def said(values: set[Any]) -> str:
     """Name the one value, or all."""
     return " or ".join(sorted(map(str, values)))
-
-
-def write_row(*cells: object) -> None:
-    """Write a row of a Markdown table."""
-    sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

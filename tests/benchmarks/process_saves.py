@@ -19,6 +19,8 @@ from typing import Any
 
 import django
 
+from tests.benchmarks.tables import write_row
+
 HEAD = ("engine", "acknowledged", "there", "conflicts", "most of one save", "seconds")
 
 
@@ -90,12 +92,6 @@ def measured(settings: Mapping[str, Any], processes: int, saves: int) -> tuple[s
         str(max(runs, default=0)),
         f"{seconds:.1f}",
     )
-
-
-def write_row(*cells: str) -> None:
-    """Print a row of a Markdown table."""
-    sys.stdout.write(f"| {' | '.join(cells)} |\n")
-    sys.stdout.flush()
 
 
 # As pytest finds it.

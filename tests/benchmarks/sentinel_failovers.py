@@ -18,6 +18,8 @@ from pathlib import Path
 
 import django
 
+from tests.benchmarks.tables import write_row
+
 #: How long a primary goes on alone before it is killed, and how long it is parted from the others.
 ALONE_SECONDS, PARTED_SECONDS = 1.0, 5.0
 CAREFUL = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "1")
@@ -141,12 +143,6 @@ STRIKES: Mapping[str, Callable[[Scene], tuple[float, float]]] = {
     "hangs": pause,
     "parted for five seconds": part,
 }
-
-
-def write_row(*cells: str) -> None:
-    """Print a row of a Markdown table."""
-    sys.stdout.write(f"| {' | '.join(cells)} |\n")
-    sys.stdout.flush()
 
 
 # As pytest finds it.

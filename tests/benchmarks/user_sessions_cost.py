@@ -25,6 +25,8 @@ from typing import Any, Self
 import django
 from django.urls import include, path
 
+from tests.benchmarks.tables import write_row
+
 HEAD = ("engine", "sessions", "users", "request", "commands", "KB sent", "KB received", "seconds")
 WRITERS = 64
 DATABASES = ("postgresql", "mariadb", "sqlite")
@@ -290,12 +292,6 @@ def main() -> None:
     for name in chosen.engines:
         with tempfile.TemporaryDirectory() as place:
             measure(name, chosen.sessions, chosen.users, Path(place))
-
-
-def write_row(*cells: object) -> None:
-    """Write a row of a Markdown table."""
-    sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

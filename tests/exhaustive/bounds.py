@@ -112,7 +112,7 @@ def _is_redundant(first: str, second: str) -> bool:
     return (
         (first == "read" and second in _READERS)
         or first == second in _IDEMPOTENT
-        # Another browser's request is no part of this one.
+        # A request of another browser isn't one of this client's.
         or second in ("poll", "login_elsewhere")
     )
 

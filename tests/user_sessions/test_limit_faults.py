@@ -60,9 +60,7 @@ def test_of_logins_that_began_before_as_many_others_each_ends_itself(
         # They end none: each has looked already, or has not.
         settings.MULTISESSION_MAX_SESSIONS = 9
         for _ in range(MOST):
-            store = engine.SessionStore()
-            log_in(store, user)
-            store.save()
+            saved(logged_in(engine, user))
         return settle(*arguments)
 
     settle = limit.settle
@@ -253,22 +251,16 @@ def test_a_stored_login_succeeds_where_others_keep_it_from_leaving_its_seat(
     settings.MULTISESSION_MAX_SESSIONS = 9
     answer = MemoryServer.send
 
-    def log_in_here() -> str | None:
-        store = engine.SessionStore()
-        log_in(store, user)
-        store.save()
-        return store.session_key
-
     def send(server: MemoryServer, command: Any) -> Any:
         if command.verb == "replace":
             patched.undo()
-            log_in_here()
+            saved(logged_in(engine, user))
             patched.setattr(limit, "PATIENCE", -1)
         return answer(server, command)
 
     with monkeypatch.context() as patched:
         patched.setattr(MemoryServer, "send", send)
-        key = log_in_here()
+        key = saved(logged_in(engine, user))
     assert SESSION_KEY in engine.SessionStore(key)
     assert [each.message for each in caplog.records if "was not kept" in each.message]
 
