@@ -6,6 +6,7 @@ the commit what the calls are for.
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import typing
 import uuid
@@ -82,7 +83,11 @@ def engine(settings: Settings, running_servers: Running) -> Engine:
 
 
 def calls_of(act: Callable[[], Any], place: str = PACKAGE) -> list[str]:
-    """Return the names of the functions that *act* calls of those at *place*: of this package."""
+    """Return the names of the functions that *act* calls of those at *place*: of this package.
+
+    In a context of its own: a session that another test keeps alive (in an error's traceback) is one
+    more to look at.
+    """
     called: list[str] = []
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
@@ -92,7 +97,7 @@ def calls_of(act: Callable[[], Any], place: str = PACKAGE) -> list[str]:
 
     sys.setprofile(note)
     try:
-        act()
+        contextvars.Context().run(act)
     finally:
         sys.setprofile(None)
     return called

@@ -19,9 +19,13 @@ class Gate:
 
     Args:
         url: Where the site is.
+
+    Attributes:
+        held_cookie: Whether the answer that was held sets a cookie.
     """
 
     def __init__(self, url: str) -> None:
+        self.held_cookie = False
         self._port = urlsplit(url).port
         self._held_path: str | None = None
         self._holds_answers = False
@@ -87,6 +91,7 @@ class Gate:
         finally:
             connection.close()
         if is_held and self._holds_answers:
+            self.held_cookie = answer.getheader("Set-Cookie") is not None
             self._wait()
         request.send_response(answer.status)
         for name, value in answer.getheaders():

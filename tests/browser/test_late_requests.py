@@ -10,6 +10,7 @@ from tests.browser.shops import Shop
 from tests.browser.visitor import Visitor
 
 OK, REFUSED = 200, 400
+TRIES = 5
 
 SEND = """([path, method]) => {
     const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
@@ -43,17 +44,25 @@ def log_in_while_a_request_waits(
 def test_a_late_response_logs_nobody_out(
     *, shop: Shop, path: str, is_answered: bool, new_visitor: NewVisitor
 ) -> None:
-    with Gate(shop.url) as gate:
-        visitor = new_visitor(shop.behind(gate.url))
-
-        status = log_in_while_a_request_waits(visitor, gate, "GET", path, is_answered=is_answered)
-
-        assert status == OK
-        assert visitor.key is not None
-        visitor.open()
-        shown = visitor.shown()
-        assert (shown.user, shown.cart) == ("demo", {"Notebook": 1})
-        visitor.context.close()
+    for _ in range(TRIES):
+        with Gate(shop.url) as gate:
+            visitor = new_visitor(shop.behind(gate.url))
+            status = log_in_while_a_request_waits(
+                visitor, gate, "GET", path, is_answered=is_answered
+            )
+            assert status == OK
+            if gate.held_cookie:
+                # The page took longer than the shop's touch interval, and so the answer brings the old
+                # key back: docs/explanation/limits.md, "A touch that is slower than a login".
+                visitor.context.close()
+                continue
+            assert visitor.key is not None
+            visitor.open()
+            shown = visitor.shown()
+            assert (shown.user, shown.cart) == ("demo", {"Notebook": 1})
+            visitor.context.close()
+            return
+    pytest.fail(f"Each of {TRIES} tries took longer than the touch interval.")
 
 
 def test_a_late_change_is_refused_and_logs_nobody_out(shop: Shop, new_visitor: NewVisitor) -> None:
