@@ -22,7 +22,15 @@ from django_multisession.drivers.base import Driver
 from django_multisession.settings import conf
 from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of, unfit_engine
 
-__all__ = ["Engine", "EngineOption", "Keys", "close_drivers", "engine_at", "machine_clock"]
+__all__ = [
+    "LISTED_IN",
+    "Engine",
+    "EngineOption",
+    "Keys",
+    "close_drivers",
+    "engine_at",
+    "machine_clock",
+]
 
 _lock = ForkSafeLock()
 _drivers: dict[Engine, Driver] = {}
@@ -88,6 +96,8 @@ class Engine:
         app: Which app with migrations has to be in ``INSTALLED_APPS``; empty if none.
         example: The line of settings that most sites need.
         is_shared: Do all processes see its sessions, and do these survive a restart of the site?
+        is_indexed: Does it find the sessions of a user by itself, so that it may list another
+            engine's?
     """
 
     name: str
@@ -101,6 +111,7 @@ class Engine:
     app: str = ""
     example: str = ""
     is_shared: bool = True
+    is_indexed: bool = False
 
     def driver(self) -> Driver:
         """Return the engine's driver, the same one for every thread of the process.
@@ -179,6 +190,14 @@ class Engine:
             )
         # Raised out here: the frames behind the error hold the options, a password among them.
         raise ImproperlyConfigured(problem) from (cause if isinstance(cause, ImportError) else None)
+
+
+#: Of an engine that can't find the sessions of a user: names one that lists them.
+LISTED_IN = EngineOption(
+    name="LISTED_IN",
+    expected="an engine that finds the sessions of a user and that all processes share",
+    fits=lambda engine: engine.is_indexed and engine.is_shared,
+)
 
 
 def engine_at(path: object) -> Engine | None:

@@ -48,6 +48,8 @@ ENGINES = (
 
 #: Two stores: one of each that lie on two servers, for what lies above the drivers.
 TIERED = "tiered-redis-mongodb"
+#: One whose sessions another one lists.
+LISTED = "memcached-redis"
 #: A kind of store → its server, as a part of an engine of two.
 SERVERS_OF_PARTS = {
     "redis": "redis-8.2",
@@ -95,6 +97,12 @@ class Engine:
     @property
     def driver(self) -> Driver:
         return self.SessionStore.get_driver()
+
+    @property
+    def notes(self) -> Driver:
+        """What keeps the marks and the seats of users."""
+        notes: Driver = getattr(self.driver, "notes", self.driver)
+        return notes
 
 
 #: Let no pause of a busy machine pass for an outage.
@@ -156,6 +164,10 @@ def use_engine(
             "KEY_PREFIX": f"{mine}:",
             "OPTIONS": PATIENCE["memcached"],
         }
+        if listing := name.partition("-")[2]:
+            use_engine(SERVERS_OF_PARTS[listing], settings, running_servers)
+            path = f"django_multisession.engines.{listing}"
+            settings.MULTISESSION_MEMCACHED |= {"LISTED_IN": path}
     elif engine.kind == "database":
         engine = Engine(name, None if name == SQLITE else running_servers.database(name))
         running_servers.allow_queries()

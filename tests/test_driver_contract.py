@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from django.utils import timezone
 
@@ -9,13 +11,18 @@ from django_multisession.core.records import to_datetime
 from django_multisession.drivers.base import Driver
 from django_multisession.testing import DriverContract, DriverRaceContract
 from django_multisession.testing.driver.fixtures import NOW
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import LISTED, Engine, use_engine
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Running
 
 
 @pytest.fixture(autouse=True)
-def time_of_laws(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+def time_of_laws(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Let the engine's clock show the time of the laws where it judges copies by it."""
-    if engine.kind == "tiered":
+    if "engine" in request.fixturenames and request.getfixturevalue("engine").kind == "tiered":
         monkeypatch.setattr(timezone, "now", lambda: to_datetime(NOW))
 
 
@@ -29,3 +36,20 @@ class TestDriverRaces(DriverRaceContract):
     @pytest.fixture
     def driver(self, engine: Engine) -> Driver:
         return engine.driver
+
+
+@pytest.fixture
+def listed(settings: Settings, running_servers: Running) -> Driver:
+    return use_engine(LISTED, settings, running_servers).driver
+
+
+class TestListedDriver(DriverContract):
+    @pytest.fixture
+    def driver(self, listed: Driver) -> Driver:
+        return listed
+
+
+class TestListedDriverRaces(DriverRaceContract):
+    @pytest.fixture
+    def driver(self, listed: Driver) -> Driver:
+        return listed

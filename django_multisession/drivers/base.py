@@ -296,7 +296,11 @@ class Indexed(Protocol):
         """Carry out *write*, a verb of this driver that stores a record of a user, then `get` *key*.
 
         In one round trip where the server can. What lies under *key* may be left out where nothing
-        was written, and is None where a newer release wrote it: what became of *write* is returned.
+        was written, or nothing new of the session's user and times, and is None where a newer release
+        wrote it: what became of *write* is returned.
+
+        A driver that keeps notes on users elsewhere has the driver that keeps them as its attribute
+        ``notes``. *key* is one of that driver then.
         """
 
 

@@ -38,4 +38,5 @@ class SessionStore(DriverSessionStore):
         reopens_on=("DATABASES", "DATABASE_ROUTERS", "INSTALLED_APPS"),
         app=_APP,
         example='MULTISESSION_DATABASE = {"ALIAS": "default"}',
+        is_indexed=True,
     )

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.utils import timezone
+
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
-from django_multisession.engine import Engine, Keys, machine_clock
+from django_multisession.engine import LISTED_IN, Engine, Keys, machine_clock
 from django_multisession.store import DriverSessionStore
 
 __all__ = ["SessionStore"]
 
 
 def _open(options: SecretOptions) -> Driver:
+    from django_multisession.drivers.listed.driver import ListedDriver
     from django_multisession.drivers.memcached.driver import MemcachedDriver
 
-    return MemcachedDriver(options, machine_clock)
+    engine = LISTED_IN.engine(options)
+    own = {name: value for name, value in options.items() if name != LISTED_IN.name}
+    driver = MemcachedDriver(SecretOptions(own), machine_clock)
+    if engine is None:
+        return driver
+    listing: Any = engine.open_driver()
+    return ListedDriver(driver, listing, lambda: timezone.now().timestamp())
 
 
 class SessionStore(DriverSessionStore):
@@ -23,7 +34,8 @@ class SessionStore(DriverSessionStore):
         name="memcached",
         open=_open,
         setting="MULTISESSION_MEMCACHED",
-        keys=Keys(one_of=("SERVERS",), others=("KEY_PREFIX", "MAX_ITEM_SIZE")),
+        keys=Keys(one_of=("SERVERS",), others=("KEY_PREFIX", "MAX_ITEM_SIZE", "LISTED_IN")),
+        engine_options=(LISTED_IN,),
         install="django-multisession[memcached]",
         example='MULTISESSION_MEMCACHED = {"SERVERS": ["127.0.0.1:11211"]}',
     )

@@ -23,4 +23,4 @@ def _open(_options: SecretOptions) -> Driver:
 class SessionStore(DriverSessionStore):
     """A session in this process's memory: for development and tests."""
 
-    engine = Engine(name="memory", open=_open, is_shared=False)
+    engine = Engine(name="memory", open=_open, is_shared=False, is_indexed=True)

@@ -26,4 +26,5 @@ class SessionStore(DriverSessionStore):
         keys=Keys(one_of=("URI",), others=("DATABASE", "COLLECTION")),
         install="django-multisession[mongodb]",
         example='MULTISESSION_MONGODB = {"URI": "mongodb://127.0.0.1:27017"}',
+        is_indexed=True,
     )

@@ -57,4 +57,5 @@ class SessionStore(DriverSessionStore):
         reopens_on=("CACHES",),
         install="django-multisession[redis]",
         example=_EXAMPLE,
+        is_indexed=True,
     )

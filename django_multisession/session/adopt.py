@@ -153,9 +153,9 @@ def is_mark(site: Site, place: str, record: Record) -> bool:
         why = site.open(record, Verified("", place))
     except (BadPayload, StoreUnavailable):
         return False
-    # The mark that all sessions of a user were ended says nothing but its time.
+    # The mark that all sessions of a user were ended says nothing but its time, and who is spared.
     return why in (_ADOPTED, _MOVED, _ENDED, SecretBytes()) or why.startswith(
-        (BACK, BACK_AND_USED, limits.SEATS)
+        (BACK, BACK_AND_USED, limits.SEATS, marks.SPARED)
     )
 
 
@@ -461,13 +461,13 @@ def _adopt(
 def _is_revoked(session: Session, copy: _Found) -> Steps[bool]:
     """Were all sessions of the user ended since the login?"""
     user_id, site = merging.user_id(copy.entries), session.site
-    driver = site.driver
     if user_id is None or not base.is_indexed(site.driver):
         return False
     user = bytes_of_user(user_id)
-    mark = yield from driver.get(marks.place_of(user, site.bound[0]))
-    began = 0 if copy.record is None else copy.record.began_ms
-    return line.is_revoked(session, user, mark, began)
+    mark = yield from site.notes.get(marks.place_of(user, site.bound[0]))
+    if copy.record is None:
+        return line.is_revoked(session, user, mark, 0)
+    return line.is_revoked(session, user, mark, copy.record.began_ms, copy.record.series)
 
 
 def _revoke(session: Session, adoption: Adoption, copy: _Found) -> Steps[Tombstone]:

@@ -16,6 +16,7 @@ from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Record, Tombstone
 from django_multisession.drivers.base import Enumerable, Indexed, is_indexed, log_unreadable
+from django_multisession.engine import LISTED_IN
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session import line
 from django_multisession.session.state import Session
@@ -189,8 +190,13 @@ def indexed(session: Session) -> Indexed:
 def _refusal(session: Session, what: str) -> str:
     engine = getattr(session.site.sender, "engine", None)
     name = type(session.site.driver).__name__ if engine is None else engine.name
+    listed_in = ""
+    if engine is not None and LISTED_IN in engine.engine_options:
+        listed_in = (
+            f'Set {engine.setting}["LISTED_IN"] to an engine that can, or set SESSION_ENGINE'
+        )
     return (
-        f"The engine {name} can't {what}. Set SESSION_ENGINE to redis, mongodb or database of "
+        f"The engine {name} can't {what}. {listed_in or 'Set SESSION_ENGINE'} to redis, mongodb or database of "
         "django_multisession.engines, or to tiered with one of them as its back. See "
         "docs/howto/show-and-end-sessions.md."
     )

@@ -258,7 +258,7 @@ def _change_seats(
         decide: Is asked again where other logins changed them meanwhile.
         known: The record that this login wrote last.
     """
-    site, driver = session.site, session.site.driver
+    site, driver = session.site, session.site.notes
     place = limits.place_of(bytes_of_user(user_id), site.bound[0])
     began_at, refused = site.monotonic(), 0
     stored: object = known

@@ -149,12 +149,23 @@ def end_here(session: Session, place: str, left: Tombstone, reason: str) -> Step
         session.note(signals.session_ended, storage_key=place, user_id=None, reason=reason)
 
 
-def is_revoked(session: Session, user: bytes, mark: object, began_ms: int) -> bool:
-    """Does *mark*, which lies where that of *user* does, end a login of *began_ms*? See `core.marks`."""
+def is_revoked(
+    session: Session, user: bytes, mark: object, began_ms: int, series: bytes = b""
+) -> bool:
+    """Does *mark*, which lies where that of *user* does, end a login of *began_ms*? See `core.marks`.
+
+    Args:
+        session: Whose steps these are.
+        user: The user.
+        mark: What was found.
+        began_ms: When the login began.
+        series: Of its session, which may be spared.
+    """
     site = session.site
     if not isinstance(mark, Record) or not marks.ends_login(mark, began_ms, site.now()):
         return False
-    return open_note(site, marks.place_of(user, site.bound[0]), mark) is not None
+    payload = open_note(site, marks.place_of(user, site.bound[0]), mark)
+    return payload is not None and not marks.spares(payload, series)
 
 
 def open_note(site: Site, place: str, record: Record) -> SecretBytes | None:

@@ -6,24 +6,27 @@ from collections.abc import Callable
 
 from django_multisession.core import marks
 from django_multisession.core.keys import Verified
+from django_multisession.core.lifetime import longest_ms
 from django_multisession.core.merging import user_id as user_of
 from django_multisession.core.records import (
     MISSING,
+    NEVER,
     Outcome,
     Reason,
     Record,
     Tombstone,
     bytes_of_user,
 )
-from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import log_unreadable, skip_newer
 from django_multisession.exceptions import SessionConflict
 from django_multisession.session import adopt, line
 from django_multisession.session.end import give_new_key
 from django_multisession.session.index import MOST_PASSES, end_listed, indexed, page
 from django_multisession.session.read import read_entries
+from django_multisession.session.site import Site
 from django_multisession.session.state import Ended, Session, Stored
 from django_multisession.session.steps import FIRST_PAUSE, Steps, back_off
+from django_multisession.settings.conf import config
 
 
 def end(
@@ -84,16 +87,25 @@ def end_all(session: Session, user_id: str) -> Steps[int]:
     return (yield from end_all_but(session, user_id, None))
 
 
-def mark(session: Session, user_id: str) -> Steps[int]:
-    """Have logins of *user_id* that began before now end themselves; return what now is."""
+def mark(session: Session, user_id: str, spared: Record | None = None) -> Steps[int]:
+    """Have logins of *user_id* that began before now end themselves; return what now is.
+
+    Where another engine lists the sessions, those end too that no list has, but for *spared*.
+    """
     indexed(session)
-    site, driver, now = session.site, session.site.driver, session.site.now()
-    place = marks.place_of(bytes_of_user(user_id), site.bound[0])
-    until_ms = adopt.adopts_until(site)
+    site, driver, now = session.site, session.site.notes, session.site.now()
+    user, is_listed = bytes_of_user(user_id), site.is_listed
+    place, until_ms = marks.place_of(user, site.bound[0]), _marked_until(site)
 
     def signed(before: Record | None) -> Record:
-        facts = marks.facts_at(now, until_ms, before)
-        return site.sign(facts, SecretBytes(), Verified("", place), None)
+        at, own = now, spared if is_listed else None
+        if before is not None and not marks.is_of_the_future(before, now):
+            at = max(now, before.began_ms)
+        if own and line.is_revoked(session, user, before, own.began_ms, own.series):
+            own = None  # it was to end by the earlier mark
+        facts = marks.facts_at(at, until_ms, before)
+        payload = marks.encode(None if own is None else own.series)
+        return site.sign(facts, payload, Verified("", place), None)
 
     record = signed(None)
     for _ in range(MOST_PASSES):
@@ -104,26 +116,47 @@ def mark(session: Session, user_id: str) -> Steps[int]:
             continue  # it has expired since, or is damaged
         if isinstance(stored, Tombstone):
             break
-        if stored.began_ms >= now and not marks.is_of_the_future(stored, now):
-            return now  # a later one says the same
+        if _says_as_much(site, stored, record, place, now):
+            return now
         # An earlier one is replaced even if it has expired.
         record = signed(stored)
         replacing = driver.replace(place, record, stored, stored.touched_ms)
         answer = (yield from skip_newer(place, replacing)) or MISSING
         if answer.outcome is Outcome.SAVED:
-            return now
+            return record.began_ms
     log_unreadable(place, "the mark that a user's sessions were ended can't be stored")
     return now
 
 
+def _says_as_much(site: Site, stored: Record, record: Record, place: str, now: int) -> bool:
+    """Does the mark *stored* say what *record* is to say?"""
+    if stored.began_ms < now or marks.is_of_the_future(stored, now):
+        return False
+    if not site.is_listed:
+        return True
+    # It may spare another session.
+    found, own = (line.open_note(site, place, each) for each in (stored, record))
+    return found in (marks.encode(None), own)
+
+
+def _marked_until(site: Site) -> int | None:
+    """Return until when sessions may live that no list has; None: no longer than a login takes."""
+    until_ms = adopt.adopts_until(site)
+    if not site.is_listed:
+        return until_ms
+    longest = longest_ms(config().policy)
+    return max(until_ms or 0, site.now() + longest if longest else NEVER)
+
+
 def end_all_but(session: Session, user_id: str, spared: Session | None) -> Steps[int]:
     """End the sessions of *user_id* but for *spared*, which may be a login that is under way."""
-    marked_at = yield from mark(session, user_id)
-    own = None
+    own = None if spared is None else _stored(spared)
+    marked_at = yield from mark(session, user_id, own)
     if spared is not None:
         spared.login_ms = max(spared.login_ms, marked_at)
-        own = series(spared)
-    return (yield from end(session, user_id, lambda record: record.series != own, marked_at))
+        own = _stored(spared)
+    kept = None if own is None else own.series
+    return (yield from end(session, user_id, lambda record: record.series != kept, marked_at))
 
 
 def end_others(session: Session) -> Steps[int]:
@@ -140,5 +173,10 @@ def end_others(session: Session) -> Steps[int]:
 
 def series(session: Session) -> bytes | None:
     """Return the public id of *session*, as it is stored; None where it isn't."""
+    record = _stored(session)
+    return None if record is None else record.series
+
+
+def _stored(session: Session) -> Record | None:
     state = session.state
-    return state.snapshot.record.series if isinstance(state, Stored) else None
+    return state.snapshot.record if isinstance(state, Stored) else None

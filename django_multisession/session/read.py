@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from django_multisession.core import marks
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import (
     SAVED,
     Answer,
     Outcome,
+    Reason,
     Record,
     Tombstone,
     touched,
 )
+from django_multisession.drivers.base import Steps as DriverSteps
+from django_multisession.drivers.listed.driver import ListedDriver
 from django_multisession.exceptions import StoreUnavailable
-from django_multisession.session import adopt, events
+from django_multisession.session import adopt, events, line
 from django_multisession.session.context import note_read
 from django_multisession.session.line import Opened, find
 from django_multisession.session.state import (
@@ -139,10 +143,20 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
     snapshot, driver = stored.snapshot, session.site.driver
     key = snapshot.key.storage_key
     try:
-        answer = yield from driver.touch(key, snapshot.record, used_at, now)
+        touching = driver.touch(key, snapshot.record, used_at, now)
+        answer = yield from (
+            _heeding(session, driver, key, snapshot.record, touching)
+            if isinstance(driver, ListedDriver)
+            else touching
+        )
         if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
             # Another request saved meanwhile: its record is used now too.
-            answer = yield from driver.touch(key, answer.stored, used_at, now)
+            touching = driver.touch(key, answer.stored, used_at, now)
+            answer = yield from (
+                _heeding(session, driver, key, answer.stored, touching)
+                if isinstance(driver, ListedDriver)
+                else touching
+            )
     except StoreUnavailable:
         # What was read is good; a use that can't be noted isn't worth an error page.
         events.UNNOTED_USE.write()
@@ -156,6 +170,26 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
         used = snapshot._replace(record=record, touch_due_ms=due)
         session.state = stored._replace(snapshot=used, confirmed_at=now)
     return answer
+
+
+def _heeding(
+    session: Session,
+    driver: ListedDriver,
+    key: str,
+    record: Record,
+    touching: DriverSteps[Answer],
+) -> Steps[Answer]:
+    """Touch *record* by *touching*; end it if all sessions of its user were ended while no list had it."""
+    user, site = record.user, session.site
+    if user is None:
+        return (yield from touching)
+    place = marks.place_of(user, site.bound[0])
+    answer, mark = yield from driver.write_and_get(touching, place)
+    if not line.is_revoked(session, user, mark, record.began_ms, record.series):
+        return answer
+    left = site.tombstone(Reason.ENDED)
+    ended = yield from line.end(session, key, left, line.REVOKED, user_id=record.user_id)
+    return Answer(Outcome.MISSING, ended.tombstone)
 
 
 def is_fresh(session: Session, stored: Stored) -> bool:

@@ -28,6 +28,7 @@ from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.core.values import ABSENT
 from django_multisession.drivers.base import Driver, is_indexed, skip_newer
 from django_multisession.drivers.base import Steps as DriverSteps
+from django_multisession.drivers.listed.driver import ListedDriver
 from django_multisession.exceptions import (
     SessionConflict,
     SessionEnded,
@@ -245,7 +246,7 @@ def _place(
 def _with_mark(
     session: Session, driver: Driver, sent: Sent, writing: DriverSteps[Result]
 ) -> Steps[tuple[Result, Marking]]:
-    """Write what a login stores, and look for the mark of its user."""
+    """Write what a login stores, or what may lie in no list, and look for the mark of its user."""
     place = _place_of_mark(session, sent)
     if place and is_indexed(driver):
         return (yield from driver.write_and_get(writing, place))
@@ -256,7 +257,11 @@ def _look_for_mark(session: Session, sent: Sent) -> Steps[None]:
     """Look for the mark after a login whose answer did not arrive, and keep the limit."""
     place, driver = _place_of_mark(session, sent) if sent.is_login else "", session.site.driver
     if place and is_indexed(driver):
-        yield from _heed(session, sent, (yield from skip_newer(place, driver.get(place))))
+        if isinstance(driver, ListedDriver):
+            # No list may have it yet.
+            yield from driver.add(sent.composed.key.storage_key, sent.composed.record)
+        noted = yield from skip_newer(place, session.site.notes.get(place))
+        yield from _heed(session, sent, noted)
     if session.admission is not None and sent.is_login:
         yield from _keep_limit(session, sent)
 
@@ -267,13 +272,14 @@ def _place_of_mark(session: Session, sent: Sent) -> str:
 
 
 def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
-    """End the login that *sent* has stored, if *mark* says that all sessions of its user were ended.
+    """End the session that *sent* has stored, if *mark* says that all sessions of its user were ended.
 
     Raises:
         SessionEnded: It does.
     """
-    user = sent.composed.record.user
-    if user is None or not line.is_revoked(session, user, mark, session.login_ms):
+    record = sent.composed.record
+    user, began_ms = record.user, session.login_ms if sent.is_login else record.began_ms
+    if user is None or not line.is_revoked(session, user, mark, began_ms, record.series):
         return
     left = session.site.tombstone(Reason.ENDED)
     yield from line.end(session, sent.composed.key.storage_key, left, REVOKED)
@@ -374,7 +380,8 @@ def _write(
     mark: Marking = None
     driver = session.site.driver
     sending = _send(driver, sent, now)
-    if sent.is_login:
+    # The engine that lists the sessions may have lost this one, and an end of all with it.
+    if sent.is_login or (isinstance(driver, ListedDriver) and not sent.is_move):
         answer, mark = yield from _with_mark(session, driver, sent, sending)
     else:
         answer = yield from sending

@@ -20,6 +20,7 @@ from django_multisession.core.keys import Verified
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
 from django_multisession.core.secret import SecretBytes, SecretEntries
+from django_multisession.drivers.listed.driver import ListedDriver
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session.custom_expiry import EXPIRY_ENTRY, aware, custom_expiry
 from django_multisession.settings.conf import config, current
@@ -96,6 +97,17 @@ class Site:
         """The driver that keeps the engine's records."""
         driver: Driver = self.sender.get_driver()
         return driver
+
+    @property
+    def is_listed(self) -> bool:
+        """Does another engine list the sessions?"""
+        return isinstance(self.driver, ListedDriver)
+
+    @property
+    def notes(self) -> Driver:
+        """The driver that keeps what is noted of users: marks and seats."""
+        driver = self.driver
+        return driver.notes if isinstance(driver, ListedDriver) else driver
 
     def now(self) -> int:
         """Return the milliseconds since 1970 by Django's clock."""

@@ -136,6 +136,18 @@ class DriverVerbs:
         writing = self._driver.move(old_key, new_key, record, base, left, now)
         return self._carry_out(self._indexed().write_and_get(writing, other))
 
+    def touch_and_get(
+        self, key: str, base: Record, touched_ms: int, now: int, other: str
+    ) -> tuple[Answer, Stored]:
+        """See Indexed.write_and_get(), of a touch."""
+        writing = self._driver.touch(key, base, touched_ms, now)
+        return self._carry_out(self._indexed().write_and_get(writing, other))
+
+    @property
+    def notes(self) -> DriverVerbs:
+        """The verbs of the driver that keeps the notes on users: this one, or what lists its sessions."""
+        return DriverVerbs(getattr(self._driver, "notes", self._driver), self._run)
+
     def _indexed(self) -> Indexed:
         if not isinstance(self._driver, Indexed):
             pytest.skip("this driver finds no user's sessions")

@@ -12,7 +12,7 @@ from typing import Any, Self
 from pymemcache.client.base import Client
 from servers import MemcachedServer
 
-from django_multisession.drivers.base import arun, run
+from django_multisession.drivers.base import Steps, arun, run
 from django_multisession.drivers.memcached.driver import MemcachedDriver
 from django_multisession.engine import machine_clock
 
@@ -67,7 +67,10 @@ class Driving:
 
     def ask(self, driver: MemcachedDriver, verb: str, *arguments: Any) -> Any:
         """Carry out *verb*."""
-        steps = getattr(driver, verb)(*arguments)
+        return self.carry_out(getattr(driver, verb)(*arguments))
+
+    def carry_out(self, steps: Steps[Any]) -> Any:
+        """Carry out the *steps* of a verb."""
         return run(steps) if self.way == "sync" else self._runner.run(arun(steps))
 
     def __enter__(self) -> Self:

@@ -218,6 +218,26 @@ def test_each_key_has_one_memcached_and_keeps_it_when_another_is_added(driving: 
     assert 25 < len(kept) < 55
 
 
+def test_many_records_are_read_and_ended_in_one_command_wherever_they_lie(driving: Driving) -> None:
+    driver = driving.open(*[driving.start() for _ in range(2)])
+    keys = [make_key() for _ in range(60)]
+    records = {
+        key: make_record(user=b"8" if number % 3 else b"7") for number, key in enumerate(keys)
+    }
+    for key, record in records.items():
+        driving.ask(driver, "add", key, record)
+    absent = make_key()
+    found = driving.ask(driver, "get_many", [*keys, absent])
+    assert found == [*records.values(), None]
+    left = make_end()
+    ending = driver.delete_many([*keys, absent], left, user_id="7")
+    answers = driving.carry_out(ending)
+    assert answers == [*(each.user == b"7" for each in records.values()), False]
+    ended = driving.ask(driver, "get_many", keys)
+    assert [each == left for each in ended] == answers[:-1]
+    assert driving.ask(driver, "get_many", []) == driving.ask(driver, "delete_many", [], left) == []
+
+
 def test_the_keys_of_a_lost_memcached_are_an_outage_and_no_other_takes_them(
     driving: Driving,
 ) -> None:

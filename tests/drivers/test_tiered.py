@@ -12,11 +12,11 @@ from django_multisession.core.records import SAVED, Outcome, Record
 from django_multisession.core.secret import SecretBytes
 from django_multisession.drivers.base import Purging, Result, Steps
 from django_multisession.drivers.memory import MemoryDriver
+from django_multisession.drivers.quiet import PATIENCE_MS
 from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.drivers.tiered import front
 from django_multisession.drivers.tiered.copies import COPY_MS, LEASE_MS, make_copy
 from django_multisession.drivers.tiered.driver import TieredDriver
-from django_multisession.drivers.tiered.front import PATIENCE_MS
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import (
     EXPIRED,

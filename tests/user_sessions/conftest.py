@@ -16,7 +16,7 @@ from django_multisession import user_sessions
 from django_multisession.core.keys import Verified
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.verbs import Run, open_runner
-from tests.engine_fixtures import Engine, use_engine
+from tests.engine_fixtures import LISTED, Engine, use_engine
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -32,6 +32,7 @@ INDEXED = (
     "database-postgresql",
     "database-mariadb",
     "tiered-redis-mongodb",
+    LISTED,
 )
 
 _numbers = itertools.count(1000)

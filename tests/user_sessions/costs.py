@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connections
 
 from django_multisession.drivers.database.server import DatabaseServer
+from django_multisession.drivers.listed.driver import ListedDriver
 from django_multisession.drivers.tiered.driver import TieredDriver
 
 
@@ -19,7 +20,9 @@ class Count:
 
 
 def servers_of(driver: Any) -> list[Any]:
-    """Return the server of *driver*, or those of its two tiers."""
+    """Return the server of *driver*, or those of its two parts."""
+    if isinstance(driver, ListedDriver):
+        return [driver.server, driver.notes.server]
     if isinstance(driver, TieredDriver):
         return [driver._front.driver.server, driver._back.server]
     return [driver.server]

@@ -491,13 +491,13 @@ def test_a_mark_that_expires_as_it_is_written_over_is_written(
         return of_user.mark(engine.SessionStore()._recognized, str(user.pk))
 
     def expire() -> None:
-        stored: Any = carry_out(engine.driver.get(place))
-        carry_out(engine.driver.withdraw(place, stored))
+        stored: Any = carry_out(engine.notes.get(place))
+        carry_out(engine.notes.withdraw(place, stored))
 
     assert carry_out(mark()) == to_milliseconds(clock.now)
     clock.advance(timedelta(seconds=1))
     interrupted(mark(), "get", expire)
-    stored: Any = carry_out(engine.driver.get(place))
+    stored: Any = carry_out(engine.notes.get(place))
     assert stored.began_ms == to_milliseconds(clock.now)
 
 
@@ -631,8 +631,17 @@ def test_an_engine_that_finds_no_sessions_names_itself(
     close_drivers()
     with pytest.raises(ImproperlyConfigured, match=rf"^The engine {name} can't find the sessions"):
         list_sessions(user)
-    with pytest.raises(ImproperlyConfigured, match="Set SESSION_ENGINE to redis"):
+    with pytest.raises(ImproperlyConfigured, match="et SESSION_ENGINE to redis"):
         end_session(user, "0" * 24)
+
+
+def test_an_engine_that_another_one_may_list_says_so(settings: Settings, user: User) -> None:
+    settings.SESSION_ENGINE = "django_multisession.engines.memcached"
+    settings.MULTISESSION_MEMCACHED = {"SERVERS": ["127.0.0.1:1"]}
+    close_drivers()
+    told = r'Set MULTISESSION_MEMCACHED\["LISTED_IN"\] to'
+    with pytest.raises(ImproperlyConfigured, match=told):
+        list_sessions(user)
 
 
 def test_djangos_engines_are_named(settings: Settings, user: User, rf: Any) -> None:

@@ -145,8 +145,8 @@ if used < tonumber(ARGV[4]) then
   redis.call('PEXPIRE', place, ARGV[6])
   index(2, 7)
 end
-return 1
 """,
+    _WRITTEN,
 )
 
 #: KEYS: record. ARGV: revision.

@@ -22,6 +22,7 @@ from django_multisession.core.records import (
     decode,
     encode_signed,
 )
+from django_multisession.drivers.quiet import is_within
 from django_multisession.exceptions import StoreUnavailable
 
 #: For how long a copy is good after the back was asked for it.
@@ -81,11 +82,6 @@ def good_copy_in(found: Any, now: int) -> Record | None:
 def is_leased(found: Record, now: int) -> bool:
     """Is *found* a hold whose writer may be asking the back?"""
     return found.key_id == _HOLD and is_within(LEASE_MS, found.created_ms, now)
-
-
-def is_within(span_ms: int, began_ms: int, now: int) -> bool:
-    """Is it less than *span_ms* since *began_ms*, by a clock that may have been set back?"""
-    return 0 <= now - began_ms < span_ms
 
 
 def _facts(asked_ms: int) -> Facts:

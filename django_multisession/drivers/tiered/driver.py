@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import Answer, Outcome, Record, Stored, Tombstone, touched
 from django_multisession.drivers.base import Driver, Enumerable, Indexed, Purging, Result, Steps
+from django_multisession.drivers.listed.driver import ListedDriver
 from django_multisession.drivers.tiered.copies import good_copy_in
 from django_multisession.drivers.tiered.front import Front
 from django_multisession.exceptions import StoreUnavailable
@@ -37,7 +38,8 @@ class TieredDriver:
             self.purge_expired, self.count_expired = self._purge_expired, back.count_expired
         if isinstance(back, Enumerable):
             self.records = back.records
-        if isinstance(back, Indexed):
+        # Notes on users would lie in the back, where those of a listed one don't.
+        if isinstance(back, Indexed) and not isinstance(back, ListedDriver):
             # No copy is asked for what must be the newest.
             self.of_user, self.write_and_get = back.of_user, back.write_and_get
             self._indexed, self.delete_many = back, self._delete_many

@@ -6,8 +6,7 @@ Its verbs are those of its driver. An outage is an answer here, so none is one o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from django_multisession.core.records import (
     Outcome,
@@ -17,11 +16,11 @@ from django_multisession.core.records import (
     Tombstone,
     new_revision,
 )
-from django_multisession.drivers.base import Ask, Driver, Indexed, Server, Steps
+from django_multisession.drivers.base import Driver, Indexed, Steps
+from django_multisession.drivers.quiet import Quiet
 from django_multisession.drivers.tiered.copies import (
     copied_in,
     is_leased,
-    is_within,
     make_copy,
     make_hold,
 )
@@ -29,43 +28,8 @@ from django_multisession.exceptions import OutageKind, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-#: For how long a front that did not answer isn't asked for copies.
-PATIENCE_MS = 5_000
-_A_MINUTE_MS = 60_000
 
-#: What says nothing of whether the server can be reached.
-_ANSWERS = frozenset({OutageKind.REFUSED, OutageKind.UNKNOWN_FORMAT})
-
-
-class _Quiet(NamedTuple):
-    """A server that returns its outages."""
-
-    server: Server
-
-    def send(self, command: Any, /) -> Any:
-        """See Server.send()."""
-        try:
-            return self.server.send(command)
-        except StoreUnavailable as error:
-            return error
-
-    async def asend(self, command: Any, /) -> Any:
-        """See send()."""
-        try:
-            return await self.server.asend(command)
-        except StoreUnavailable as error:
-            return error
-
-    def close(self) -> None:
-        """See Server.close()."""
-        self.server.close()
-
-    async def aclose(self) -> None:
-        """See close()."""
-        await self.server.aclose()
-
-
-class Front:
+class Front(Quiet[Driver]):
     """Copies of records, by the verbs of *driver*.
 
     Args:
@@ -73,16 +37,10 @@ class Front:
         clock: Milliseconds since 1970.
     """
 
-    def __init__(self, driver: Driver, clock: Callable[[], int]) -> None:
-        self.driver = driver
-        self._clock = clock
-        self._quiet = _Quiet(driver.server)
-        self._failed_ms: int | None = None
-        self._logged_ms: int | None = None
+    verb = "front"
 
-    def is_silent(self, now: int) -> bool:
-        """Did it not answer a moment ago?"""
-        return self._failed_ms is not None and is_within(PATIENCE_MS, self._failed_ms, now)
+    def _log(self, error: StoreUnavailable) -> None:
+        logger.warning("The front of the sessions failed, and the back goes on: %s", error)
 
     def find(self, key: str) -> Steps[Any]:
         """Return what lies under *key*, or the error."""
@@ -136,33 +94,6 @@ class Front:
                 break
             before = yield from self.ask(self.driver.delete(_place(key), left))
         return before
-
-    def ask(self, steps: Steps[Any]) -> Steps[Any]:
-        """Carry out a verb of the driver; return its answer, or the error where there is none."""
-        replies: list[Any] = []  # no name: error pages show what frames hold
-        try:
-            ask = next(steps)
-            while True:
-                # Of one server, as a rule: a call less for each.
-                is_known = ask.server is self._quiet.server
-                quiet = self._quiet if is_known else _Quiet(ask.server)
-                replies.append((yield Ask(quiet, "front", ask.command)))
-                is_error = isinstance(replies[0], StoreUnavailable)
-                ask = (steps.throw if is_error else steps.send)(replies.pop())
-        except StopIteration as stop:
-            self._failed_ms = None
-            return stop.value
-        except StoreUnavailable as error:
-            self._note(error)
-            return error
-
-    def _note(self, error: StoreUnavailable) -> None:
-        now = self._clock()
-        if error.kind not in _ANSWERS:
-            self._failed_ms = now
-        if self._logged_ms is None or not is_within(_A_MINUTE_MS, self._logged_ms, now):
-            self._logged_ms = now
-            logger.warning("The front of the sessions failed, and the back goes on: %s", error)
 
 
 def _is_late(answer: Any) -> bool:

@@ -6,8 +6,8 @@ from django_multisession.core.problems import Problem
 from django_multisession.settings.check_ids import Check
 
 _FIT = (
-    "Set SESSION_ENGINE to redis, mongodb or database of django_multisession.engines, or to tiered "
-    "with one of them as its back"
+    "Set SESSION_ENGINE to redis, mongodb or database of django_multisession.engines, to tiered with "
+    "one of them as its back, or to memcached with one of them as LISTED_IN of MULTISESSION_MEMCACHED"
 )
 
 

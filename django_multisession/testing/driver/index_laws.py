@@ -19,7 +19,7 @@ from django_multisession.testing.driver.fixtures import (
     with_bytes,
 )
 from django_multisession.testing.rows import for_each
-from django_multisession.testing.stored_records import next_write
+from django_multisession.testing.stored_records import changed, next_write
 from django_multisession.testing.verbs import DriverVerbs
 
 
@@ -253,7 +253,7 @@ class DriverIndexLaws(DriverFixtures):
         other, there = make_key(), record_of(None)
         key, record = make_key(), record_of(make_user())
         assert verbs.add_and_get(key, record, other) == (True, None)
-        verbs.add(other, there)
+        verbs.notes.add(other, there)
         # By an attempt whose answer was lost.
         assert verbs.add_and_get(key, record, other)[0] is True
         assert verbs.add_and_get(make_key(), record, other) == (True, there)
@@ -263,10 +263,11 @@ class DriverIndexLaws(DriverFixtures):
         self, verbs: DriverVerbs
     ) -> None:
         other, there, user = make_key(), record_of(None), make_user()
-        old, new, record = make_key(), make_key(), record_of(user)
-        verbs.add(other, there)
+        old, new, record = make_key(), make_key(), record_of(None)
+        verbs.notes.add(other, there)
         verbs.add(old, record)
-        saved = next_write(record)
+        # A driver may bring nothing with a save that says nothing new of a user's session.
+        saved = next_write(record, user_id=user)
         assert verbs.replace_and_get(old, saved, record, NOW, other) == (SAVED, there)
         moved = next_write(saved)
         left = left_by(moved, new)
@@ -277,7 +278,7 @@ class DriverIndexLaws(DriverFixtures):
         other, there, user = make_key(), record_of(None), make_user()
         key, record, absent = make_key(), record_of(user), make_key()
         theirs = next_write(record)
-        verbs.add(other, there)
+        verbs.notes.add(other, there)
         verbs.add(key, theirs)
         conflict = Answer(Outcome.CONFLICT, theirs)
         mine, unlike = next_write(record), record_of(user, revision=b"unlike-8")
@@ -292,7 +293,7 @@ class DriverIndexLaws(DriverFixtures):
     ) -> None:
         other, there, user = make_key(), record_of(None), make_user()
         old, new, record = make_key(), make_key(), record_of(user)
-        verbs.add(other, with_bytes(there, there.raw[:1] + b"\x02" + there.raw[2:]))
+        verbs.notes.add(other, with_bytes(there, there.raw[:1] + b"\x02" + there.raw[2:]))
         caplog.clear()
         assert verbs.add_and_get(old, record, other) == (True, None)
         assert [line.name for line in caplog.records] == [security_logger.name]
@@ -304,6 +305,14 @@ class DriverIndexLaws(DriverFixtures):
 
     def test_the_tombstone_under_another_key_is_brought(self, verbs: DriverVerbs) -> None:
         other, end = make_key(), make_end()
-        verbs.add(other, record_of(None))
-        verbs.delete(other, end)
+        verbs.notes.add(other, record_of(None))
+        verbs.notes.delete(other, end)
         assert verbs.add_and_get(make_key(), record_of(make_user()), other) == (True, end)
+
+    def test_a_touch_brings_what_lies_under_another_key(self, verbs: DriverVerbs) -> None:
+        other, there = make_key(), record_of(None)
+        key, record, later = make_key(), record_of(make_user()), NOW + IDLE_MS // 2
+        verbs.notes.add(other, there)
+        verbs.add(key, record)
+        assert verbs.touch_and_get(key, record, later, later, other) == (SAVED, there)
+        assert verbs.get(key) == changed(record, touched_ms=later)

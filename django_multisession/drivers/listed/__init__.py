@@ -1,0 +1,1 @@
+"""A driver whose sessions another engine lists."""

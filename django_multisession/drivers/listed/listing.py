@@ -1,0 +1,122 @@
+"""The engine that lists the sessions of another one: it holds their cards, and the notes on users.
+
+A write of a card may fail, but for that of a login. The next use that is noted writes it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from django_multisession.core.records import (
+    MISSING,
+    Outcome,
+    Reason,
+    Record,
+    Stored,
+    Tombstone,
+)
+from django_multisession.drivers.base import IndexedDriver, Steps
+from django_multisession.drivers.listed.cards import make_card, place_of
+from django_multisession.drivers.quiet import Quiet
+from django_multisession.exceptions import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Listing(Quiet[IndexedDriver]):
+    """Cards of sessions, by the verbs of *driver*."""
+
+    verb = "listing"
+
+    def keep(
+        self,
+        key: str,
+        record: Record,
+        base: Record | None = None,
+        note: str | None = None,
+        *,
+        is_required: bool = False,
+    ) -> Steps[Stored]:
+        """Write the card of *record*, unless the session was ended; return the *note* with it.
+
+        Args:
+            key: Storage key of the session.
+            record: What is stored there.
+            base: What was there before, if that has a card.
+            note: Storage key of what is read too.
+            is_required: Raise what the engine raises?
+        """
+        known = None if base is None else make_card(key, base)
+        steps = self._keep(place_of(key), make_card(key, record), known)
+        return self._written(steps, note, is_required=is_required)
+
+    def move(
+        self,
+        old_key: str,
+        new_key: str,
+        record: Record,
+        base: Record,
+        note: str | None = None,
+        *,
+        is_required: bool = False,
+    ) -> Steps[Stored]:
+        """See keep(); the card of *base* lies at *old_key*."""
+        places = place_of(old_key), place_of(new_key)
+        steps = self._move(*places, make_card(new_key, record), make_card(old_key, base))
+        return self._written(steps, note, is_required=is_required)
+
+    def end(self, keys: Sequence[str], left: Tombstone, user_id: str | None = None) -> Steps[None]:
+        """End the cards of the sessions under *keys*, those of *user_id* if that is given."""
+        places = [*map(place_of, keys)]
+        yield from self._quietly(self.driver.delete_many(places, left, user_id=user_id))
+
+    def withdraw(self, key: str, record: Record) -> Steps[None]:
+        """Remove the card of *record*, which is no session of a user any more."""
+        yield from self._quietly(self.driver.withdraw(place_of(key), make_card(key, record)))
+
+    def _written(self, steps: Steps[None], note: str | None, *, is_required: bool) -> Steps[Stored]:
+        writing = self._noting(steps, note)
+        return (yield from writing) if is_required else (yield from self._quietly(writing))
+
+    def _noting(self, steps: Steps[None], note: str | None) -> Steps[Stored]:
+        if note is None:
+            yield from steps
+            return None
+        _, stored = yield from self.driver.write_and_get(steps, note)
+        return stored
+
+    def _quietly(self, steps: Steps[Stored | object]) -> Steps[Stored]:
+        if self.is_silent(self._clock()):
+            return None
+        answer = yield from self.ask(steps)
+        return answer if isinstance(answer, Record | Tombstone) else None
+
+    def _keep(self, place: str, card: Record, base: Record | None) -> Steps[None]:
+        driver = self.driver
+        answer = MISSING
+        if base is not None and base.revision == card.revision:
+            answer = yield from driver.touch(place, base, card.touched_ms, card.touched_ms)
+        elif base is not None:
+            answer = yield from driver.replace(place, card, base, card.touched_ms)
+        if answer.outcome is Outcome.SAVED or isinstance(answer.stored, Tombstone):
+            return
+        if (yield from driver.add(place, card)):
+            return
+        # It has expired, or is of another save.
+        stored = yield from driver.get(place)
+        if isinstance(stored, Record) and stored.revision == card.revision:
+            yield from driver.touch(place, stored, card.touched_ms, stored.touched_ms)
+        elif isinstance(stored, Record):
+            yield from driver.replace(place, card, stored, stored.touched_ms)
+
+    def _move(self, old: str, new: str, card: Record, base: Record) -> Steps[None]:
+        left = Tombstone(card.revision, Reason.MOVED, new)
+        answer = yield from self.driver.move(old, new, card, base, left, card.touched_ms)
+        if answer.outcome is Outcome.SAVED:
+            return
+        yield from self._keep(new, card, None)
+        yield from self.driver.delete(old, left)
+
+    def _log(self, error: StoreUnavailable) -> None:
+        logger.warning("The engine that lists the sessions failed, and these go on: %s", error)

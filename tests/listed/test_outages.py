@@ -1,0 +1,129 @@
+"""What goes on while the engine that lists the sessions is down, and what doesn't."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import User
+
+from django_multisession.drivers.listed import listing
+from django_multisession.exceptions import StoreUnavailable
+from django_multisession.user_sessions import end_all_sessions, list_sessions
+from tests.engine_fixtures import Engine
+from tests.listed.conftest import Login, saved, used
+from tests.user_sessions.conftest import log_in
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+    from tests.conftest import Clock
+
+
+class Outage:
+    """A server that answers nothing, and counts what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def send(self, _command: Any) -> Any:
+        self.sent += 1
+        raise StoreUnavailable("Redis is down.")
+
+
+@pytest.fixture
+def key(engine: Engine, login: Login, user: User) -> str:
+    return login(user)
+
+
+@pytest.fixture
+def outage(engine: Engine, key: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
+    outage = Outage()
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.notes.server, "send", outage.send)
+        yield outage
+
+
+def test_a_session_goes_on(
+    clock: Clock, engine: Engine, key: str, outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, listing.__name__):
+        for _ in range(3):
+            clock.advance(seconds=61)
+            assert used(engine, key).get("count", 0) == saved(engine, key)["count"] - 1
+            clock.advance(seconds=1)
+            saved(engine, key)
+    lines = [each for each in caplog.messages if each.startswith("The engine that lists")]
+    # One for each minute.
+    assert len(lines) == 3
+    assert not engine.SessionStore.outage_watch.is_on
+
+
+def test_an_engine_that_failed_is_left_alone_for_a_while(
+    clock: Clock, engine: Engine, key: str, outage: Outage
+) -> None:
+    clock.advance(seconds=61)
+    used(engine, key)
+    assert outage.sent == 1
+    store = engine.SessionStore(key)
+    store.cycle_key()
+    store.save()
+    assert outage.sent == 1
+    clock.advance(seconds=61)
+    used(engine, str(store.session_key))
+    assert outage.sent == 2
+
+
+def test_a_login_fails(engine: Engine, key: str, outage: Outage, user: User) -> None:
+    for _ in range(2):
+        store = engine.SessionStore()
+        log_in(store, user)
+        with pytest.raises(StoreUnavailable):
+            store.save()
+    # No login waits for an engine that failed a moment ago, but each asks.
+    assert outage.sent == 2
+
+
+def test_an_anonymous_session_begins(engine: Engine, key: str, outage: Outage) -> None:
+    store = engine.SessionStore()
+    store["cart"] = 1
+    store.save()
+    assert engine.SessionStore(store.session_key)["cart"] == 1
+    assert outage.sent == 0
+
+
+def test_a_logout_holds(engine: Engine, key: str, outage: Outage) -> None:
+    engine.SessionStore(key).flush()
+    assert SESSION_KEY not in engine.SessionStore(key)
+
+
+def test_a_list_and_an_end_of_all_fail(
+    engine: Engine, key: str, outage: Outage, user: User
+) -> None:
+    with pytest.raises(StoreUnavailable):
+        list_sessions(user)
+    with pytest.raises(StoreUnavailable):
+        end_all_sessions(user)
+
+
+def test_what_moved_meanwhile_is_listed_afterwards(
+    clock: Clock,
+    settings: Settings,
+    engine: Engine,
+    user: User,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = engine.SessionStore(login(user))
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.notes.server, "send", Outage().send)
+        store.cycle_key()
+        store.save()
+    # By the tombstone under its old key.
+    (found,) = list_sessions(user)
+    clock.advance(seconds=61)
+    used(engine, str(store.session_key))
+    assert [each.id for each in list_sessions(user)] == [found.id]
