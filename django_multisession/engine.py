@@ -14,11 +14,14 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils import timezone
 
 from django_multisession.core.locks import ForkSafeLock
 from django_multisession.core.problems import Problem, Severity
+from django_multisession.core.records import to_milliseconds
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
+from django_multisession.drivers.listed.listing import Listing
 from django_multisession.settings import conf
 from django_multisession.settings.rules.options import NOT_GIVEN, Keys, problems_of, unfit_engine
 
@@ -30,6 +33,7 @@ __all__ = [
     "close_drivers",
     "engine_at",
     "machine_clock",
+    "open_listing",
 ]
 
 _lock = ForkSafeLock()
@@ -198,6 +202,15 @@ LISTED_IN = EngineOption(
     expected="an engine that finds the sessions of a user and that all processes share",
     fits=lambda engine: engine.is_indexed and engine.is_shared,
 )
+
+
+def open_listing(options: Mapping[str, Any]) -> Listing | None:
+    """Return what lists the sessions of an engine of *options*; None if they name nothing that does."""
+    engine = LISTED_IN.engine(options)
+    if engine is None:
+        return None
+    driver: Any = engine.open_driver()
+    return Listing(driver, lambda: to_milliseconds(timezone.now()))
 
 
 def engine_at(path: object) -> Engine | None:

@@ -48,8 +48,9 @@ ENGINES = (
 
 #: Two stores: one of each that lie on two servers, for what lies above the drivers.
 TIERED = "tiered-redis-mongodb"
-#: One whose sessions another one lists.
+#: Those whose sessions another one lists.
 LISTED = "memcached-redis"
+LISTED_COOKIE = "cookie-redis"
 #: A kind of store → its server, as a part of an engine of two.
 SERVERS_OF_PARTS = {
     "redis": "redis-8.2",
@@ -174,6 +175,10 @@ def use_engine(
         database = _database_of(engine, running_servers, url)
         open_database(name, database, PATIENCE_OF_DATABASES.get(name, {}))
         settings.MULTISESSION_DATABASE = {"ALIAS": name}
+    elif engine.kind == "cookie":
+        use_engine(SERVERS_OF_PARTS["redis"], settings, running_servers)
+        path = "django_multisession.engines.redis"
+        settings.MULTISESSION_COOKIE = {"REVOCATION": path, "LISTED_IN": path}
     settings.SESSION_ENGINE = engine.path
     return engine
 

@@ -11,7 +11,7 @@ from django_multisession.core.records import to_datetime
 from django_multisession.drivers.base import Driver
 from django_multisession.testing import DriverContract, DriverRaceContract
 from django_multisession.testing.driver.fixtures import NOW
-from tests.engine_fixtures import LISTED, Engine, use_engine
+from tests.engine_fixtures import LISTED, LISTED_COOKIE, Engine, use_engine
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -38,9 +38,10 @@ class TestDriverRaces(DriverRaceContract):
         return engine.driver
 
 
-@pytest.fixture
-def listed(settings: Settings, running_servers: Running) -> Driver:
-    return use_engine(LISTED, settings, running_servers).driver
+@pytest.fixture(params=[LISTED, LISTED_COOKIE])
+def listed(request: pytest.FixtureRequest, settings: Settings, running_servers: Running) -> Driver:
+    """Return the driver of an engine whose sessions another one lists."""
+    return use_engine(request.param, settings, running_servers).driver
 
 
 class TestListedDriver(DriverContract):

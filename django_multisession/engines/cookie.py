@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from django_multisession.core.lifetime import longest_ms
+from django_multisession.core.problems import Problem
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
-from django_multisession.engine import Engine, EngineOption, Keys
+from django_multisession.engine import LISTED_IN, Engine, EngineOption, Keys, open_listing
 from django_multisession.session.carried import CarriedSessionStore, seconds
+from django_multisession.settings.check_ids import Check
 from django_multisession.settings.conf import config
 
 __all__ = ["SessionStore"]
 
+_EXAMPLE = 'MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}'
 _REVOCATION = EngineOption(
     name="REVOCATION",
     expected="an engine with a server that all processes share",
@@ -22,12 +28,22 @@ def _open(options: SecretOptions) -> Driver:
     from django_multisession.drivers.cookie.driver import CookieDriver
     from django_multisession.drivers.cookie.revocable import RevocableDriver
     from django_multisession.drivers.cookie.revocations import Revocations
+    from django_multisession.drivers.listed.carried import CarriedListedDriver
 
-    engine = _REVOCATION.engine(options)
+    engine, listing = _REVOCATION.engine(options), open_listing(options)
     if engine is None:
         return CookieDriver(seconds)
     ends = Revocations(engine.driver, seconds, lambda: longest_ms(config().policy))
-    return RevocableDriver(seconds, ends)
+    driver = RevocableDriver(seconds, ends)
+    return driver if listing is None else CarriedListedDriver(driver, listing)
+
+
+def _judge(options: Mapping[str, Any]) -> Iterator[Problem]:
+    if options.get("LISTED_IN") is not None and options.get("REVOCATION") is None:
+        yield Check.LISTED_WITHOUT_REVOCATION.found(
+            "MULTISESSION_COOKIE has LISTED_IN and no REVOCATION. A listed session can't be ended.",
+            _EXAMPLE,
+        )
 
 
 class SessionStore(CarriedSessionStore):
@@ -37,8 +53,9 @@ class SessionStore(CarriedSessionStore):
         name="cookie",
         open=_open,
         setting="MULTISESSION_COOKIE",
-        keys=Keys(others=("REVOCATION",), has_client=False),
-        engine_options=(_REVOCATION,),
+        keys=Keys(others=("REVOCATION", "LISTED_IN"), has_client=False),
+        engine_options=(_REVOCATION, LISTED_IN),
+        judge=_judge,
         install="django-multisession[cookie]",
-        example='MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}',
+        example=_EXAMPLE,
     )

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.utils import timezone
-
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
-from django_multisession.engine import LISTED_IN, Engine, Keys, machine_clock
+from django_multisession.engine import LISTED_IN, Engine, Keys, machine_clock, open_listing
 from django_multisession.store import DriverSessionStore
 
 __all__ = ["SessionStore"]
 
 
 def _open(options: SecretOptions) -> Driver:
-    from django_multisession.drivers.listed.driver import ListedDriver
+    from django_multisession.drivers.listed.driver import StoredListedDriver
     from django_multisession.drivers.memcached.driver import MemcachedDriver
 
-    engine = LISTED_IN.engine(options)
     own = {name: value for name, value in options.items() if name != LISTED_IN.name}
     driver = MemcachedDriver(SecretOptions(own), machine_clock)
-    if engine is None:
-        return driver
-    listing: Any = engine.open_driver()
-    return ListedDriver(driver, listing, lambda: timezone.now().timestamp())
+    listing = open_listing(options)
+    return driver if listing is None else StoredListedDriver(driver, listing)
 
 
 class SessionStore(DriverSessionStore):

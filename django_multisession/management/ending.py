@@ -14,7 +14,6 @@ from typing import NamedTuple
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from django_multisession.core.keys import Verified
 from django_multisession.core.records import Reason, Record, to_milliseconds
 from django_multisession.drivers.base import Enumerable, is_indexed
 from django_multisession.exceptions import BadPayload, StoreUnavailable
@@ -120,7 +119,7 @@ def _end(session: Session, meant: dict[str, Record]) -> Steps[int]:
 
 def _is_ours(session: Session, place: str, record: Record) -> bool:
     try:
-        session.site.open(record, Verified("", place))
+        session.site.open_listed(record, place)
     except (BadPayload, StoreUnavailable):
         # Another site's or tenant's in the same store, or one that nothing opens.
         return False

@@ -12,18 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_multisession.core import cookie_keys, merging, payloads, signing
+from django_multisession.core import cookie_keys, encryption, merging, payloads, signing
+from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.encryption import Ring
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import RECORD_OVERHEAD, Facts, Record, bytes_of_user
-from django_multisession.core.secret import SecretBytes
+from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.drivers.cookie.jar import Jar
+from django_multisession.drivers.listed import cards
+from django_multisession.drivers.listed.carried import CarriedListedDriver
+from django_multisession.session.custom_expiry import EXPIRY_ENTRY
 from django_multisession.session.site import Site
 from django_multisession.session.store import DriverSessionStore
 from django_multisession.settings.conf import config, cookie, current
 
 if TYPE_CHECKING:
     from django_multisession.drivers.cookie.driver import CookieDriver
+
+#: The entries that a card shows.
+_SHOWN = (USER_AGENT_ENTRY, ADDRESS_ENTRY, EXPIRY_ENTRY)
 
 
 class CarriedSite(Site):
@@ -43,9 +50,11 @@ class CarriedSite(Site):
         return _copied, (arguments, dict(self.jar.slots), self.texts)
 
     @property
-    def driver(self) -> CookieDriver:
+    def driver(self) -> CookieDriver | CarriedListedDriver:
         """The engine's driver over the jar of this request."""
-        driver: CookieDriver = self.sender.get_driver()
+        driver: CookieDriver | CarriedListedDriver = self.sender.get_driver()
+        if isinstance(driver, CarriedListedDriver):
+            return driver.over(self.jar, self.make_card)
         return driver.over(self.jar)
 
     # Keys
@@ -94,6 +103,36 @@ class CarriedSite(Site):
         """See Site.sign(). Not compressed: the length of the cookie would tell what it holds."""
         payload, binding = SecretBytes(payloads.plain(body)), self.bound[1]
         return signing.sign(facts, payload, key.storage_key, binding, config().record_keys, before)
+
+    def make_card(self, key: str, record: Record) -> Record:
+        """Return the card of *record*, signed for the place where it lies, with what a list shows."""
+        entries = self.loads(self.open(record, Verified("", key)))
+        shown = SecretEntries((name, entries[name]) for name in _SHOWN if name in entries)
+        body, facts = self.dumps(shown), cards.facts_of(record)
+        ring, record_keys = config().encryption, config().record_keys
+        place = cards.place_of(key)
+        # With the secret, which may have been rotated since: a card is signed again then.
+        said = b"%b%b" % (next(iter(record_keys)), body)
+        revision = cards.revision_of(key, facts, said)
+        packed = SecretBytes(payloads.compress(body))
+        if ring.writes is not None:
+            packed = SecretBytes(payloads.encrypt(body, ring, self._card_context(place)))
+        payload = SecretBytes(cards.payload_of(key, packed))
+        return signing.sign_revision(revision, facts, payload, place, self.bound[1], record_keys)
+
+    def open_listed(self, record: Record, place: str) -> SecretBytes:
+        """See Site.open_listed(). It's a card, or what this request's client holds."""
+        if self.jar.raw(place) == record.raw:
+            return self.open(record, Verified("", place))
+        of_card, config_now = cards.place_of(place), config()
+        signing.verify(record, of_card, self.bound[1], config_now.record_keys)
+        shown = cards.shown_in(record)
+        if shown[:1] == payloads.ENCRYPTED:
+            return payloads.decrypt(shown, config_now.encryption, self._card_context(of_card))
+        return SecretBytes(payloads.decompress(shown))
+
+    def _card_context(self, place: str) -> bytes:
+        return encryption.context(b"card", self.bound[1], place.encode())
 
     def require_size(self, body: SecretBytes, entries: Mapping[str, Any]) -> None:
         """See Site.require_size(). A browser drops a cookie that is too long."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django_multisession.core import marks
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
@@ -174,7 +176,7 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
 
 def _heeding(
     session: Session,
-    driver: ListedDriver,
+    driver: ListedDriver[Any],
     key: str,
     record: Record,
     touching: DriverSteps[Answer],

@@ -185,6 +185,9 @@ def _look_for_added(session: Session, state: New) -> Steps[bool]:
         if session.state is not state:
             return True
         if isinstance(found, Opened) and found.snapshot.record.holds(sent.composed.record):
+            yield from _list_again(session, sent)
+            if session.state is not state:
+                return True
             _finish_add(session, state, sent, None)
             yield from _look_for_mark(session, sent)
             return True
@@ -257,13 +260,17 @@ def _look_for_mark(session: Session, sent: Sent) -> Steps[None]:
     """Look for the mark after a login whose answer did not arrive, and keep the limit."""
     place, driver = _place_of_mark(session, sent) if sent.is_login else "", session.site.driver
     if place and is_indexed(driver):
-        if isinstance(driver, ListedDriver):
-            # No list may have it yet.
-            yield from driver.add(sent.composed.key.storage_key, sent.composed.record)
         noted = yield from skip_newer(place, session.site.notes.get(place))
         yield from _heed(session, sent, noted)
     if session.admission is not None and sent.is_login:
         yield from _keep_limit(session, sent)
+
+
+def _list_again(session: Session, sent: Sent) -> Steps[None]:
+    """List a login whose answer did not arrive, before it counts as stored: no list may have it yet."""
+    driver = session.site.driver
+    if sent.is_login and isinstance(driver, ListedDriver):
+        yield from driver.add(sent.composed.key.storage_key, sent.composed.record)
 
 
 def _place_of_mark(session: Session, sent: Sent) -> str:
@@ -501,6 +508,10 @@ def _go_on_from(session: Session, found: Opened, merges: list[Merge]) -> Steps[N
     """Take over what was *found*; if that is a login of this request, see that it may stay."""
     state = session.state
     sent = state.sent_in(found.snapshot.record) if isinstance(state, Stored) else None
+    if sent is not None:
+        yield from _list_again(session, sent)
+        if session.state is not state:
+            return
     _take_over(session, found, merges)
     if sent is not None:
         yield from _look_for_mark(session, sent)

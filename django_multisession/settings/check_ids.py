@@ -65,6 +65,7 @@ class Check(enum.Enum):
     CLIENT_ADDRESS = ("E062", Severity.ERROR)
     PAGES_WITHOUT_INDEX = ("W063", Severity.WARNING)
     ADMIN_WITHOUT_INDEX = ("E064", Severity.ERROR)
+    LISTED_WITHOUT_REVOCATION = ("E065", Severity.ERROR)
     NOT_SECURE = ("W120", Severity.WARNING)
     NOT_HTTP_ONLY = ("W121", Severity.WARNING)
     CROSS_SITE = ("W122", Severity.WARNING)

@@ -1,7 +1,7 @@
 """The sessions of a user: list them, and end one, the others or all.
 
 Each function has an async counterpart. All work on every engine that finds the sessions of a user: redis, mongodb,
-database, memory, tiered where its back is one of these, and memcached where another engine lists its sessions.
+database, memory, tiered where its back is one of these, and memcached and cookie where another engine lists their sessions.
 
 >>> for session in list_sessions(request.user, request):
 ...     print(session.last_used_at, "this one" if session.is_current else session.id)

@@ -44,7 +44,7 @@ def test_a_card_names_the_session_in_its_own_place_only() -> None:
 
 def test_a_session_is_no_card() -> None:
     key = make_key()
-    assert listed_in(place_of(key), make_record(payload=key.encode())) is None
+    assert listed_in(key, make_record(payload=key.encode())) is None
 
 
 def test_a_card_holds_nothing_of_what_a_session_holds() -> None:

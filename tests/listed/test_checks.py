@@ -11,6 +11,7 @@ from django.urls import clear_url_caches, include, path
 
 from django_multisession.drivers.base import is_indexed
 from django_multisession.engine import close_drivers
+from django_multisession.engines.cookie import SessionStore as CookieStore
 from django_multisession.engines.memcached import SessionStore
 from django_multisession.engines.tiered import SessionStore as TieredStore
 from tests.unit.checked_site import found, ids, right_site
@@ -92,3 +93,14 @@ def test_two_tiers_over_it_find_no_sessions(settings: Settings) -> None:
     settings.MULTISESSION_TIERED = {"FRONT": f"{OURS}redis", "BACK": f"{OURS}memcached"}
     assert is_indexed(SessionStore.get_driver())
     assert not is_indexed(TieredStore.get_driver())
+
+
+def test_a_list_of_cookies_needs_an_engine_that_keeps_ends(settings: Settings) -> None:
+    settings.SESSION_ENGINE = f"{OURS}cookie"
+    settings.MULTISESSION_COOKIE = {"LISTED_IN": f"{OURS}redis"}
+    (message,) = found()
+    assert message.id == "multisession.E065"
+    assert message.hint == CookieStore.engine.example
+    settings.MULTISESSION_COOKIE |= {"REVOCATION": f"{OURS}memcached"}
+    assert ids() == []
+    assert is_indexed(CookieStore.get_driver())

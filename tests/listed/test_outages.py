@@ -87,6 +87,16 @@ def test_a_login_fails(engine: Engine, key: str, outage: Outage, user: User) -> 
     assert outage.sent == 2
 
 
+def test_a_login_that_is_tried_again_fails_as_long_as_nothing_lists_it(
+    engine: Engine, key: str, outage: Outage, user: User
+) -> None:
+    store = engine.SessionStore()
+    log_in(store, user)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            store.save()
+
+
 def test_an_anonymous_session_begins(engine: Engine, key: str, outage: Outage) -> None:
     store = engine.SessionStore()
     store["cart"] = 1

@@ -14,9 +14,10 @@ from django.http import HttpRequest
 
 from django_multisession import user_sessions
 from django_multisession.core.keys import Verified
+from django_multisession.drivers.base import run as carry_out
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.verbs import Run, open_runner
-from tests.engine_fixtures import LISTED, Engine, use_engine
+from tests.engine_fixtures import LISTED, LISTED_COOKIE, Engine, use_engine
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -33,6 +34,7 @@ INDEXED = (
     "database-mariadb",
     "tiered-redis-mongodb",
     LISTED,
+    LISTED_COOKIE,
 )
 
 _numbers = itertools.count(1000)
@@ -123,6 +125,18 @@ class Client:
     def place(self) -> str:
         verified: Verified = self.opened()._recognized.key  # type: ignore[assignment]
         return verified.storage_key
+
+
+def stored_record(engine: Engine, client: Client) -> Any:
+    """Return the record of *client*'s session, as the store has it."""
+    if engine.name == LISTED_COOKIE:
+        pytest.skip("clients hold the records; tests/listed forges the cards")
+    return carry_out(engine.driver.get(client.place))
+
+
+def ending_verb(engine: Engine) -> str:
+    """Return the verb of the first command that ends listed sessions."""
+    return "get" if engine.name == LISTED_COOKIE else "delete_many"
 
 
 Login = Callable[..., Client]

@@ -27,7 +27,7 @@ from django_multisession.management.commands import endsessions, sessions
 from django_multisession.management.ending import BY_TRAFFIC, Batch, Tally, described, read_moment
 from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions import UserSession, list_sessions
-from tests.engine_fixtures import LISTED, Engine, use_engine
+from tests.engine_fixtures import LISTED, LISTED_COOKIE, Engine, use_engine
 from tests.user_sessions.conftest import INDEXED, log_in
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def test_all_sessions_are_ended_and_leave_tombstones(
         heard.append(reason)
 
     # Another engine lists no sessions but those of users.
-    number = 3 if every_engine.name == LISTED else 5
+    number = 3 if every_engine.name in {LISTED, LISTED_COOKIE} else 5
     keys = begin(every_engine, ada, 3) + begin(every_engine, None, number - 3)
     places: list[Any] = [every_engine.SessionStore(key)._recognized.key for key in keys]
     clock.advance(seconds=1)

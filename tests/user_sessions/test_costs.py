@@ -17,11 +17,16 @@ from django_multisession.user_sessions import (
     end_session,
     list_sessions,
 )
-from tests.engine_fixtures import Engine
-from tests.user_sessions.conftest import log_in
+from tests.engine_fixtures import LISTED_COOKIE, Engine
+from tests.user_sessions.conftest import INDEXED, log_in
 from tests.user_sessions.costs import counted
 
 SESSIONS = 300
+
+#: An end of a session in a cookie is a command of its own.
+pytestmark = pytest.mark.parametrize(
+    "engine", [each for each in INDEXED if each != LISTED_COOKIE], indirect=True
+)
 
 
 @pytest.fixture

@@ -35,7 +35,15 @@ from django_multisession.testing.stored_records import changed
 from django_multisession.user_sessions import end_other_sessions, end_session, list_sessions
 from tests.engine_fixtures import Engine
 from tests.unit.test_devices import CHROME, FIREFOX
-from tests.user_sessions.conftest import Client, Functions, Login, log_in, make_user
+from tests.user_sessions.conftest import (
+    Client,
+    Functions,
+    Login,
+    ending_verb,
+    log_in,
+    make_user,
+    stored_record,
+)
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -179,7 +187,7 @@ def test_a_record_that_no_one_signed_is_neither_listed_nor_ended(
 ) -> None:
     victim, thief = make_user(), make_user()
     client = login(thief)
-    record: Any = carry_out(engine.driver.get(client.place))
+    record = stored_record(engine, client)
     forged = changed(record, **{**changes, "user_id": str(victim.pk)})
     place = make_key()[:32]
     assert carry_out(engine.driver.add(place, forged))
@@ -193,7 +201,7 @@ def test_a_copy_of_a_record_under_another_key_is_not_listed(
     engine: Engine, functions: Functions, user: User, login: Login
 ) -> None:
     client = login(user)
-    record: Any = carry_out(engine.driver.get(client.place))
+    record = stored_record(engine, client)
     assert carry_out(engine.driver.add(make_key()[:32], record))
     assert len(functions.list_sessions(user)) == 1
 
@@ -245,7 +253,7 @@ def test_a_listing_of_one_site_logs_what_it_cannot_verify(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     client, place = login(user), make_key()[:32]
-    record: Any = carry_out(engine.driver.get(client.place))
+    record = stored_record(engine, client)
     assert carry_out(engine.driver.add(place, record))
     log_lines.counter.clear()
     assert len(functions.list_sessions(user)) == 1
@@ -400,10 +408,12 @@ def test_a_session_that_another_user_took_over_since_it_was_listed_stays(
         store.clear()
         log_in(store, theirs)
         store.save()
-        assert store.session_key == client.session_key
+        key = store._recognized.key
+        assert key is not None
+        assert key.storage_key == client.place
 
     ending: Any = of_user.end_all(engine.SessionStore()._recognized, str(mine.pk))
-    assert interrupted(ending, "delete_many", log_in_theirs) == 1
+    assert interrupted(ending, ending_verb(engine), log_in_theirs) == 1
     assert (client.is_logged_in, other.is_logged_in) == (True, False)
     assert len(list_sessions(theirs)) == 1
 
@@ -421,7 +431,7 @@ def test_sessions_that_move_while_they_are_ended_end(
                 store.save()
 
     ending: Any = of_user.end_all(engine.SessionStore()._recognized, str(user.pk))
-    assert interrupted(ending, "delete_many", move) == 3
+    assert interrupted(ending, ending_verb(engine), move) == 3
     assert not any(client.is_logged_in for client in clients)
     assert not any(SESSION_KEY in engine.SessionStore(store.session_key) for store in stores)
 
@@ -612,10 +622,10 @@ def test_a_forged_mark_ends_no_login(
     clock: Clock, engine: Engine, functions: Functions, user: User, login: Login
 ) -> None:
     client = login(make_user())
-    record: Any = carry_out(engine.driver.get(client.place))
+    record = stored_record(engine, client)
     place = marks.place_of(str(user.pk).encode(), b"")
     forged = changed(record, began_ms=to_milliseconds(clock.now) + SLACK_MS // 2, user_id=None)
-    assert carry_out(engine.driver.add(place, forged))
+    assert carry_out(engine.notes.add(place, forged))
     assert login(user).is_logged_in
 
 

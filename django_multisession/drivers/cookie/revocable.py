@@ -113,6 +113,14 @@ class RevocableDriver(CookieDriver):
             self.server.ends[found.successor] = entry.deadline_ms
         return answer_to_delete(found, left)
 
+    def note_copy(self, key: str, copy: Record) -> None:
+        """Note for how long an end of *key* is to be known: another client holds *copy*, or more."""
+        self.server.ends[key] = self._revocations.until(copy)
+
+    def keeps_ends_in(self, kind: type) -> bool:
+        """Are the ends kept by a driver of *kind*?"""
+        return type(self._revocations.open_driver()) is kind
+
     def purge_expired(self, now: int, limit: int) -> Steps[int]:
         """See Purging.purge_expired()."""
         gone = yield from super().purge_expired(now, limit)

@@ -1,7 +1,8 @@
 """Cards: what a listing engine holds of the sessions of another one. Pure.
 
-A card is a record that holds a session's user, series and times. Its payload is the storage key of the
-session. It isn't signed: the record of the session proves what a list shows.
+A card is a record that holds a session's user, series and times. Its payload begins with the storage key
+of the session. Where a list reads the session's record, that proves what the list shows, and the card
+isn't signed. Where clients hold the records, the card is signed, and holds what else a list shows.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from django_multisession.core.records import (
     assemble,
     encode_signed,
 )
+from django_multisession.core.secret import SecretBytes
 
-_CARD = b"card"
+_NO_KEY = bytes(4)
 _NO_SIGNATURE = bytes(32)
 _LONGEST_PERIOD_MS = 60_000
 _FACTS = struct.Struct(">12sqqq")
@@ -34,27 +36,49 @@ def place_of(key: str) -> str:
     return noted_at(b"django_multisession.card.1", key.encode(), b"")
 
 
-def make_card(key: str, record: Record) -> Record:
-    """Return the card of *record*, the session under *key*, which has a user."""
-    user = record.user or b""
+def facts_of(record: Record) -> Facts:
+    """Return what the card of *record*, a session of a user, says."""
     # A save may note a use without the card: see `is_due`.
     idle_ms = record.idle_ms if record.idle_ms >= NEVER else record.idle_ms + _period(record)
-    facts = Facts(
+    return Facts(
         record.created_ms,
         record.began_ms,
         record.touched_ms,
         idle_ms,
         record.deadline_ms,
-        user,
+        record.user,
         NEVER,
         record.series,
     )
-    # No token: a write that knows the record knows what card it goes over, and one that is sent
-    # again is the same one.
-    times = _FACTS.pack(record.series, record.began_ms, idle_ms, record.deadline_ms)
-    revision = hashlib.blake2b(b"%b %b%b" % (key.encode(), times, user), digest_size=8).digest()
-    signed = encode_signed(facts, key.encode(), _CARD)
-    return assemble(facts, _NO_SIGNATURE, revision + signed[REVISION_LENGTH:])
+
+
+def revision_of(key: str, facts: Facts, shown: bytes = b"") -> bytes:
+    """Return the revision of the card of *facts*, and of what else it shows.
+
+    It's no random token: a write that knows the record knows what card it goes over, and one that is
+    sent again is the same one.
+    """
+    times = _FACTS.pack(facts.series, facts.began_ms, facts.idle_ms, facts.deadline_ms)
+    user = facts.user or b""
+    said = b"%b %b%d:%b%b" % (key.encode(), times, len(user), user, shown)
+    return hashlib.blake2b(said, digest_size=REVISION_LENGTH).digest()
+
+
+def payload_of(key: str, shown: bytes) -> bytes:
+    """Return the payload of the card of the session under *key* that shows *shown*."""
+    return b"%b %b" % (key.encode(), shown)
+
+
+def shown_in(card: Record) -> SecretBytes:
+    """Return what *card* shows."""
+    return SecretBytes(card.payload.partition(b" ")[2])
+
+
+def make_card(key: str, record: Record) -> Record:
+    """Return the card of *record*, the session under *key*: not signed, and without anything else."""
+    facts = facts_of(record)
+    signed = encode_signed(facts, payload_of(key, b""), _NO_KEY)
+    return assemble(facts, _NO_SIGNATURE, revision_of(key, facts) + signed[REVISION_LENGTH:])
 
 
 def listed_in(place: str, found: Record) -> str | None:
@@ -62,9 +86,7 @@ def listed_in(place: str, found: Record) -> str | None:
 
     The listing engine may hold sessions too, from before it listed those of another engine.
     """
-    if found.key_id != _CARD:
-        return None
-    key = found.payload.decode("ascii", "replace")
+    key = found.payload.partition(b" ")[0].decode("ascii", "replace")
     return key if place_of(key) == place else None
 
 

@@ -8,8 +8,9 @@ listing engine too.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
@@ -25,7 +26,6 @@ from django_multisession.drivers.base import (
     Ask,
     Driver,
     Enumerable,
-    IndexedDriver,
     Page,
     Purging,
     Result,
@@ -33,11 +33,16 @@ from django_multisession.drivers.base import (
     is_of,
     write_then_get,
 )
-from django_multisession.drivers.listed.cards import begins, is_due, listed_in
+from django_multisession.drivers.listed.cards import begins, is_due, listed_in, make_card
 from django_multisession.drivers.listed.listing import Listing
 
 #: How many keys a list follows a session that moves meanwhile.
 MOST_HOPS = 16
+
+
+#: Makes the card of the record under a storage key.
+MakeCard = Callable[[str, Record], Record]
+MainDriver = TypeVar("MainDriver", bound=Driver)
 
 
 class Batching(Driver, Protocol):
@@ -81,29 +86,27 @@ class Writing(Generator[Ask, Any, Result]):
         return result
 
 
-class ListedDriver:
+class ListedDriver(ABC, Generic[MainDriver]):
     """Keeps sessions in *main*, and lists them in *listing*.
 
     Args:
         main: Where the sessions are.
         listing: Holds their cards.
-        clock: Seconds since 1970: for how long a listing engine that failed isn't asked.
+        make: Makes a card.
 
     Attributes:
         notes: Keeps the marks and the seats of users.
     """
 
-    def __init__(self, main: Batching, listing: IndexedDriver, clock: Callable[[], float]) -> None:
-        is_native_async = main.capabilities.is_native_async and listing.capabilities.is_native_async
+    def __init__(self, main: MainDriver, listing: Listing, make: MakeCard = make_card) -> None:
+        notes = listing.driver
+        is_native_async = main.capabilities.is_native_async and notes.capabilities.is_native_async
         self.capabilities = dataclasses.replace(main.capabilities, is_native_async=is_native_async)
         self.server = main.server
-        self.notes = listing
-        self._main = main
-        self._listing = Listing(listing, lambda: int(clock() * 1000))
-        if isinstance(listing, Purging):
-            self.purge_expired, self.count_expired = listing.purge_expired, listing.count_expired
-        if isinstance(listing, Enumerable):
-            self._enumerable, self.records = listing, self._records
+        self.notes = notes
+        self._main, self._listing, self._make = main, listing, make
+        if isinstance(notes, Enumerable):
+            self._enumerable, self.records = notes, self._records
 
     def add(self, key: str, record: Record) -> Steps[bool]:
         """See Driver.add()."""
@@ -158,7 +161,7 @@ class ListedDriver:
         # Someone may have saved over it.
         stored = yield from self._main.get(key)
         if not isinstance(stored, Record):
-            yield from self._listing.withdraw(key, record)
+            yield from self._listing.withdraw(key, self._make(key, record))
 
     def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
         """See Driver.delete()."""
@@ -169,17 +172,14 @@ class ListedDriver:
 
     def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Page]:
         """See Indexed.of_user()."""
-        listing = self._listing.driver
-        cards, following = yield from listing.of_user(user_id, now, cursor=cursor, limit=limit)
+        cards, following = yield from self.notes.of_user(user_id, now, cursor=cursor, limit=limit)
         return Page((yield from self._listed(cards, is_of(user_id, now))), following)
 
+    @abstractmethod
     def delete_many(
         self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
     ) -> Steps[list[bool | Tombstone]]:
         """See Indexed.delete_many()."""
-        answers = yield from self._main.delete_many(keys, left, user_id=user_id)
-        yield from self._listing.end(keys, left, user_id)
-        return answers
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get(); *key* is that of a note, which is read with the card's write."""
@@ -189,23 +189,24 @@ class ListedDriver:
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
-        return [*self._main.check(), *self._listing.driver.check()]
+        return [*self._main.check(), *self.notes.check()]
 
     def close(self) -> None:
         """See Driver.close()."""
         self._main.close()
-        self._listing.driver.close()
+        self.notes.close()
 
     async def aclose(self) -> None:
         """See close()."""
         await self._main.aclose()
-        await self._listing.driver.aclose()
+        await self.notes.aclose()
 
     def _add(self, key: str, record: Record, note: str | None) -> Steps[tuple[bool, Stored]]:
         found: Stored = None
         is_added = yield from self._main.add(key, record)
         if is_added and record.user is not None:
-            found = yield from self._listing.keep(key, record, note=note, is_required=True)
+            card = self._make(key, record)
+            found = yield from self._listing.keep(key, card, note=note, is_required=True)
         return is_added, found
 
     def _replace(
@@ -215,12 +216,12 @@ class ListedDriver:
         answer = yield from writing
         if answer.outcome is Outcome.SAVED:
             if record.user is None and base.user is not None:
-                yield from self._listing.withdraw(key, base)
+                yield from self._listing.withdraw(key, self._make(key, base))
             elif record.user is not None and is_due(base, record):
-                known = None if base.user is None else base
-                is_required = begins(base, record)
+                known = None if base.user is None else self._make(key, base)
+                card, is_required = self._make(key, record), begins(base, record)
                 found = yield from self._listing.keep(
-                    key, record, known, note, is_required=is_required
+                    key, card, known, note, is_required=is_required
                 )
         return answer, found
 
@@ -243,13 +244,13 @@ class ListedDriver:
             if record.user is None:
                 yield from self._listing.end([old_key], left)
             else:
+                card, known = self._make(new_key, record), self._make(old_key, base)
                 found = yield from self._listing.move(
-                    old_key, new_key, record, base, note, is_required=is_required
+                    old_key, new_key, card, known, note, is_required=is_required
                 )
         elif record.user is not None:
-            found = yield from self._listing.keep(
-                new_key, record, note=note, is_required=is_required
-            )
+            card = self._make(new_key, record)
+            found = yield from self._listing.keep(new_key, card, note=note, is_required=is_required)
         return answer, found
 
     def _touch(
@@ -258,8 +259,9 @@ class ListedDriver:
         found: Stored = None
         answer = yield from writing
         if answer.outcome is Outcome.SAVED and base.user is not None:
-            used = touched(base, max(base.touched_ms, touched_ms))
-            found = yield from self._listing.keep(key, used, base, note)
+            known = self._make(key, base)
+            used = touched(known, max(known.touched_ms, touched_ms))
+            found = yield from self._listing.keep(key, used, known, note)
         return answer, found
 
     def _records(self, cursor: str, limit: int) -> Steps[Page]:
@@ -267,10 +269,39 @@ class ListedDriver:
         cards, following = yield from self._enumerable.records(cursor, limit)
         return Page((yield from self._listed(cards, lambda _record: True)), following)
 
+    @abstractmethod
     def _listed(
         self, cards: Iterable[tuple[str, Record]], is_meant: Callable[[Record], bool]
     ) -> Steps[list[tuple[str, Record]]]:
-        """Return the records of *cards*, also of those that move meanwhile."""
+        """Return the sessions of *cards* that are meant, by storage key."""
+
+
+class StoredListedDriver(ListedDriver[Batching]):
+    """Lists sessions whose records a server holds: these say what a list shows.
+
+    Args:
+        main: See `ListedDriver`.
+        listing: See there.
+    """
+
+    def __init__(self, main: Batching, listing: Listing) -> None:
+        super().__init__(main, listing)
+        if isinstance(self.notes, Purging):
+            self.purge_expired = self.notes.purge_expired
+            self.count_expired = self.notes.count_expired
+
+    def delete_many(
+        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    ) -> Steps[list[bool | Tombstone]]:
+        """See Indexed.delete_many()."""
+        answers = yield from self._main.delete_many(keys, left, user_id=user_id)
+        yield from self._listing.end(keys, left, user_id)
+        return answers
+
+    def _listed(
+        self, cards: Iterable[tuple[str, Record]], is_meant: Callable[[Record], bool]
+    ) -> Steps[list[tuple[str, Record]]]:
+        """See ListedDriver._listed(); those that move meanwhile are followed."""
         found: dict[str, Record] = {}
         keys = [key for place, card in cards if (key := listed_in(place, card)) is not None]
         for _ in range(MOST_HOPS):

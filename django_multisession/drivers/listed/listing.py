@@ -17,7 +17,7 @@ from django_multisession.core.records import (
     Tombstone,
 )
 from django_multisession.drivers.base import IndexedDriver, Steps
-from django_multisession.drivers.listed.cards import make_card, place_of
+from django_multisession.drivers.listed.cards import place_of
 from django_multisession.drivers.quiet import Quiet
 from django_multisession.exceptions import StoreUnavailable
 
@@ -32,38 +32,36 @@ class Listing(Quiet[IndexedDriver]):
     def keep(
         self,
         key: str,
-        record: Record,
+        card: Record,
         base: Record | None = None,
         note: str | None = None,
         *,
         is_required: bool = False,
     ) -> Steps[Stored]:
-        """Write the card of *record*, unless the session was ended; return the *note* with it.
+        """Write *card*, unless the session was ended; return the *note* with it.
 
         Args:
             key: Storage key of the session.
-            record: What is stored there.
-            base: What was there before, if that has a card.
+            card: What is to lie there.
+            base: The card that it goes over, if there is one.
             note: Storage key of what is read too.
             is_required: Raise what the engine raises?
         """
-        known = None if base is None else make_card(key, base)
-        steps = self._keep(place_of(key), make_card(key, record), known)
+        steps = self._keep(place_of(key), card, base)
         return self._written(steps, note, is_required=is_required)
 
     def move(
         self,
         old_key: str,
         new_key: str,
-        record: Record,
+        card: Record,
         base: Record,
         note: str | None = None,
         *,
         is_required: bool = False,
     ) -> Steps[Stored]:
-        """See keep(); the card of *base* lies at *old_key*."""
-        places = place_of(old_key), place_of(new_key)
-        steps = self._move(*places, make_card(new_key, record), make_card(old_key, base))
+        """See keep(); *base* lies at *old_key*."""
+        steps = self._move(place_of(old_key), place_of(new_key), card, base)
         return self._written(steps, note, is_required=is_required)
 
     def end(self, keys: Sequence[str], left: Tombstone, user_id: str | None = None) -> Steps[None]:
@@ -71,9 +69,9 @@ class Listing(Quiet[IndexedDriver]):
         places = [*map(place_of, keys)]
         yield from self._quietly(self.driver.delete_many(places, left, user_id=user_id))
 
-    def withdraw(self, key: str, record: Record) -> Steps[None]:
-        """Remove the card of *record*, which is no session of a user any more."""
-        yield from self._quietly(self.driver.withdraw(place_of(key), make_card(key, record)))
+    def withdraw(self, key: str, card: Record) -> Steps[None]:
+        """Remove *card*: what lies under *key* is no session of a user any more."""
+        yield from self._quietly(self.driver.withdraw(place_of(key), card))
 
     def _written(self, steps: Steps[None], note: str | None, *, is_required: bool) -> Steps[Stored]:
         writing = self._noting(steps, note)

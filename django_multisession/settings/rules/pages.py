@@ -7,7 +7,7 @@ from django_multisession.settings.check_ids import Check
 
 _FIT = (
     "Set SESSION_ENGINE to redis, mongodb or database of django_multisession.engines, to tiered with "
-    "one of them as its back, or to memcached with one of them as LISTED_IN of MULTISESSION_MEMCACHED"
+    "one of them as its back, or to memcached or cookie with one of them as LISTED_IN"
 )
 
 

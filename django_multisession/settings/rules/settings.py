@@ -107,8 +107,8 @@ def limit_not_indexed(engine: str) -> Problem:
         "MULTISESSION_MAX_SESSIONS needs an engine that finds the sessions of a user "
         f"(SESSION_ENGINE is {engine!r}): logins fail.",
         "Remove MULTISESSION_MAX_SESSIONS, or set SESSION_ENGINE to redis, mongodb or database of "
-        "django_multisession.engines, to tiered with one of them as its back, or to memcached with "
-        "one of them as LISTED_IN of MULTISESSION_MEMCACHED.",
+        "django_multisession.engines, to tiered with one of them as its back, or to memcached or "
+        "cookie with one of them as LISTED_IN.",
     )
 
 
