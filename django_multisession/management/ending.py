@@ -16,6 +16,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from django_multisession.core.records import Reason, Record, to_milliseconds
 from django_multisession.drivers.base import Enumerable, is_indexed
+from django_multisession.drivers.listed.cards import listed_in
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session import line
 from django_multisession.session.adopt import is_mark
@@ -98,7 +99,8 @@ def end_batch(
         if not record.is_live(now):
             continue
         if not _is_ours(session, place, record):
-            foreign += 1
+            # The card of another engine's session is no record of another site.
+            foreign += listed_in(place, record) is None
         elif record.began_ms < before_ms and not is_mark(site, place, record):
             meant[place] = record
     ended = 0 if is_dry_run else (yield from _end(session, meant))

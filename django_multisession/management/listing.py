@@ -12,6 +12,8 @@ from django.utils import timezone
 from django_multisession.core.records import to_milliseconds
 from django_multisession.core.secret import SecretText
 from django_multisession.drivers.base import Enumerable, run
+from django_multisession.drivers.listed.cards import listed_in
+from django_multisession.drivers.listed.driver import ListedDriver
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.session.adopt import is_mark
 from django_multisession.session.custom_expiry import aware
@@ -99,7 +101,9 @@ class Records(NamedTuple):
             records, cursor = run(self.driver.records(cursor, size))
             now = to_milliseconds(timezone.now())
             for key, record in records:
-                if record.ends_ms > now and not is_mark(self.site, key, record):
+                if record.ends_ms > now and not (
+                    is_mark(self.site, key, record) or listed_in(key, record)
+                ):
                     yield key, record.ends_ms
             if not cursor:
                 return
@@ -115,5 +119,7 @@ def listing_of(source: Source, site: Site) -> Listing | None:
         return None
     if isinstance(source, OwnSource):
         driver = source.store.get_driver()
-        return Records(driver, site) if isinstance(driver, Enumerable) else None
+        # A session without a user has no card.
+        is_listed = isinstance(driver, Enumerable) and not isinstance(driver, ListedDriver)
+        return Records(driver, site) if is_listed else None
     return None if source.model is None else Rows(source.model)

@@ -15,6 +15,7 @@ from django_multisession import signals
 from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.records import Reason, Record, Tombstone
 from django_multisession.drivers.base import Enumerable, Indexed, is_indexed, log_unreadable
+from django_multisession.drivers.listed import cards
 from django_multisession.engine import LISTED_IN
 from django_multisession.exceptions import BadPayload, StoreUnavailable
 from django_multisession.session import line
@@ -150,14 +151,13 @@ def _opened(session: Session, place: str, record: Record, now: int) -> Found | N
         return None
     try:
         entries = site.loads(site.open_listed(record, place))
-    except BadPayload as problem:
-        # Another tenant's, whose user has the same id: nothing is wrong with that.
-        if not site.has_namespace:
+    except (BadPayload, StoreUnavailable) as problem:
+        # Another tenant's, whose user has the same id: nothing is wrong with that. Nor with a card of
+        # another engine's session. And one that is signed by a key that this process doesn't have
+        # must not hide the others.
+        is_tenants = isinstance(problem, BadPayload) and site.has_namespace
+        if not (is_tenants or cards.listed_in(place, record)):
             log_unreadable(place, problem)
-        return None
-    except StoreUnavailable as problem:
-        # Signed by a key that this process doesn't have: one such record must not hide the others.
-        log_unreadable(place, problem)
         return None
     life = site.life(entries, record.began_ms)
     ends_ms = min(record.ends_ms, life.ends_ms(record.touched_ms))

@@ -14,13 +14,11 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from django_multisession import signals
 from django_multisession.core import limits, marks, merging
 from django_multisession.core.keys import Verified
 from django_multisession.core.limits import Admission, Seat, Seats
 from django_multisession.core.records import (
     MISSING,
-    NEVER,
     Outcome,
     Reason,
     Record,
@@ -171,7 +169,7 @@ def _end_excess(
             break
         beyond = [each for each in found if each.record.series in excess]
         if not config().cycle_on_login:
-            if own.series in (yield from _end_in_place(session, user_id, beyond, left)):
+            if own.series in (yield from _end_in_place(session, beyond, left)):
                 return left
             continue
         others = {e.place: e.record for e in beyond if e.record.series != own.series}
@@ -184,30 +182,18 @@ def _end_excess(
     return None
 
 
-def _end_in_place(
-    session: Session, user_id: str, beyond: list[Found], left: Tombstone
-) -> Steps[set[bytes]]:
+def _end_in_place(session: Session, beyond: list[Found], left: Tombstone) -> Steps[set[bytes]]:
     """End those sessions that are still where they were found; return the series of all that ended.
 
     Where logins keep the key, a newer login of the user may lie there by now.
     """
-    ended, site = set(), session.site
+    ended = set()
     for each in beyond:
-        base = each.record
-        for _ in range(line.MOST_HOPS):
-            answer = yield from site.driver.retire(each.place, base, left, site.now(), NEVER)
-            stored = answer.stored
-            if not (isinstance(stored, Record) and stored.series == base.series):
-                break
-            base = stored  # it was saved meanwhile
+        stored = (yield from line.retire(session, each.place, each.record, left, LIMIT)).stored
         is_moved = isinstance(stored, Tombstone) and stored.reason is Reason.MOVED
-        if answer.outcome is Outcome.SAVED:
-            session.note(
-                signals.session_ended, storage_key=each.place, user_id=user_id, reason=LIMIT
-            )
-        elif isinstance(stored, Record) or is_moved:
-            continue  # the next look finds what became of it
-        ended.add(each.record.series)
+        if not (isinstance(stored, Record) or is_moved):
+            # Otherwise the next look finds what became of it.
+            ended.add(each.record.series)
     return ended
 
 

@@ -12,7 +12,15 @@ from typing import NamedTuple
 from django_multisession import signals
 from django_multisession.core import marks
 from django_multisession.core.keys import Verified
-from django_multisession.core.records import NEVER, SLACK_MS, Reason, Record, Tombstone
+from django_multisession.core.records import (
+    NEVER,
+    SLACK_MS,
+    Answer,
+    Outcome,
+    Reason,
+    Record,
+    Tombstone,
+)
 from django_multisession.core.secret import SecretBytes, SecretEntries
 from django_multisession.drivers.base import log_unreadable
 from django_multisession.exceptions import BadPayload, StoreUnavailable
@@ -141,6 +149,25 @@ def end(
             return End(place, found)
         place = found.successor
     return End(place, None)
+
+
+def retire(
+    session: Session, place: str, base: Record, left: Tombstone, reason: str
+) -> Steps[Answer]:
+    """End the session of *base* under the storage key *place*, also if it was saved meanwhile.
+
+    Nothing else that lies there is ended: where logins keep the key, it may be another user's by now.
+    """
+    site = session.site
+    for _ in range(MOST_HOPS):
+        answer = yield from site.driver.retire(place, base, left, site.now(), NEVER)
+        stored = answer.stored
+        if not (isinstance(stored, Record) and stored.series == base.series):
+            break
+        base = stored
+    if answer.outcome is Outcome.SAVED:
+        session.note(signals.session_ended, storage_key=place, user_id=base.user_id, reason=reason)
+    return answer
 
 
 def end_here(session: Session, place: str, left: Tombstone, reason: str) -> Steps[None]:

@@ -26,7 +26,6 @@ from django_multisession.session.read import read_entries
 from django_multisession.session.site import Site
 from django_multisession.session.state import Ended, Session, Stored
 from django_multisession.session.steps import FIRST_PAUSE, Steps, back_off
-from django_multisession.settings.conf import config
 
 
 def end(
@@ -144,7 +143,7 @@ def _marked_until(site: Site) -> int | None:
     until_ms = adopt.adopts_until(site)
     if not site.is_listed:
         return until_ms
-    longest = longest_ms(config().policy)
+    longest = longest_ms(site.policy())
     return max(until_ms or 0, site.now() + longest if longest else NEVER)
 
 

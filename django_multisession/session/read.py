@@ -16,6 +16,7 @@ from django_multisession.core.records import (
     Tombstone,
     touched,
 )
+from django_multisession.drivers.base import Driver
 from django_multisession.drivers.base import Steps as DriverSteps
 from django_multisession.drivers.listed.driver import ListedDriver
 from django_multisession.exceptions import StoreUnavailable
@@ -145,20 +146,10 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
     snapshot, driver = stored.snapshot, session.site.driver
     key = snapshot.key.storage_key
     try:
-        touching = driver.touch(key, snapshot.record, used_at, now)
-        answer = yield from (
-            _heeding(session, driver, key, snapshot.record, touching)
-            if isinstance(driver, ListedDriver)
-            else touching
-        )
+        answer = yield from _touch(session, driver, key, snapshot.record, used_at, now)
         if answer.outcome is Outcome.CONFLICT and isinstance(answer.stored, Record):
             # Another request saved meanwhile: its record is used now too.
-            touching = driver.touch(key, answer.stored, used_at, now)
-            answer = yield from (
-                _heeding(session, driver, key, answer.stored, touching)
-                if isinstance(driver, ListedDriver)
-                else touching
-            )
+            answer = yield from _touch(session, driver, key, answer.stored, used_at, now)
     except StoreUnavailable:
         # What was read is good; a use that can't be noted isn't worth an error page.
         events.UNNOTED_USE.write()
@@ -174,6 +165,15 @@ def touch(session: Session, stored: Stored, used_at: int, now: int) -> Steps[Ans
     return answer
 
 
+def _touch(
+    session: Session, driver: Driver, key: str, record: Record, used_at: int, now: int
+) -> Steps[Answer]:
+    touching = driver.touch(key, record, used_at, now)
+    if isinstance(driver, ListedDriver) and record.user is not None:
+        return _heeding(session, driver, key, record, touching)
+    return touching
+
+
 def _heeding(
     session: Session,
     driver: ListedDriver[Any],
@@ -182,16 +182,16 @@ def _heeding(
     touching: DriverSteps[Answer],
 ) -> Steps[Answer]:
     """Touch *record* by *touching*; end it if all sessions of its user were ended while no list had it."""
-    user, site = record.user, session.site
-    if user is None:
-        return (yield from touching)
+    user, site = record.user or b"", session.site
     place = marks.place_of(user, site.bound[0])
     answer, mark = yield from driver.write_and_get(touching, place)
     if not line.is_revoked(session, user, mark, record.began_ms, record.series):
         return answer
     left = site.tombstone(Reason.ENDED)
-    ended = yield from line.end(session, key, left, line.REVOKED, user_id=record.user_id)
-    return Answer(Outcome.MISSING, ended.tombstone)
+    ended = yield from line.retire(session, key, record, left, line.REVOKED)
+    if isinstance(ended.stored, Record):
+        return answer
+    return Answer(Outcome.MISSING, ended.stored or left)
 
 
 def is_fresh(session: Session, stored: Stored) -> bool:

@@ -284,12 +284,24 @@ def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
     Raises:
         SessionEnded: It does.
     """
-    record = sent.composed.record
+    record, site = sent.composed.record, session.site
+    if (
+        isinstance(mark, Record)
+        and sent.is_login
+        and site.is_listed
+        and marks.is_of_the_future(mark, site.now())
+    ):
+        # By a clock ahead. When its time comes, it would end this login at a use that is noted.
+        yield from site.notes.withdraw(_place_of_mark(session, sent), mark)
     user, began_ms = record.user, session.login_ms if sent.is_login else record.began_ms
     if user is None or not line.is_revoked(session, user, mark, began_ms, record.series):
         return
-    left = session.site.tombstone(Reason.ENDED)
-    yield from line.end(session, sent.composed.key.storage_key, left, REVOKED)
+    left, place = session.site.tombstone(Reason.ENDED), sent.composed.key.storage_key
+    if sent.is_login:
+        yield from line.end(session, place, left, REVOKED)
+    else:
+        # What it became meanwhile, by a new key, has read the mark too.
+        yield from line.retire(session, place, record, left, REVOKED)
     raise interrupted(session, left)
 
 
@@ -388,7 +400,7 @@ def _write(
     driver = session.site.driver
     sending = _send(driver, sent, now)
     # The engine that lists the sessions may have lost this one, and an end of all with it.
-    if sent.is_login or (isinstance(driver, ListedDriver) and not sent.is_move):
+    if sent.is_login or isinstance(driver, ListedDriver):
         answer, mark = yield from _with_mark(session, driver, sent, sending)
     else:
         answer = yield from sending

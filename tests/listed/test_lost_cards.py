@@ -125,9 +125,8 @@ def test_a_session_that_was_to_end_is_spared_by_no_end_of_its_own(
     # Before its next use is noted.
     request = request_of(engine, key)
     end_other_sessions(request)
-    request.session.save()
-    clock.advance(seconds=LATER)
-    used(engine, str(request.session.session_key))
+    with pytest.raises(SessionEnded):
+        request.session.save()
     assert not is_logged_in(engine, request.session.session_key)
 
 
@@ -213,3 +212,43 @@ def failing(send: Callable[[Any], Any], is_stored: bool) -> Callable[[Any], Any]
         raise StoreUnavailable("no answer")
 
     return fail
+
+
+def test_a_session_that_no_list_had_ends_with_its_next_key(
+    clock: Clock, settings: Settings, engine: Engine, user: User, login: Login
+) -> None:
+    store = engine.SessionStore(login(user))
+    lose_lists(settings)
+    clock.advance(seconds=1)
+    end_all_sessions(user)
+    clock.advance(seconds=LATER)
+    store.cycle_key()
+    with pytest.raises(SessionEnded):
+        store.save()
+    assert not is_logged_in(engine, store.session_key)
+
+
+def test_a_mark_lasts_as_long_as_the_sessions_of_a_site_s_own_store(
+    clock: Clock, engine: Engine
+) -> None:
+    class SessionStore(engine.SessionStore):  # type: ignore[name-defined,misc]
+        def get_session_cookie_age(self) -> int:
+            return 90 * 86_400
+
+    store = SessionStore()
+    until = of_user._marked_until(store._recognized.site)
+    assert until == to_milliseconds(clock.now) + 90 * 86_400_000
+
+
+@pytest.mark.parametrize("ahead", [600, 86_400])
+def test_an_end_of_all_by_a_clock_ahead_ends_no_later_login(
+    clock: Clock, engine: Engine, user: User, login: Login, ahead: int
+) -> None:
+    clock.advance(seconds=ahead)
+    end_all_sessions(user)
+    clock.advance(seconds=30 - ahead)
+    key = login(user)
+    for _ in range(ahead // 3600 + 20):
+        clock.advance(seconds=max(LATER, ahead // 20))
+        used(engine, key)
+    assert is_logged_in(engine, key)

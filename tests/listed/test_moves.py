@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 
+from django_multisession.exceptions import SessionEnded
 from django_multisession.user_sessions import end_all_sessions, list_sessions
 from tests.engine_fixtures import Engine
 from tests.listed.conftest import Login
@@ -19,7 +21,7 @@ def before_the_card(engine: Engine, act: Any, monkeypatch: Any) -> None:
     send = server.send
 
     def wait(command: Any) -> Any:
-        monkeypatch.undo()
+        monkeypatch.setattr(server, "send", send)
         act()
         return send(command)
 
@@ -46,7 +48,8 @@ def test_a_session_that_moves_beside_the_end_of_all_ends(
     store.cycle_key()
     ended: list[int] = []
     before_the_card(engine, lambda: ended.append(end_all_sessions(user)), monkeypatch)
-    store.save()
+    with pytest.raises(SessionEnded):
+        store.save()
     assert ended == [1]
     assert SESSION_KEY not in engine.SessionStore(store.session_key)
     assert list_sessions(user) == []

@@ -137,3 +137,20 @@ def test_what_moved_meanwhile_is_listed_afterwards(
     clock.advance(seconds=61)
     used(engine, str(store.session_key))
     assert [each.id for each in list_sessions(user)] == [found.id]
+
+
+@pytest.mark.parametrize("has_user", [False, True])
+def test_a_login_takes_nothing_from_the_session_before(
+    engine: Engine, user: User, login: Login, monkeypatch: pytest.MonkeyPatch, *, has_user: bool
+) -> None:
+    store = engine.SessionStore(login(user) if has_user else None)
+    store["cart"] = 1
+    store.save()
+    before = dict(store.items())
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.notes.server, "send", Outage().send)
+        again = engine.SessionStore(store.session_key)
+        log_in(again, user)
+        with pytest.raises(StoreUnavailable):
+            again.save()
+    assert dict(engine.SessionStore(store.session_key).items()) == before

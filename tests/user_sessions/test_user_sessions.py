@@ -22,6 +22,7 @@ from django_multisession.core.records import SLACK_MS, to_milliseconds
 from django_multisession.drivers import log_lines
 from django_multisession.drivers.base import Page, Steps
 from django_multisession.drivers.base import run as carry_out
+from django_multisession.drivers.listed.driver import ListedDriver
 from django_multisession.drivers.memory import MemoryServer
 from django_multisession.drivers.redis.index import place_of
 from django_multisession.engine import close_drivers
@@ -426,12 +427,15 @@ def test_sessions_that_move_while_they_are_ended_end(
 
     def move() -> None:
         for store in stores:
-            for _ in range(3):
-                store.cycle_key()
-                store.save()
+            # Where another engine lists the sessions, a new key heeds the mark of the end.
+            with contextlib.suppress(SessionEnded):
+                for _ in range(3):
+                    store.cycle_key()
+                    store.save()
 
     ending: Any = of_user.end_all(engine.SessionStore()._recognized, str(user.pk))
-    assert interrupted(ending, ending_verb(engine), move) == 3
+    ends_themselves = len(stores) if isinstance(engine.driver, ListedDriver) else 0
+    assert interrupted(ending, ending_verb(engine), move) == 3 - ends_themselves
     assert not any(client.is_logged_in for client in clients)
     assert not any(SESSION_KEY in engine.SessionStore(store.session_key) for store in stores)
 

@@ -8,6 +8,7 @@ isn't signed. Where clients hold the records, the card is signed, and holds what
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 
 from django_multisession.core.keys import noted_at
@@ -25,6 +26,7 @@ from django_multisession.core.secret import SecretBytes
 _NO_KEY = bytes(4)
 _NO_SIGNATURE = bytes(32)
 _LONGEST_PERIOD_MS = 60_000
+_KEY = re.compile(r"[0-9a-f]{32,64}")
 _FACTS = struct.Struct(">12sqqq")
 
 
@@ -87,7 +89,15 @@ def listed_in(place: str, found: Record) -> str | None:
     The listing engine may hold sessions too, from before it listed those of another engine.
     """
     key = found.payload.partition(b" ")[0].decode("ascii", "replace")
-    return key if place_of(key) == place else None
+    return key if is_key(key) and place_of(key) == place else None
+
+
+def is_key(text: str) -> bool:
+    """Is *text* of the form of a storage key? A writer in a store may write anything there.
+
+    memcached refuses the command that asks for a key with a space, and so for all keys of a list.
+    """
+    return _KEY.fullmatch(text) is not None
 
 
 def begins(base: Stored, record: Record) -> bool:

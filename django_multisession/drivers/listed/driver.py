@@ -8,6 +8,7 @@ listing engine too.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -31,9 +32,17 @@ from django_multisession.drivers.base import (
     Result,
     Steps,
     is_of,
+    skip_newer,
     write_then_get,
 )
-from django_multisession.drivers.listed.cards import begins, is_due, listed_in, make_card
+from django_multisession.drivers.listed.cards import (
+    begins,
+    is_due,
+    is_key,
+    listed_in,
+    make_card,
+    place_of,
+)
 from django_multisession.drivers.listed.listing import Listing
 
 #: How many keys a list follows a session that moves meanwhile.
@@ -43,6 +52,11 @@ MOST_HOPS = 16
 #: Makes the card of the record under a storage key.
 MakeCard = Callable[[str, Record], Record]
 MainDriver = TypeVar("MainDriver", bound=Driver)
+
+
+def ended_among(keys: Sequence[str], answers: Sequence[bool | Tombstone]) -> list[str]:
+    """Return those of *keys* where an end left a session ended: none, where it met another user's."""
+    return [key for key, answer in zip(keys, answers, strict=True) if answer is not False]
 
 
 class Batching(Driver, Protocol):
@@ -205,24 +219,22 @@ class ListedDriver(ABC, Generic[MainDriver]):
         found: Stored = None
         is_added = yield from self._main.add(key, record)
         if is_added and record.user is not None:
-            card = self._make(key, record)
-            found = yield from self._listing.keep(key, card, note=note, is_required=True)
+            found = yield from self._keep(key, record, None, note, is_required=True)
         return is_added, found
 
     def _replace(
         self, key: str, record: Record, base: Record, writing: Steps[Answer], note: str | None
     ) -> Steps[tuple[Answer, Stored]]:
         found: Stored = None
+        is_required = begins(base, record)
+        if is_required:
+            yield from self._require_answer(key)
         answer = yield from writing
         if answer.outcome is Outcome.SAVED:
             if record.user is None and base.user is not None:
                 yield from self._listing.withdraw(key, self._make(key, base))
             elif record.user is not None and is_due(base, record):
-                known = None if base.user is None else self._make(key, base)
-                card, is_required = self._make(key, record), begins(base, record)
-                found = yield from self._listing.keep(
-                    key, card, known, note, is_required=is_required
-                )
+                found = yield from self._keep(key, record, base, note, is_required=is_required)
         return answer, found
 
     def _move(
@@ -236,21 +248,23 @@ class ListedDriver(ABC, Generic[MainDriver]):
         note: str | None,
     ) -> Steps[tuple[Answer, Stored]]:
         found: Stored = None
+        is_required = begins(base, record)
+        if is_required:
+            yield from self._require_answer(new_key)
         answer = yield from writing
         if answer.outcome is not Outcome.SAVED:
             return answer, found
-        is_required = begins(base, record)
         if isinstance(base, Record) and base.user is not None:
             if record.user is None:
                 yield from self._listing.end([old_key], left)
             else:
                 card, known = self._make(new_key, record), self._make(old_key, base)
+                again = functools.partial(self._card, new_key)
                 found = yield from self._listing.move(
-                    old_key, new_key, card, known, note, is_required=is_required
+                    old_key, new_key, card, known, again, note, is_required=is_required
                 )
         elif record.user is not None:
-            card = self._make(new_key, record)
-            found = yield from self._listing.keep(new_key, card, note=note, is_required=is_required)
+            found = yield from self._keep(new_key, record, None, note, is_required=is_required)
         return answer, found
 
     def _touch(
@@ -259,10 +273,38 @@ class ListedDriver(ABC, Generic[MainDriver]):
         found: Stored = None
         answer = yield from writing
         if answer.outcome is Outcome.SAVED and base.user is not None:
-            known = self._make(key, base)
-            used = touched(known, max(known.touched_ms, touched_ms))
-            found = yield from self._listing.keep(key, used, known, note)
+            used = touched(base, max(base.touched_ms, touched_ms))
+            found = yield from self._keep(key, used, base, note)
         return answer, found
+
+    def _require_answer(self, key: str) -> Steps[None]:
+        """Raise what the listing engine raises, if it does, before a login takes the place of a session.
+
+        The session that the client has would be gone, and the login would fail.
+        """
+        yield from skip_newer(key, self.notes.get(place_of(key)))
+
+    def _keep(
+        self,
+        key: str,
+        record: Record,
+        base: Record | None,
+        note: str | None,
+        *,
+        is_required: bool = False,
+    ) -> Steps[Stored]:
+        card, known = self._make(key, record), None
+        if base is not None and base.user is not None:
+            known = self._make(key, base)
+        again = functools.partial(self._card, key)
+        return self._listing.keep(key, card, known, again, note, is_required=is_required)
+
+    def _card(self, key: str) -> Steps[Record | None]:
+        """Return the card of what is stored under *key* now."""
+        stored = yield from self._main.get(key)
+        if isinstance(stored, Record) and stored.user is not None:
+            return self._make(key, stored)
+        return None
 
     def _records(self, cursor: str, limit: int) -> Steps[Page]:
         """See Enumerable.records(). Only users' sessions are listed."""
@@ -295,7 +337,7 @@ class StoredListedDriver(ListedDriver[Batching]):
     ) -> Steps[list[bool | Tombstone]]:
         """See Indexed.delete_many()."""
         answers = yield from self._main.delete_many(keys, left, user_id=user_id)
-        yield from self._listing.end(keys, left, user_id)
+        yield from self._listing.end(ended_among(keys, answers), left, user_id)
         return answers
 
     def _listed(
@@ -319,6 +361,7 @@ class StoredListedDriver(ListedDriver[Batching]):
                 if isinstance(each, Tombstone)
                 and each.reason is Reason.MOVED
                 and each.successor not in found
+                and is_key(each.successor)
             ]
         return [*found.items()]
 

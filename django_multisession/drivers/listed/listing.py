@@ -6,7 +6,7 @@ A write of a card may fail, but for that of a login. The next use that is noted 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from django_multisession.core.records import (
     MISSING,
@@ -21,6 +21,9 @@ from django_multisession.drivers.listed.cards import place_of
 from django_multisession.drivers.quiet import Quiet
 from django_multisession.exceptions import StoreUnavailable
 
+#: See `Listing.keep()`.
+Again = Callable[[], Steps[Record | None]]
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,10 +36,11 @@ class Listing(Quiet[IndexedDriver]):
         self,
         key: str,
         card: Record,
-        base: Record | None = None,
-        note: str | None = None,
+        base: Record | None,
+        again: Again,
+        note: str | None,
         *,
-        is_required: bool = False,
+        is_required: bool,
     ) -> Steps[Stored]:
         """Write *card*, unless the session was ended; return the *note* with it.
 
@@ -44,10 +48,12 @@ class Listing(Quiet[IndexedDriver]):
             key: Storage key of the session.
             card: What is to lie there.
             base: The card that it goes over, if there is one.
+            again: Returns the card of what is stored under *key* by now, if that is a user's session:
+                what another request wrote is newer than *card*, or older.
             note: Storage key of what is read too.
             is_required: Raise what the engine raises?
         """
-        steps = self._keep(place_of(key), card, base)
+        steps = self._keep(place_of(key), card, base, again)
         return self._written(steps, note, is_required=is_required)
 
     def move(
@@ -56,12 +62,13 @@ class Listing(Quiet[IndexedDriver]):
         new_key: str,
         card: Record,
         base: Record,
-        note: str | None = None,
+        again: Again,
+        note: str | None,
         *,
-        is_required: bool = False,
+        is_required: bool,
     ) -> Steps[Stored]:
         """See keep(); *base* lies at *old_key*."""
-        steps = self._move(place_of(old_key), place_of(new_key), card, base)
+        steps = self._move(place_of(old_key), place_of(new_key), card, base, again)
         return self._written(steps, note, is_required=is_required)
 
     def end(self, keys: Sequence[str], left: Tombstone, user_id: str | None = None) -> Steps[None]:
@@ -90,7 +97,7 @@ class Listing(Quiet[IndexedDriver]):
         answer = yield from self.ask(steps)
         return answer if isinstance(answer, Record | Tombstone) else None
 
-    def _keep(self, place: str, card: Record, base: Record | None) -> Steps[None]:
+    def _keep(self, place: str, card: Record, base: Record | None, again: Again) -> Steps[None]:
         driver = self.driver
         answer = MISSING
         if base is not None and base.revision == card.revision:
@@ -101,19 +108,21 @@ class Listing(Quiet[IndexedDriver]):
             return
         if (yield from driver.add(place, card)):
             return
-        # It has expired, or is of another save.
-        stored = yield from driver.get(place)
-        if isinstance(stored, Record) and stored.revision == card.revision:
-            yield from driver.touch(place, stored, card.touched_ms, stored.touched_ms)
-        elif isinstance(stored, Record):
-            yield from driver.replace(place, card, stored, stored.touched_ms)
+        # It has expired, or is of another save, whose record may be the newer one.
+        stored, newest = (yield from driver.get(place)), (yield from again())
+        if not isinstance(stored, Record) or newest is None:
+            return
+        if stored.revision == newest.revision:
+            yield from driver.touch(place, stored, newest.touched_ms, stored.touched_ms)
+        else:
+            yield from driver.replace(place, newest, stored, stored.touched_ms)
 
-    def _move(self, old: str, new: str, card: Record, base: Record) -> Steps[None]:
+    def _move(self, old: str, new: str, card: Record, base: Record, again: Again) -> Steps[None]:
         left = Tombstone(card.revision, Reason.MOVED, new)
         answer = yield from self.driver.move(old, new, card, base, left, card.touched_ms)
         if answer.outcome is Outcome.SAVED:
             return
-        yield from self._keep(new, card, None)
+        yield from self._keep(new, card, None, again)
         yield from self.driver.delete(old, left)
 
     def _log(self, error: StoreUnavailable) -> None:

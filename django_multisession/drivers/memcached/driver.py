@@ -48,8 +48,8 @@ from django_multisession.drivers.memcached.checks import check
 from django_multisession.drivers.memcached.expiry import NOW, expiry_of
 from django_multisession.drivers.memcached.server import Command, Items, MemcachedServer, Write
 
-#: Records that one command ends.
-ENDED_TOGETHER = 100
+#: Records that one command ends. Each takes two round trips, and the command has one limit of time.
+ENDED_TOGETHER = 50
 
 
 class MemcachedDriver:
