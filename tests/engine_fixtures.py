@@ -48,6 +48,7 @@ ENGINES = (
 
 #: Two stores: one of each that lie on two servers, for what lies above the drivers.
 TIERED = "tiered-redis-mongodb"
+TIERED_ENGINES = (TIERED, "tiered-memory-redis")
 #: A kind of store → its server, as a part of an engine of two.
 SERVERS_OF_PARTS = {
     "redis": "redis-8.2",
@@ -58,6 +59,8 @@ SERVERS_OF_PARTS = {
 #: The engine whose sessions clients hold, alone and with revocations in Redis: see tests/cookie.
 COOKIE_ENGINES = ("cookie", "cookie-revocable")
 COOKIE, REVOCABLE = COOKIE_ENGINES
+#: The memory engine that encrypts what it stores.
+ENCRYPTED = "memory-encrypted"
 SQLITE = "database-sqlite"
 DATABASES = (SQLITE, "database-postgresql", "database-mariadb")
 
