@@ -110,10 +110,11 @@ def pytest_collection_modifyitems(
     if "every_engine" not in config.option.markexpr:
         wanted = set(items)
         left_out = set()
+        are_named = bool(config.option.keyword) or any("::" in each for each in config.args)
         for cases in tests.values():
             named = {item: case for item, case in cases.items() if item in wanted}
             for part in {selection.part_of(item) for item in named}:
-                core = set(selection.core_of(list(named.values()), part))
+                core = set(selection.core_of(list(named.values()), part, are_named=are_named))
                 left_out |= {item for item, case in named.items() if case not in core}
         if left_out:
             config.hook.pytest_deselected(items=[item for item in items if item in left_out])

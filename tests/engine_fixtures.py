@@ -51,6 +51,7 @@ TIERED = "tiered-redis-mongodb"
 #: Those whose sessions another one lists.
 LISTED = "memcached-redis"
 LISTED_COOKIE = "cookie-redis"
+TIERED_ENGINES = (TIERED, "tiered-memory-redis")
 #: A kind of store → its server, as a part of an engine of two.
 SERVERS_OF_PARTS = {
     "redis": "redis-8.2",
@@ -61,6 +62,8 @@ SERVERS_OF_PARTS = {
 #: The engine whose sessions clients hold, alone and with revocations in Redis: see tests/cookie.
 COOKIE_ENGINES = ("cookie", "cookie-revocable")
 COOKIE, REVOCABLE = COOKIE_ENGINES
+#: The memory engine that encrypts what it stores.
+ENCRYPTED = "memory-encrypted"
 SQLITE = "database-sqlite"
 DATABASES = (SQLITE, "database-postgresql", "database-mariadb")
 

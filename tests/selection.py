@@ -1,13 +1,14 @@
 """Which cases of a parametrized test run without ``-m every_engine``.
 
 A test above the drivers runs in *places*: on an engine, under a session middleware, from sync or
-async code. It may have a table of *rows* too. Without the option each test runs in a few places and
-each row in one of them. The engines differ in their drivers, and the driver contract runs on every
-server.
+async code. It may have a table of *rows* too. Without the option each test runs in one place or a
+few, and each row in one of them. The engines differ in their drivers, and the driver contract runs
+on every server.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,12 @@ import pytest
 from tests.engine_fixtures import (
     COOKIE,
     COOKIE_ENGINES,
+    ENCRYPTED,
     ENGINES,
     ONE_OF_EACH_KIND,
     REVOCABLE,
     TIERED,
+    TIERED_ENGINES,
 )
 
 HERE = Path(__file__).parent
@@ -30,22 +33,29 @@ OURS = "django_multisession.middleware.SessionMiddleware"
 
 #: The values of parameters that make a place.
 FACTORS: dict[str, Sequence[str]] = {
-    "engine": (*ENGINES, *COOKIE_ENGINES),
+    "engine": (*ENGINES, *COOKIE_ENGINES, ENCRYPTED),
     "middleware": (DJANGOS, OURS),
     "end": ("sync", "async"),
 }
 
 MEMORY, REDIS, MONGODB, MEMCACHED, DATABASE = ONE_OF_EACH_KIND
 
+#: Where the laws of the contracts are.
+LAWS = "django_multisession.testing."
 #: The modules of those engine laws in which a request finds what another one stored.
 LAWS_ACROSS_THE_DRIVER = (
-    "authentication_laws",
-    "claim_laws",
-    "end_laws",
-    "loss_laws",
-    "overlap_laws",
-    "revival_laws",
+    ".claim_laws",
+    ".end_laws",
+    ".loss_laws",
+    ".overlap_laws",
+    ".revival_laws",
 )
+#: Of these, the modules about what a copy could bring back, or lose.
+LAWS_OF_TWO_TIERS = (".end_laws", ".loss_laws", ".revival_laws")
+#: The modules of those engine laws that depend on what a key or a record holds.
+LAWS_OF_FORM = (".authentication_laws", ".contract", ".key_laws", ".saving_laws", ".value_laws")
+#: Of these, the modules about payloads.
+LAWS_OF_PAYLOADS = (".contract", ".value_laws")
 
 
 class Place(NamedTuple):
@@ -54,13 +64,6 @@ class Place(NamedTuple):
     engine: str | None = None
     middleware: str | None = None
     end: str | None = None
-
-    @property
-    def is_in_half(self) -> bool:
-        """Whether it belongs to the half of all places that has every pair of two factors."""
-        others = zip(self, (REDIS, OURS, "async"), strict=True)
-        differences = [value == other for value, other in others if value is not None]
-        return len(differences) < 2 or sum(differences) % 2 == 0
 
 
 class Case(NamedTuple):
@@ -71,67 +74,129 @@ class Case(NamedTuple):
     module: str
     test: str = ""
 
-
-def half_of(*engines: str) -> Callable[[Case], bool]:
-    return lambda case: case.place.engine in (None, *engines) and case.place.is_in_half
-
-
-def all_of(*engines: str) -> Callable[[Case], bool]:
-    return lambda case: case.place.engine in (None, *engines)
+    @property
+    def turn(self) -> int:
+        """A number of the test, the same in each run. It decides where the test runs."""
+        return zlib.crc32(self.test.encode())
 
 
-def of_driver_contract(case: Case) -> bool:
-    # To an older server the two ends of one client are the same.
-    return case.place.engine in ONE_OF_EACH_KIND or case.place.end != "sync"
+Choice = Callable[[Sequence[Case]], list[Case]]
 
 
-def of_engine_contract(case: Case) -> bool:
-    if case.place.engine in (MONGODB, MEMCACHED, DATABASE, TIERED) and not case.module.endswith(
-        LAWS_ACROSS_THE_DRIVER
-    ):
-        return False
-    return case.place.engine == MEMORY or (
-        case.place.engine in (*ONE_OF_EACH_KIND, TIERED) and case.place.end != "sync"
-    )
+def in_turn_on(*engines: str) -> Choice:
+    """Choose one place for each test, so that among all tests each place has its share.
+
+    For what lies above a driver, and is the same from sync and from async code.
+    """
+
+    def choose(cases: Sequence[Case]) -> list[Case]:
+        chosen = _on(engines, cases)
+        places = list(dict.fromkeys(case.place for case in chosen))
+        return [case for case in chosen if case.place == places[case.turn % len(places)]]
+
+    return choose
 
 
-def of_cookie_engine(case: Case) -> bool:
-    # Neither end waits for a server but at the revocations.
-    crossing = (".driver.", ".interleaving.")
-    is_across = any(each in case.module for each in crossing) or case.module.endswith(
-        LAWS_ACROSS_THE_DRIVER
-    )
-    engine = REVOCABLE if is_across else COOKIE
-    return case.place.end != "sync" and case.place.engine in (None, engine)
+def opposites_on(*engines: str) -> Choice:
+    """Choose one place for each test, in turn, and the one that differs most: the other middleware."""
+    in_turn = in_turn_on(*engines)
+
+    def choose(cases: Sequence[Case]) -> list[Case]:
+        first = next((case.place for case in in_turn(cases)), Place())
+
+        def differences(place: Place) -> int:
+            return sum(value != other for value, other in zip(place, first, strict=True))
+
+        chosen = _on(engines, cases)
+        opposite = max((case.place for case in chosen), key=differences, default=first)
+        return [case for case in chosen if case.place in (first, opposite)]
+
+    return choose
 
 
-def of_djangos_suites(case: Case) -> bool:
-    # Two thousand tests, a minute for each engine. Few of them look at the session.
-    engines = (
-        (REDIS,)
-        if case.test == "test_djangos_own_suites_pass_with_the_engine"
-        else (*ONE_OF_EACH_KIND, TIERED)
-    )
-    return case.place.engine in engines
+def all_of(*engines: str) -> Choice:
+    return lambda cases: _on(engines, cases)
+
+
+def _on(engines: Sequence[str], cases: Sequence[Case]) -> list[Case]:
+    return [case for case in cases if case.place.engine in (None, *engines)]
+
+
+def _is_in_turn(case: Case) -> bool:
+    """Return whether the law runs from this end here. On the next server it runs from the other."""
+    number = FACTORS["engine"].index(case.place.engine) if case.place.engine else 0
+    return case.place.end in (None, FACTORS["end"][(case.turn + number) % 2])
+
+
+def of_driver_contract(cases: Sequence[Case]) -> list[Case]:
+    def is_chosen(case: Case) -> bool:
+        # An engine of two is no server.
+        passed_over = TIERED_ENGINES[case.turn // 2 % 2]
+        return case.place.engine != passed_over and _is_in_turn(case)
+
+    return [case for case in cases if is_chosen(case)]
+
+
+def of_engine_contract(cases: Sequence[Case]) -> list[Case]:
+    def is_chosen(case: Case) -> bool:
+        engines: tuple[str, ...] = (MEMORY, REDIS)
+        if case.module.endswith(LAWS_OF_TWO_TIERS):
+            engines = (*ONE_OF_EACH_KIND, TIERED)
+        elif case.module.endswith(LAWS_ACROSS_THE_DRIVER):
+            engines = ONE_OF_EACH_KIND
+        elif case.module.endswith(LAWS_OF_PAYLOADS):
+            engines = (*engines, ENCRYPTED)
+        return case.place.engine in engines and _is_in_turn(case)
+
+    return [case for case in cases if is_chosen(case)]
+
+
+def of_cookie_engine(cases: Sequence[Case]) -> list[Case]:
+    def is_chosen(case: Case) -> bool:
+        is_across = case.module.startswith(
+            (f"{LAWS}driver.", f"{LAWS}interleaving.")
+        ) or case.module.endswith(LAWS_ACROSS_THE_DRIVER)
+        if case.module.startswith(f"{LAWS}engine.") and not (
+            is_across or case.module.endswith(LAWS_OF_FORM)
+        ):
+            return False
+        # Neither end waits for a server but at the revocations.
+        engine = REVOCABLE if is_across else COOKIE
+        return case.place.end != "sync" and case.place.engine in (None, engine)
+
+    return [case for case in cases if is_chosen(case)]
+
+
+def of_djangos_suites(cases: Sequence[Case]) -> list[Case]:
+    # A minute for each engine, and half of one for the tests of its sessions.
+    is_of_sessions = any("session_mixin" in case.test for case in cases)
+    return _on((REDIS, DATABASE, COOKIE) if is_of_sessions else (REDIS,), cases)
 
 
 #: A directory or a file → which places it runs in. Every other one runs as a whole.
-PARTS: dict[str, Callable[[Case], bool]] = {
-    "clients": half_of(MEMORY, REDIS),
+PARTS: dict[str, Choice] = {
+    "asked": in_turn_on(MEMORY),
+    "clients": in_turn_on(REDIS, MEMORY),
     "cookie": of_cookie_engine,
     # What a login records are entries of its session.
-    "devices": half_of(MEMORY, REDIS),
+    "devices": in_turn_on(REDIS, MEMORY),
     "django_suites": of_djangos_suites,
     "drivers": all_of(*ONE_OF_EACH_KIND),
-    "interleavings": half_of(MEMORY, REDIS),
-    "moving": half_of(REDIS, MONGODB),
+    "faults": all_of(*ENGINES),
+    "interleavings": in_turn_on(REDIS, MEMORY),
+    "moving": in_turn_on(REDIS, MONGODB),
+    # A middleware, used as a decorator.
+    "test_decorated_views.py": in_turn_on(REDIS, MEMORY),
+    "stateful": all_of(REDIS, MONGODB, DATABASE, TIERED),
     "test_driver_contract.py": of_driver_contract,
     "test_engine_contract.py": of_engine_contract,
     # A move in steps is made of verbs whose laws run on every server.
-    "test_moves_in_steps.py": half_of(MEMORY, REDIS),
-    "user_sessions": half_of(MEMORY, REDIS, MONGODB, DATABASE, TIERED),
-    "web": half_of(MEMORY, REDIS),
-    "wire": half_of(*ONE_OF_EACH_KIND),
+    "test_moves_in_steps.py": in_turn_on(REDIS, MEMORY),
+    # What finds the sessions of a user is a verb of the driver contract.
+    "user_sessions": in_turn_on(REDIS, DATABASE),
+    # Each of its tests says what both middlewares do.
+    "web": opposites_on(REDIS, MEMORY),
+    "wire": in_turn_on(REDIS, MONGODB),
 }
 
 #: Servers read a record's bytes, each in its own way.
@@ -162,15 +227,17 @@ def _factors(value: Any) -> dict[str, str]:
     }
 
 
-def core_of(cases: Sequence[Case], part: str) -> list[Case]:
+def core_of(cases: Sequence[Case], part: str, *, are_named: bool = False) -> list[Case]:
     """Return the cases of one test that run: each of its places and each of its rows, in turn.
 
     A test none of whose places is among those of *part* runs as a whole: it was named, or it is
-    about these places.
+    about these places. A law of a contract runs on other engines instead, unless it was named.
     """
     if part not in PARTS:
         return list(cases)
-    chosen = [case for case in cases if PARTS[part](case)] or list(cases)
+    chosen = PARTS[part](cases)
+    if not chosen and (are_named or not all(case.module.startswith(LAWS) for case in cases)):
+        chosen = list(cases)
     if part in RUNS_EVERY_ROW:
         return chosen
     places = _numbers(case.place for case in chosen)

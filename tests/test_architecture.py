@@ -182,7 +182,7 @@ def test_a_server_has_a_sync_end_and_an_async_one() -> None:
     assert public(Server).keys() == {"send", "asend", "close", "aclose"}
 
 
-@pytest.mark.parametrize(("verb", "twin"), [("send", "asend"), ("close", "aclose")])
+@for_each(("verb", "twin"), [("send", "asend"), ("close", "aclose")])
 def test_the_two_ends_of_a_server_are_alike(verb: str, twin: str) -> None:
     assert inspect.iscoroutinefunction(getattr(Server, twin))
     assert signature_of(getattr(Server, verb)) == signature_of(getattr(Server, twin))
@@ -197,15 +197,15 @@ def test_a_driver_has_the_verbs_of_the_contract(path: str, verb: str) -> None:
     assert signature_of(of_driver).return_annotation == signature_of(of_contract).return_annotation
 
 
-@pytest.mark.parametrize("path", DRIVERS)
-@pytest.mark.parametrize("protocol", [Purging, Enumerable, Indexed])
+@for_each("path", DRIVERS)
+@for_each("protocol", [Purging, Enumerable, Indexed])
 def test_a_driver_that_can_do_more_does_it_as_the_contract_says(path: str, protocol: type) -> None:
     driver = driver_at(path)
     for verb in public(protocol).keys() & public(driver).keys():
         assert positions_of(getattr(driver, verb)) == positions_of(getattr(protocol, verb))
 
 
-@pytest.mark.parametrize("path", DRIVERS)
+@for_each("path", DRIVERS)
 def test_a_driver_that_finds_the_sessions_of_a_user_is_indexed(path: str) -> None:
     driver = driver_at(path)
     assert is_indexed(driver) is issubclass(driver, Indexed)  # type: ignore[arg-type]  # it asks for no instance
@@ -426,21 +426,21 @@ def test_a_whole_life_of_a_session_is_sent_by_the_async_end(
 # Engines
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@for_each("name", ENGINES)
 def test_an_engine_exposes_session_store_and_nothing_else(name: str) -> None:
     engine = importlib.import_module(f"django_multisession.engines.{name}")
     assert engine.__all__ == ["SessionStore"]
     assert issubclass(engine.SessionStore, DriverSessionStore)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@for_each("name", ENGINES)
 def test_the_store_of_an_engine_is_called_what_django_salts_by(name: str) -> None:
     store = importlib.import_module(f"django_multisession.engines.{name}").SessionStore
     assert store.__qualname__ == "SessionStore"
     assert store().key_salt == "django.contrib.sessions.SessionStore"
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@for_each("name", ENGINES)
 def test_an_engine_says_which_driver_and_little_else(name: str) -> None:
     lines = (PACKAGE / "engines" / f"{name}.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 65
@@ -526,7 +526,7 @@ def files_of_the_repository() -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-@pytest.mark.parametrize("pattern", [MACHINE_PATH, REGISTRY], ids=["path", "registry"])
+@for_each("pattern", [MACHINE_PATH, REGISTRY], ids=["path", "registry"])
 def test_no_file_names_a_machines_path_or_registry(pattern: re.Pattern[str]) -> None:
     found = [
         f"{path.relative_to(REPOSITORY)}: {match.group()}"
@@ -536,7 +536,7 @@ def test_no_file_names_a_machines_path_or_registry(pattern: re.Pattern[str]) -> 
     assert found == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "text"),
     # Written in parts, or this file would be found.
     [

@@ -18,7 +18,9 @@ from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.management import clearing
 from django_multisession.management.clearing import Tally
 from django_multisession.management.commands import clearsessions
+from django_multisession.testing.rows import for_each
 from tests.clearsessions_calls import Put, clear, put
+from tests.rows import restoring
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -30,14 +32,14 @@ __all__ = ["put"]
 # Options
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "2.5", "many", "", "1e3"])
+@for_each("value", ["0", "-1", "2.5", "many", "", "1e3"])
 def test_a_batch_size_that_is_none_is_named(put: Put, value: str) -> None:
     with pytest.raises(CommandError) as caught:
         clear(f"--batch-size={value}")
     assert str(caught.value) == (f"--batch-size must be a whole number, 1 or more (got {value!r}).")
 
 
-@pytest.mark.parametrize("value", ["-1", "nan", "inf", "soon", ""])
+@for_each("value", ["-1", "nan", "inf", "soon", ""])
 def test_a_time_limit_that_is_none_is_named(put: Put, value: str) -> None:
     with pytest.raises(CommandError) as caught:
         clear(f"--max-seconds={value}")
@@ -46,7 +48,7 @@ def test_a_time_limit_that_is_none_is_named(put: Put, value: str) -> None:
     )
 
 
-@pytest.mark.parametrize("given", [{"batch_size": 0}, {"batch_size": True}, {"max_seconds": -1}])
+@for_each("given", [{"batch_size": 0}, {"batch_size": True}, {"max_seconds": -1}])
 def test_code_that_calls_the_command_gets_the_same_errors(put: Put, given: dict[str, Any]) -> None:
     with pytest.raises(CommandError, match=" must be "):
         clear(**given)
@@ -70,7 +72,7 @@ def test_another_engine_gets_what_djangos_command_does(settings: Settings, clock
     assert [session.session_key for session in Session.objects.all()] == ["1"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "named"),
     [
         (["--batch-size=5"], "--batch-size"),
@@ -80,6 +82,7 @@ def test_another_engine_gets_what_djangos_command_does(settings: Settings, clock
         (["--json", "--dry-run"], "--dry-run and --json"),
     ],
 )
+@restoring
 def test_an_option_that_another_engine_cannot_honour_is_refused(
     settings: Settings, options: list[str], named: str
 ) -> None:
@@ -92,7 +95,7 @@ def test_an_option_that_another_engine_cannot_honour_is_refused(
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("apps", "owner"),
     [
         (["django_multisession", "django.contrib.sessions"], "django_multisession"),
@@ -100,6 +103,7 @@ def test_an_option_that_another_engine_cannot_honour_is_refused(
         (["django_multisession"], "django_multisession"),
     ],
 )
+@restoring
 def test_the_app_that_comes_first_has_the_command(
     settings: Settings, apps: list[str], owner: str
 ) -> None:

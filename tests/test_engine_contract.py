@@ -10,7 +10,7 @@ from django_multisession.engine import close_drivers
 from django_multisession.engines import memory
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing import EngineContract, EngineExpiryContract
-from tests.engine_fixtures import Engine
+from tests.engine_fixtures import ENCRYPTED, Engine
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -35,7 +35,7 @@ class TestEncryptedEngine(EngineContract):
     test_what_an_overridden_encode_returns_is_the_stored_payload = None  # type: ignore[assignment]
     test_overlaps_merge_what_an_overridden_decode_returns = None  # type: ignore[assignment]
 
-    @pytest.fixture
+    @pytest.fixture(params=[ENCRYPTED])
     def session_store(self, settings: Settings) -> type[DriverSessionStore]:
         settings.MULTISESSION_ENCRYPTION_KEYS = {"2026-11": "a" * 40}
         close_drivers()

@@ -35,6 +35,7 @@ from django_multisession.session.state import OUTAGE_PATIENCE_MS
 from django_multisession.session.steps import LONGEST_PAUSE
 from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import facts_of
 from tests.engine_fixtures import Engine
 
@@ -129,7 +130,7 @@ def test_a_subclass_may_say_how_long_its_cookies_live(clock: Clock) -> None:
     assert Remembering(session.session_key)["a"] == 1
 
 
-@pytest.mark.parametrize(("given", "age"), [(0.5, 1), (10.2, 11), (-0.5, -1)])
+@for_each(("given", "age"), [(0.5, 1), (10.2, 11), (-0.5, -1)])
 def test_a_part_of_a_second_is_not_until_the_browser_closes(given: float, age: int) -> None:
     session = SessionStore()
     session.set_expiry(given)

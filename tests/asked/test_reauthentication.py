@@ -19,9 +19,11 @@ from django.urls import path
 from django_multisession.engines.memory import SessionStore
 from django_multisession.signals import session_key_changed
 from django_multisession.testing.engine.fixtures import heard
+from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions.reauthentication import ReauthenticateView
 from tests.asked import urls
 from tests.asked.conftest import PASSWORD
+from tests.rows import restoring
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -134,7 +136,7 @@ def test_an_anonymous_visitor_logs_in_instead(site: None) -> None:
     assert Client().post(PAGE, RIGHT).headers["Location"].startswith("/login/")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("address", "after"),
     [
         ("/function/?a=1", "/function/?a=1"),
@@ -147,6 +149,7 @@ def test_an_anonymous_visitor_logs_in_instead(site: None) -> None:
         ("http:///evil.example", "/welcome/"),
     ],
 )
+@restoring
 def test_next_leads_nowhere_else(
     client: Client, settings: Settings, address: str, after: str
 ) -> None:

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 
 from django_multisession.decorators import recently_authenticated
+from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions.mixins import RecentlyAuthenticatedMixin
 from django_multisession.user_sessions.permissions import RecentlyAuthenticated
 from tests.asked.conftest import PASSWORD
@@ -184,7 +185,7 @@ def test_an_engine_of_django_is_named(ada: User, settings: Settings) -> None:
         client.get("/function/")
 
 
-@pytest.mark.parametrize("within", [timedelta(0), timedelta(-1), 300, None])
+@for_each("within", [timedelta(0), timedelta(-1), 300, None])
 def test_an_age_that_would_open_or_close_a_view_is_refused(within: Any) -> None:
     with pytest.raises(ValueError, match="positive timedelta"):
         recently_authenticated(within)

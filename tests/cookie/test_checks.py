@@ -10,8 +10,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.engines.cookie import SessionStore
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import ROOT
 from tests.drivers.problems import OF_RELEASES
+from tests.rows import restoring
 from tests.unit.checked_site import found, ids, right_site
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def test_the_setting_is_optional(settings: Settings) -> None:
     assert found() == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "told"),
     [
         ("django_multisession.engines.memory", "'django_multisession.engines.memory'"),
@@ -52,6 +54,7 @@ def test_the_setting_is_optional(settings: Settings) -> None:
         (6379, "int"),
     ],
 )
+@restoring
 def test_what_can_keep_no_ends_is_reported_without_a_secret(
     settings: Settings, path: object, told: str
 ) -> None:
@@ -65,13 +68,14 @@ def test_what_can_keep_no_ends_is_reported_without_a_secret(
     assert PASSWORD not in f"{message}{caught.value}"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "told"),
     [
         ({"REVOCATIONS": 1}, "Rename it to REVOCATION."),
         ({"PASSWORD": "x"}, "Remove it from MULTISESSION_COOKIE."),
     ],
 )
+@restoring
 def test_an_unknown_key_is_reported(settings: Settings, options: Any, told: str) -> None:
     settings.MULTISESSION_COOKIE = options
     (message,) = found()

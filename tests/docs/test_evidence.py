@@ -9,9 +9,8 @@ import operator
 import re
 from pathlib import Path
 
-import pytest
-
 import django_multisession
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import ROOT, rows_of, section_of, text_of
 
 PACKAGE = Path(django_multisession.__file__).parent
@@ -35,7 +34,7 @@ def names_of_tests() -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("page", NAMING_PAGES)
+@for_each("page", NAMING_PAGES)
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     named = set(NAMED_TESTS.findall(text_of(page)))
     assert named
@@ -50,7 +49,7 @@ def test_everything_in_the_code_that_the_evidence_names_is_there() -> None:
         operator.attrgetter(path)(importlib.import_module(f"django_multisession.{module}"))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("page", "title", "columns"),
     [("security", "Security", 3), ("what-stock-django-does", "What stock Django does", 4)],
 )

@@ -7,10 +7,9 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-import pytest
-
 from django_multisession.core import lifetime
 from django_multisession.core.records import to_datetime, to_milliseconds
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import DOCS, text_of
 
 PICTURE = DOCS / "images/expiry-timeline.svg"
@@ -31,7 +30,7 @@ def moments_in(group: str, kind: str) -> list[tuple[datetime, float]]:
     ]
 
 
-@pytest.mark.parametrize("group", ["left-alone", "kept-in-use"])
+@for_each("group", ["left-alone", "kept-in-use"])
 def test_a_session_in_the_picture_ends_when_it_would(group: str) -> None:
     uses = moments_in(group, "circle")
     ((ends_at, _),) = moments_in(group, "line")
@@ -49,7 +48,7 @@ def test_a_session_in_the_picture_ends_when_it_would(group: str) -> None:
         assert f"{ends_at:%H:%M}" in page_text
 
 
-@pytest.mark.parametrize("group", ["left-alone", "kept-in-use"])
+@for_each("group", ["left-alone", "kept-in-use"])
 def test_everything_in_the_picture_stands_where_its_hour_is(group: str) -> None:
     nine = datetime(1900, 1, 1, 9, tzinfo=UTC)
     for at, x in [*moments_in(group, "circle"), *moments_in(group, "line")]:

@@ -13,10 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from django_multisession import user_sessions
 from django_multisession.settings import conf
+from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions import urls
 from tests.docs.pages import ROOT, Block, blocks_of, rows_of, section_of
 from tests.started_project import TEMPLATES
@@ -158,7 +157,7 @@ def test_the_settings_shown_name_the_engine_of_django_user_sessions(settings: An
     assert conf.config().migration is not None
 
 
-@pytest.mark.parametrize("section", [ALLAUTH, OTHER])
+@for_each("section", [ALLAUTH, OTHER])
 def test_what_replaces_a_name_is_there(section: str) -> None:
     fields = {field.name for field in dataclasses.fields(user_sessions.UserSession)}
     there = {*user_sessions.__all__, *fields, "session", "new_device"}

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import pytest
 from django.conf import global_settings
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
@@ -91,7 +90,7 @@ def test_the_verbs_that_a_driver_may_lack_are_those_of_the_protocols() -> None:
     assert documented == [*verbs_of(Purging), *verbs_of(Enumerable), *verbs_of(Indexed)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("section", "protocols"),
     [("## Verbs", [Driver]), ("## Optional verbs", [Purging, Enumerable, Indexed])],
 )
@@ -101,9 +100,7 @@ def test_every_verb_of_a_driver_has_its_heading(section: str, protocols: list[ty
     assert headings == [verb.partition("(")[0] for verb in verbs]
 
 
-@pytest.mark.parametrize(
-    "value", [records.Record, records.Tombstone, records.Answer, Problem, Capabilities]
-)
+@for_each("value", [records.Record, records.Tombstone, records.Answer, Problem, Capabilities])
 def test_the_fields_of_a_value_are_those_of_its_class(value: Any) -> None:
     section = section_of(CONTRACT, "## Values", f"### `{value.__name__}`")
     # A table has twelve rows at most.

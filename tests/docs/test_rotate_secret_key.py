@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from django.test import override_settings
 
 from django_multisession.engines.memory import SessionStore
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import Block, blocks_of
 from tests.docs.test_shown_settings import execute
 
@@ -34,7 +34,7 @@ def visit(key: str | None, settings: dict[str, Any]) -> tuple[str | None, str | 
         return name, session.session_key
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@for_each("number", [1, 2, 3])
 def test_processes_before_and_after_a_step_accept_each_others_cookies(number: int) -> None:
     before, after = STEPS[number - 1 : number + 1]
     for one, other in ((before, after), (after, before)):

@@ -124,9 +124,7 @@ def test_the_long_command_shown_finds_what_it_is_to_run(command: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "command", [row for row in commands() if "pip install" in str(row.values[0])]
-)
+@for_each("command", [row for row in commands() if "pip install" in str(row.values[0])])
 def test_the_extras_shown_exist(command: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     part = next(part for part in command.split(" && ") if "pip install" in part)

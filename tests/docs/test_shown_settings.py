@@ -16,7 +16,9 @@ from django.db import connections
 from django.test import override_settings
 
 from django_multisession.settings import conf
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import PAGES, ROOT, Block, blocks, blocks_of, changed
+from tests.rows import restoring
 from tests.started_project import TEMPLATES
 
 #: What `django-admin startproject` writes before them.
@@ -97,9 +99,10 @@ def configure_logging(shown: dict[str, Any]) -> None:
     subprocess.run(command, input=json.dumps(shown), text=True, check=True, timeout=60)
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in filter(runs, blocks())}))
+@for_each("page", sorted({block.page for block in filter(runs, blocks())}))
 # A page says how SQLite is set up; no query is made.
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+@restoring
 def test_the_settings_shown_pass_the_checks(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -134,7 +137,7 @@ def test_the_settings_shown_pass_the_checks(page: str, monkeypatch: pytest.Monke
         assert len(MIDDLEWARES & set(settings["MIDDLEWARE"])) == 1, block
 
 
-@pytest.mark.parametrize("diff", ['-    "an.app",', '     "an.app",'])
+@for_each("diff", ['-    "an.app",', '     "an.app",'])
 def test_a_diff_of_a_line_that_is_not_there_is_noticed(diff: str) -> None:
     with pytest.raises(ValueError, match="unpack"):
         changed(written(STARTED), diff)

@@ -7,8 +7,6 @@ import re
 import tokenize
 from pathlib import Path
 
-import pytest
-
 import django_multisession
 from django_multisession.testing.rows import for_each
 from tests.docs.pages import DOCS, PAGES, ROOT, rows_of
@@ -92,7 +90,7 @@ def test_no_sentence_of_a_page_is_twisted(page: str) -> None:
     assert {kind: sentences for kind, sentences in found.items() if sentences} == {}
 
 
-@pytest.mark.parametrize("template", sorted(SHOP.rglob("*.html")), ids=lambda path: path.name)
+@for_each("template", sorted(SHOP.rglob("*.html")))
 def test_no_page_of_the_demonstration_uses_a_banned_word(template: Path) -> None:
     said = re.sub(r"\{%.*?%\}|\{#.*?#\}", "", template.read_text(encoding="utf-8"), flags=re.DOTALL)
     notes = re.findall(r'note="([^"]*)"', template.read_text(encoding="utf-8"))
@@ -104,7 +102,7 @@ def test_no_docstring_comment_or_message_uses_a_banned_word(module: str) -> None
     assert banned_in(words_of(module), *BANNED) == []
 
 
-@pytest.mark.parametrize("module", sorted(OLD_MODULES))
+@for_each("module", sorted(OLD_MODULES))
 def test_a_module_that_was_rewritten_leaves_the_list(module: str) -> None:
     assert module in MODULES
     assert banned_in(words_of(module), *BANNED) != []
@@ -119,7 +117,7 @@ def test_a_table_has_at_most_four_columns_and_twelve_rows(page: str) -> None:
         assert len(rows) - 2 <= MOST_ROWS, rows[0]
 
 
-@pytest.mark.parametrize("page", MOST_WORDS)
+@for_each("page", MOST_WORDS)
 def test_a_page_that_is_read_first_is_short(page: str) -> None:
     assert len(sentences_of(page).split()) <= MOST_WORDS[page]
 
@@ -130,7 +128,7 @@ def test_a_cell_of_the_readme_is_short() -> None:
     assert max(len(cell.split()) for cell in cells) <= MOST_WORDS_IN_A_CELL
 
 
-@pytest.mark.parametrize(
+@for_each(
     "sentence",
     [
         "Who has the old cookie can follow.",

@@ -31,9 +31,11 @@ from django_multisession.testing.driver.fixtures import (
     make_key,
     make_record,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
 from tests.conftest import Running
 from tests.engine_fixtures import DATABASES, Engine, open_database, use_engine
+from tests.rows import restoring
 
 SERVERS = DATABASES[1:]
 CLOCK_MS = NOW
@@ -561,7 +563,8 @@ def test_without_the_app_the_engine_says_what_to_add(settings: Any) -> None:
         Engine("database").SessionStore.get_driver()
 
 
-@pytest.mark.parametrize("engine", ["database", "tiered"])
+@for_each("engine", ["database", "tiered"])
+@restoring
 def test_without_the_app_a_check_says_what_to_add(engine: str, settings: Any) -> None:
     settings.SESSION_ENGINE = f"django_multisession.engines.{engine}"
     settings.MULTISESSION_TIERED = {

@@ -25,6 +25,7 @@ from django_multisession.drivers.memcached.connections import Connection
 from django_multisession.drivers.memcached.driver import MemcachedDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import NOW, make_end, make_key, make_record
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
 from tests.drivers.memcached_driving import Driving
 from tests.drivers.test_redis_tls import certificates
@@ -119,7 +120,7 @@ def test_an_answer_that_trickles_in_ends_with_the_time_limit(driving: Driving) -
         driver.close()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("answer", "kind"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", OutageKind.REFUSED),

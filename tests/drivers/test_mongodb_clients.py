@@ -19,6 +19,7 @@ from django_multisession.drivers.base import arun
 from django_multisession.drivers.mongodb.driver import MongoDBDriver
 from django_multisession.drivers.mongodb.options import hosts_of
 from django_multisession.testing.driver.fixtures import left_by, make_end
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
 from tests.drivers.mongodb_driving import NOW, Commands, Driving, record
 
@@ -76,7 +77,7 @@ def test_a_closed_driver_opens_again(driving: Driving, mongodb_standalone: Mongo
     assert driving.ask(driver, "get", "key") == stored
 
 
-@pytest.mark.parametrize(
+@for_each(
     "options",
     [
         {"URI": "mongodb://user:p@ssword@:x"},
@@ -116,7 +117,7 @@ def test_limits_are_ours_unless_the_uri_or_the_options_say_otherwise() -> None:
     assert meant.retry_writes
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "database", "collection"),
     [
         ({"URI": "mongodb://host"}, "multisession", "django_multisession"),
@@ -237,7 +238,7 @@ def test_a_missing_pymongo_is_named() -> None:
     assert done.stdout == "Install django-multisession[mongodb] to use this engine.\n", done.stderr
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("uri", "hosts"),
     [
         ("mongodb://host", "host"),

@@ -32,6 +32,7 @@ from django_multisession.testing.driver.fixtures import (
     make_end,
     make_record,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import next_write
 from tests.drivers.redis_fixtures import (
     COMMANDS,
@@ -58,7 +59,7 @@ def proxy(redis_server: RedisServer) -> Iterator[RedisProxy]:
         yield proxy
 
 
-@pytest.mark.parametrize("name", VERBS)
+@for_each("name", VERBS)
 def test_every_verb_is_one_command(
     call: Verb, connect: Connect, proxy: RedisProxy, name: str
 ) -> None:
@@ -102,7 +103,7 @@ def test_a_forgotten_script_is_told_once(
     assert proxy.commands == ["EVALSHA", "EVAL", "EVALSHA"]
 
 
-@pytest.mark.parametrize("name", VERBS)
+@for_each("name", VERBS)
 def test_a_verb_whose_script_was_forgotten_answers_as_ever(
     call: Verb, driver: RedisDriver, redis_server: RedisServer, name: str
 ) -> None:

@@ -36,6 +36,7 @@ from tests.drivers.redis_fixtures import (
     run,
 )
 from tests.drivers.redis_sentinel import Sentinel, alias_to, sentinel, through_sentinel
+from tests.rows import restoring
 
 __all__ = ["call", "connect", "own_redis", "run", "sentinel"]
 
@@ -47,7 +48,7 @@ def test_making_a_driver_does_no_io() -> None:
     RedisDriver({"URL": NOWHERE})
 
 
-@pytest.mark.parametrize("url", ["http://:secret@host/", "secret", "redis://:secret@host:x/", 3])
+@for_each("url", ["http://:secret@host/", "secret", "redis://:secret@host:x/", 3])
 def test_a_wrong_url_is_told_without_it(url: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match="must be a redis://") as caught:
         RedisDriver({"URL": url})
@@ -55,7 +56,7 @@ def test_a_wrong_url_is_told_without_it(url: Any) -> None:
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "told"),
     [
         ({"max_conections": 3}, "the unknown option max_conections: is it max_connections?"),
@@ -82,7 +83,7 @@ def test_an_unknown_or_wrong_option_is_named(options: dict[str, Any], told: str)
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "told"),
     [
         ({"ssl_cert_reqs": "secret"}, "a wrong value of ssl_cert_reqs"),
@@ -107,7 +108,7 @@ def test_an_alias_that_is_no_cache_on_redis_is_told(settings: Any) -> None:
         RedisDriver({"CACHE_ALIAS": "sessions"})
 
 
-@pytest.mark.parametrize("missing", ["redis", "django_redis"])
+@for_each("missing", ["redis", "django_redis"])
 def test_a_missing_library_is_told_with_what_to_install(missing: str) -> None:
     program = f"""
 import sys
@@ -129,7 +130,7 @@ except ImproperlyConfigured as error:
     assert answer.stdout == "Install django-multisession[redis] to use this engine.\n"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "url",
     [
         "rediss://user:p%40ss@host:7/3?ssl_cert_reqs=none",
@@ -259,7 +260,7 @@ session.flush()
     assert (answer.stdout, answer.stderr) == ("[1]\n", "")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("location", "options"),
     [
         ("rediss://user:p%40ss@host:7/3", {"max_connections": 7}),
@@ -269,6 +270,7 @@ session.flush()
         ),
     ],
 )
+@restoring
 def test_the_options_of_djangos_own_cache_reach_the_connections(
     settings: Any, location: str, options: dict[str, Any]
 ) -> None:
@@ -349,7 +351,7 @@ def test_a_server_that_is_down_is_a_warning() -> None:
     assert told(RedisDriver({"URL": NOWHERE}).check()) == [("multisession.W101", hint)]
 
 
-@pytest.mark.parametrize("version", ["6.0.16", "5.0.0", "", "6"])
+@for_each("version", ["6.0.16", "5.0.0", "", "6"])
 def test_an_old_server_is_an_error(version: str) -> None:
     # No such server can be installed any more; what it would say is known.
     messages = _check_version({"redis_version": version})

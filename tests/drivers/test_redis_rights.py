@@ -19,6 +19,7 @@ from django_multisession.drivers import base
 from django_multisession.drivers.redis.driver import RedisDriver
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import make_end, make_record
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import section_of
 from tests.drivers.problems import problems_of
 from tests.drivers.redis_fixtures import (
@@ -256,7 +257,7 @@ FORMS: dict[str, Callable[[Doors], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@for_each("form", FORMS)
 def test_no_form_of_an_address_needs_a_further_right(doors: Doors, form: str) -> None:
     works_with_its_rights(FORMS[form](doors))
 

@@ -12,6 +12,7 @@ from django_multisession.core.records import Outcome, Record, Stored
 from django_multisession.drivers.base import Steps
 from django_multisession.drivers.tiered import copies, front
 from django_multisession.drivers.tiered.driver import TieredDriver
+from django_multisession.testing.rows import for_each
 from tests.drivers.tiered_schedules import FRONTS, PROGRAMS, Budget, Search
 
 BUDGETS = {
@@ -37,7 +38,7 @@ def break_no_promise(programs: tuple[str, ...], budget: Budget, fronts: Iterable
 PAIRS = list(itertools.combinations_with_replacement(PROGRAMS, 2))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("programs", "name"),
     [
         (pair, name)
@@ -45,13 +46,12 @@ PAIRS = list(itertools.combinations_with_replacement(PROGRAMS, 2))
         for name in BUDGETS
         if "read_and_save" not in pair or name == "undisturbed"
     ],
-    ids=str,
 )
 def test_two_requests_break_no_promise(programs: tuple[str, ...], name: str) -> None:
     break_no_promise(programs, BUDGETS[name], USUAL)
 
 
-@pytest.mark.parametrize("third", ["read", "save", "delete", "move", "touch"])
+@for_each("third", ["read", "save", "delete", "move", "touch"])
 def test_three_requests_break_no_promise(third: str) -> None:
     break_no_promise(("read", "save", third), Budget(), ["nothing"])
 

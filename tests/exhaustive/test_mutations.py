@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
+from django_multisession.testing.rows import for_each
 from tests.exhaustive.bounds import explore_one, parsed
 from tests.exhaustive.mutations import MUTATIONS, Mutation
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
+@for_each("mutation", MUTATIONS, ids=[each.rule for each in MUTATIONS])
 def test_a_schedule_notices_that_a_rule_is_removed(mutation: Mutation) -> None:
     as_it_is = laws_broken(mutation)
     with mutation.applied():

@@ -12,8 +12,10 @@ from django.test import RequestFactory
 
 from django_multisession.engines.memory import SessionStore
 from django_multisession.middleware import SessionMiddleware
+from django_multisession.testing.rows import for_each
 from tests.moving import removed_app
 from tests.moving.conftest import DJANGOS, leave
+from tests.rows import restoring
 from tests.unit.frames import caught, mail, shown
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ def assert_hidden(error: BaseException, key: str) -> None:
         assert key not in report
 
 
-@pytest.mark.parametrize("fault", [RuntimeError, ImproperlyConfigured])
-@pytest.mark.parametrize("is_async", [False, True])
+@for_each("fault", [RuntimeError, ImproperlyConfigured])
+@for_each("is_async", [False, True])
+@restoring
 def test_an_old_engine_that_cannot_be_opened_shows_no_key(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, is_async: bool, fault: type[Exception]
 ) -> None:
@@ -61,8 +64,9 @@ async def arespond(_request: Any) -> HttpResponse:
     return HttpResponse()
 
 
-@pytest.mark.parametrize("is_async", [False, True])
-@pytest.mark.parametrize("is_ours", [False, True], ids=["Django's key", "key of this package"])
+@for_each("is_async", [False, True])
+@for_each("is_ours", [False, True], ids=["Django's key", "key of this package"])
+@restoring
 def test_a_way_back_to_an_engine_that_cannot_be_opened_shows_no_key(
     settings: Settings, is_async: bool, is_ours: bool
 ) -> None:
@@ -85,7 +89,8 @@ def test_a_way_back_to_an_engine_that_cannot_be_opened_shows_no_key(
     assert_hidden(caught(visit, ImproperlyConfigured), key)
 
 
-@pytest.mark.parametrize("is_async", [False, True])
+@for_each("is_async", [False, True])
+@restoring
 def test_a_fault_on_the_way_back_that_is_raised_shows_no_key(
     settings: Settings, is_async: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from django_multisession import engine
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.session.events import OutageWatch
+from django_multisession.testing.rows import for_each
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork to survive"),
@@ -60,7 +61,7 @@ def test_a_fork_while_a_driver_is_opened_leaves_the_child_a_free_lock() -> None:
     assert code == 0
 
 
-@pytest.mark.parametrize("note", ["failure", "answer"])
+@for_each("note", ["failure", "answer"])
 def test_a_fork_while_an_outage_is_noted_leaves_the_child_a_free_lock(note: str) -> None:
     watch = OutageWatch()
     watch.note_failure("get", NOW)

@@ -14,6 +14,7 @@ from django_multisession import engine
 from django_multisession.core.problems import Problem, Severity
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engines import memory
+from django_multisession.testing.rows import for_each
 from tests.unit.checked_site import found, ids, right_site
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ def site(right_site: Settings) -> Settings:
     return right_site
 
 
-@pytest.mark.parametrize("is_deployment", [False, True])
+@for_each("is_deployment", [False, True])
 def test_a_site_with_right_settings_gets_no_message(is_deployment: bool) -> None:
     assert found(deploy=is_deployment) == []
 
 
-@pytest.mark.parametrize("check_id", IDS_OF_WRONG_SETTINGS)
+@for_each("check_id", IDS_OF_WRONG_SETTINGS)
 def test_a_wrong_setting_is_an_error_with_an_id_and_a_hint(check_id: str) -> None:
     with override_settings(**IDS_OF_WRONG_SETTINGS[check_id]):
         (message,) = found()
@@ -136,8 +137,8 @@ def test_the_server_of_another_engine_is_not_asked(
     assert driver.times_asked == 0
 
 
-@pytest.mark.parametrize("is_deployment", [False, True])
-@pytest.mark.parametrize(
+@for_each("is_deployment", [False, True])
+@for_each(
     ("library", "engine", "options"),
     [
         ("redis", "redis", {"URL": "redis://127.0.0.1:1", "PASSWORD": PASSWORD}),
@@ -177,8 +178,8 @@ for message in checks.run_checks(include_deployment_checks={is_deployment}):
     )
 
 
-@pytest.mark.parametrize("is_deployment", [False, True])
-@pytest.mark.parametrize(
+@for_each("is_deployment", [False, True])
+@for_each(
     ("engine", "options", "warning"),
     [
         ("redis", {"URL": "redis://127.0.0.1:1"}, "W101"),

@@ -14,6 +14,8 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from django_multisession.middleware import SessionMiddleware as OurSessionMiddleware
+from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 from tests.unit.checked_site import found, ids, right_site
 from tests.unit.test_checks import OutspokenDriver, driver
 from tests.web.serializers import PickleSerializer
@@ -87,7 +89,8 @@ def expose(settings: Settings, *numbers: str) -> None:
             setattr(settings, name, value)
 
 
-@pytest.mark.parametrize("number", EXPOSURES)
+@for_each("number", EXPOSURES)
+@restoring
 def test_an_exposed_site_gets_a_warning_with_an_id_and_a_hint(
     settings: Settings, number: str
 ) -> None:
@@ -101,7 +104,8 @@ def test_an_exposed_site_gets_a_warning_with_an_id_and_a_hint(
     assert str(message.hint).startswith(EXPOSURES[number][1])
 
 
-@pytest.mark.parametrize("number", EXPOSURES)
+@for_each("number", EXPOSURES)
+@restoring
 def test_a_site_in_development_may_be_exposed(settings: Settings, number: str) -> None:
     expose(settings, number)
     assert ids() == []
@@ -139,25 +143,28 @@ def test_the_server_is_asked_also_where_a_site_is_exposed(
     ]
 
 
-@pytest.mark.parametrize("value", [None, False, "", "None", "none"])
+@for_each("value", [None, False, "", "None", "none"])
+@restoring
 def test_a_cookie_that_every_site_can_send_is_a_warning(settings: Settings, value: Any) -> None:
     settings.SESSION_COOKIE_SAMESITE = value
     assert ids(deploy=True) == ["multisession.W122"]
 
 
-@pytest.mark.parametrize("value", ["Lax", "lax", "Strict", "strict"])
+@for_each("value", ["Lax", "lax", "Strict", "strict"])
+@restoring
 def test_a_cookie_that_other_sites_cannot_send_is_right(settings: Settings, value: str) -> None:
     settings.SESSION_COOKIE_SAMESITE = value
     assert ids(deploy=True) == []
 
 
-@pytest.mark.parametrize("name", ["sessionid", "__Secure-sessionid", "__Host-sessionid"])
+@for_each("name", ["sessionid", "__Secure-sessionid", "__Host-sessionid"])
+@restoring
 def test_a_name_without_a_prefix_is_no_exposure(settings: Settings, name: str) -> None:
     settings.SESSION_COOKIE_NAME = name
     assert ids(deploy=True) == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "serializer",
     [
         "tests.web.serializers.PickleSerializer",
@@ -166,6 +173,7 @@ def test_a_name_without_a_prefix_is_no_exposure(settings: Settings, name: str) -
         f"{__name__}.Harmless",
     ],
 )
+@restoring
 def test_a_serializer_that_unpickles_is_a_warning(settings: Settings, serializer: str) -> None:
     settings.SESSION_SERIALIZER = serializer
     (message,) = found(deploy=True)
@@ -173,7 +181,8 @@ def test_a_serializer_that_unpickles_is_a_warning(settings: Settings, serializer
     assert repr(serializer) in str(message.msg)
 
 
-@pytest.mark.parametrize("serializer", [JSON, f"{__name__}.TellsNothing"])
+@for_each("serializer", [JSON, f"{__name__}.TellsNothing"])
+@restoring
 def test_a_serializer_that_does_not_unpickle_is_right(settings: Settings, serializer: str) -> None:
     settings.SESSION_SERIALIZER = serializer
     assert ids(deploy=True) == []
@@ -196,7 +205,7 @@ DB = "django.contrib.sessions.backends.db"
 FILE = "django.contrib.sessions.backends.file"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "migrate_from", "hint"),
     [
         (DB, None, 'SESSION_ENGINE = "django_multisession.engines.database", or remove '),
@@ -209,6 +218,7 @@ FILE = "django.contrib.sessions.backends.file"
         ),
     ],
 )
+@restoring
 def test_the_hint_at_another_engine_fits_the_site(
     settings: Settings, engine: str, migrate_from: str | None, hint: str
 ) -> None:
@@ -230,13 +240,14 @@ class OurMiddlewareOfTheSite(OurSessionMiddleware):
     """Made from this package's."""
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "hint"),
     [
         (DJANGOS_MIDDLEWARE, f'In MIDDLEWARE, replace "{DJANGOS_MIDDLEWARE}" with "{OURS}".'),
         (f"{__name__}.SessionMiddlewareOfTheSite", f' inherit from "{OURS}".'),
     ],
 )
+@restoring
 def test_what_djangos_middleware_leaves_out_is_an_info(
     settings: Settings, path: str, hint: str
 ) -> None:
@@ -263,7 +274,8 @@ def test_a_site_in_development_may_have_djangos_middleware(settings: Settings) -
     assert ids() == []
 
 
-@pytest.mark.parametrize("paths", [[OURS], [f"{__name__}.OurMiddlewareOfTheSite"], []])
+@for_each("paths", [[OURS], [f"{__name__}.OurMiddlewareOfTheSite"], []])
+@restoring
 def test_no_middleware_of_djangos_is_no_info(settings: Settings, paths: list[str]) -> None:
     settings.MIDDLEWARE = paths
     assert ids(deploy=True) == []
@@ -286,18 +298,19 @@ def told(setting: str, settings: Settings) -> list[str]:
     return [str(check_id) for check_id in after - before]
 
 
-@pytest.mark.parametrize("has_middleware", [False, True])
-@pytest.mark.parametrize(
+@for_each("has_middleware", [False, True])
+@for_each(
     "app",
     ["django.contrib.sessions", "django.contrib.sessions.apps.SessionsConfig", None],
 )
-@pytest.mark.parametrize(
+@for_each(
     ("setting", "ours", "djangos"),
     [
         ("SESSION_COOKIE_SECURE", "W120", ("W010", "W011", "W012")),
         ("SESSION_COOKIE_HTTPONLY", "W121", ("W013", "W014", "W015")),
     ],
 )
+@restoring
 def test_a_missing_protection_is_told_once_by_django_or_by_us(
     settings: Settings,
     setting: str,
@@ -324,7 +337,8 @@ def test_a_missing_protection_is_told_once_by_django_or_by_us(
 # Silencing
 
 
-@pytest.mark.parametrize("number", EXPOSURES)
+@for_each("number", EXPOSURES)
+@restoring
 def test_a_warning_can_be_silenced_by_its_id(settings: Settings, number: str) -> None:
     expose(settings, number)
     out, err = io.StringIO(), io.StringIO()

@@ -9,6 +9,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.drivers.redis.address import located
+from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 from tests.unit.checked_site import found, right_site
 from tests.unit.test_engine import ENGINES
 
@@ -45,8 +47,8 @@ def message_about(settings: Settings, engine: str, options: dict[str, Any]) -> s
     return str(message.msg)
 
 
-@pytest.mark.parametrize("engine", ["redis", "mongodb"])
-@pytest.mark.parametrize(
+@for_each("engine", ["redis", "mongodb"])
+@for_each(
     ("address", "told"),
     [
         (None, "None"),
@@ -57,6 +59,7 @@ def message_about(settings: Settings, engine: str, options: dict[str, Any]) -> s
         (f"http://:{PASSWORD}@127.0.0.1", "something else"),
     ],
 )
+@restoring
 def test_what_is_no_address_is_told_without_it(
     settings: Settings, engine: str, address: Any, told: str
 ) -> None:
@@ -64,14 +67,15 @@ def test_what_is_no_address_is_told_without_it(
     assert message_about(settings, engine, {name: address}) == f"{expected} (got {told})."
 
 
-@pytest.mark.parametrize("scheme", ["mongodb", "mongodb+srv"])
+@for_each("scheme", ["mongodb", "mongodb+srv"])
+@restoring
 def test_what_is_a_uri_is_right(settings: Settings, scheme: str) -> None:
     settings.SESSION_ENGINE = "django_multisession.engines.mongodb"
     settings.MULTISESSION_MONGODB = {"URI": f"{scheme}://cluster.shop.example"}
     assert found() == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "told"),
     [
         ({"maxPolSize": PASSWORD}, "the unknown option maxPolSize: is it maxpoolsize?"),
@@ -85,6 +89,7 @@ def test_what_is_a_uri_is_right(settings: Settings, scheme: str) -> None:
         ),
     ],
 )
+@restoring
 def test_options_that_pymongo_refuses_are_named(
     settings: Settings, options: dict[str, Any], told: str
 ) -> None:
@@ -92,7 +97,7 @@ def test_options_that_pymongo_refuses_are_named(
     assert message_about(settings, "mongodb", options) == f"{OPTIONS_EXPECTED} (got {told})."
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "told"),
     [
         ({"DATABASE": f"{PASSWORD} x"}, "InvalidName"),
@@ -100,6 +105,7 @@ def test_options_that_pymongo_refuses_are_named(
         ({"URI": f"mongodb://me:{PASSWORD}@x@:y"}, "InvalidURI"),
     ],
 )
+@restoring
 def test_what_else_pymongo_refuses_is_told_by_its_class(
     settings: Settings, options: dict[str, Any], told: str
 ) -> None:
@@ -108,13 +114,15 @@ def test_what_else_pymongo_refuses_is_told_by_its_class(
     assert message_about(settings, "mongodb", options) == expected
 
 
-@pytest.mark.parametrize("alias", ["sessions", None, ["sessions"]])
+@for_each("alias", ["sessions", None, ["sessions"]])
+@restoring
 def test_an_alias_that_there_is_none_of_is_told(settings: Settings, alias: Any) -> None:
     told = message_about(settings, "redis", {"CACHE_ALIAS": alias})
     assert told == f"{ALIAS_EXPECTED} (got {alias!r}: CACHES has no {alias!r})."
 
 
-@pytest.mark.parametrize("backend", [LOCMEM, "django.core.cache.backends.dummy.DummyCache"])
+@for_each("backend", [LOCMEM, "django.core.cache.backends.dummy.DummyCache"])
+@restoring
 def test_an_alias_of_another_cache_is_told_with_what_it_is(
     settings: Settings, backend: str
 ) -> None:
@@ -139,7 +147,7 @@ def test_an_alias_of_a_cache_that_there_is_none_of_is_told(settings: Settings) -
     assert str(caught.value) == f"{ALIAS_EXPECTED} (got 'default': {finding})."
 
 
-@pytest.mark.parametrize(
+@for_each(
     "cache",
     [
         {"LOCATION": f"{PASSWORD}@127.0.0.1"},
@@ -149,6 +157,7 @@ def test_an_alias_of_a_cache_that_there_is_none_of_is_told(settings: Settings) -
         },
     ],
 )
+@restoring
 def test_what_is_wrong_with_a_django_redis_cache_is_told_by_its_class(
     settings: Settings, cache: dict[str, Any]
 ) -> None:

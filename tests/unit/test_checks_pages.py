@@ -5,10 +5,10 @@ from __future__ import annotations
 import types
 from typing import TYPE_CHECKING
 
-import pytest
 from django.urls import clear_url_caches, include, path
 
 from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 from tests.unit.checked_site import OWN_ENGINE, found, ids, right_site
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def test_pages_of_sessions_need_an_engine_that_finds_them(
     assert all(engine in message.msg for message in found())
 
 
-@pytest.mark.parametrize("app_name", ["user_sessions", "other"])
+@for_each("app_name", ["user_sessions", "other"])
+@restoring
 def test_pages_of_another_app_are_not_judged(right_site: Settings, app_name: str) -> None:
     right_site.SESSION_ENGINE = f"{OURS}cookie"
     include_pages(right_site, ([], app_name))

@@ -13,6 +13,8 @@ from django.core import checks
 
 from django_multisession.engines import NAMES as ENGINES
 from django_multisession.settings import conf
+from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 from tests.unit.checked_site import OWN_ENGINE, found, ids, right_site
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def only_message() -> checks.CheckMessage:
 # Names that there are none of
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "meant"),
     [
         ("MULTISESSION_IDLE_TIMEUOT", "MULTISESSION_IDLE_TIMEOUT"),
@@ -93,6 +95,7 @@ def only_message() -> checks.CheckMessage:
         ("MULTISESSION_CYCLE_LOGIN", "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN"),
     ],
 )
+@restoring
 def test_a_misspelled_setting_is_an_error_that_names_what_was_meant(
     settings: Settings, name: str, meant: str
 ) -> None:
@@ -129,7 +132,7 @@ def test_no_message_shows_what_a_misspelled_setting_holds(settings: Settings) ->
     assert "hunter2" not in repr(only_message())
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "hint"),
     [
         ("django_multisession.engines.reddis", "django_multisession.engines.redis"),
@@ -143,7 +146,8 @@ def test_no_message_shows_what_a_misspelled_setting_holds(settings: Settings) ->
         ("django_multisession", "one of these"),
     ],
 )
-@pytest.mark.parametrize("is_deployment", [False, True])
+@for_each("is_deployment", [False, True])
+@restoring
 def test_an_engine_that_there_is_none_of_is_one_error_that_names_all(
     settings: Settings, engine: str, hint: str, is_deployment: bool
 ) -> None:
@@ -157,7 +161,8 @@ def test_an_engine_that_there_is_none_of_is_one_error_that_names_all(
     assert hint in str(message.hint)
 
 
-@pytest.mark.parametrize("engine", [*ENGINES, OWN_ENGINE, "django.contrib.sessions.backends.db"])
+@for_each("engine", [*ENGINES, OWN_ENGINE, "django.contrib.sessions.backends.db"])
+@restoring
 def test_an_engine_that_there_is_and_one_of_others_is_right(
     settings: Settings, engine: str
 ) -> None:
@@ -177,8 +182,9 @@ def test_an_engine_that_there_is_and_one_of_others_is_right(
 # The cookie
 
 
-@pytest.mark.parametrize("prefix", DEMANDS)
-@pytest.mark.parametrize("spelled", [str, str.lower, str.upper])
+@for_each("prefix", DEMANDS)
+@for_each("spelled", [str, str.lower, str.upper])
+@restoring
 def test_a_cookie_that_keeps_what_its_name_promises_is_right(
     settings: Settings, prefix: str, spelled: Any
 ) -> None:
@@ -186,9 +192,10 @@ def test_a_cookie_that_keeps_what_its_name_promises_is_right(
     assert ids() == []
 
 
-@pytest.mark.parametrize("prefix", DEMANDS)
-@pytest.mark.parametrize("spelled", [str, str.lower, str.upper])
-@pytest.mark.parametrize("attribute", ATTRIBUTES)
+@for_each("prefix", DEMANDS)
+@for_each("spelled", [str, str.lower, str.upper])
+@for_each("attribute", ATTRIBUTES)
+@restoring
 def test_a_cookie_that_breaks_what_its_name_promises_is_an_error(
     settings: Settings, prefix: str, spelled: Any, attribute: str
 ) -> None:
@@ -213,7 +220,8 @@ def test_every_promise_that_is_broken_is_told(settings: Settings) -> None:
     assert [str(message.msg).split()[0] for message in found()] == list(ATTRIBUTES)
 
 
-@pytest.mark.parametrize("name", ["sessionid", "__Hostsessionid", "my__Host-sessionid", "__host"])
+@for_each("name", ["sessionid", "__Hostsessionid", "my__Host-sessionid", "__host"])
+@restoring
 def test_a_cookie_whose_name_promises_nothing_need_keep_nothing(
     settings: Settings, name: str
 ) -> None:
@@ -223,15 +231,17 @@ def test_a_cookie_whose_name_promises_nothing_need_keep_nothing(
     assert ids() == []
 
 
-@pytest.mark.parametrize("domain", [None, ""])
+@for_each("domain", [None, ""])
+@restoring
 def test_no_domain_is_no_domain(settings: Settings, domain: str | None) -> None:
     settings.SESSION_COOKIE_NAME = "__Host-sessionid"
     settings.SESSION_COOKIE_DOMAIN = domain
     assert ids() == []
 
 
-@pytest.mark.parametrize("same_site", ["None", "none", "NONE"])
-@pytest.mark.parametrize("is_secure", [False, True])
+@for_each("same_site", ["None", "none", "NONE"])
+@for_each("is_secure", [False, True])
+@restoring
 def test_a_cookie_for_every_site_must_be_secure(
     settings: Settings, same_site: str, is_secure: bool
 ) -> None:
@@ -240,14 +250,16 @@ def test_a_cookie_for_every_site_must_be_secure(
     assert ids() == ([] if is_secure else ["multisession.E016"])
 
 
-@pytest.mark.parametrize("same_site", ["Lax", "lax", "Strict", "STRICT", False, None])
+@for_each("same_site", ["Lax", "lax", "Strict", "STRICT", False, None])
+@restoring
 def test_what_django_takes_for_samesite_is_right(settings: Settings, same_site: Any) -> None:
     settings.SESSION_COOKIE_SAMESITE = same_site
     settings.SESSION_COOKIE_SECURE = False
     assert ids() == []
 
 
-@pytest.mark.parametrize("same_site", ["Laxx", "Same-Site", True, 1, ["Lax"], Path("Lax")])
+@for_each("same_site", ["Laxx", "Same-Site", True, 1, ["Lax"], Path("Lax")])
+@restoring
 def test_what_django_raises_at_for_samesite_is_an_error(settings: Settings, same_site: Any) -> None:
     settings.SESSION_COOKIE_SAMESITE = same_site
     message = only_message()
@@ -256,7 +268,8 @@ def test_what_django_raises_at_for_samesite_is_an_error(settings: Settings, same
     assert message.hint == 'SESSION_COOKIE_SAMESITE = "Lax"'
 
 
-@pytest.mark.parametrize("name", ["", "session id", "session;id", "größe", "path", None, 7])
+@for_each("name", ["", "session id", "session;id", "größe", "path", None, 7])
+@restoring
 def test_a_name_that_no_cookie_can_have_is_an_error(settings: Settings, name: Any) -> None:
     settings.SESSION_COOKIE_NAME = name
     message = only_message()
@@ -268,7 +281,7 @@ def test_a_name_that_no_cookie_can_have_is_an_error(settings: Settings, name: An
 # The serializer
 
 
-@pytest.mark.parametrize(
+@for_each(
     "serializer",
     [
         "django.contrib.sessions.serializers.JSONSerializer",
@@ -276,12 +289,13 @@ def test_a_name_that_no_cookie_can_have_is_an_error(settings: Settings, name: An
         f"{__name__}.make_serializer",
     ],
 )
+@restoring
 def test_a_serializer_that_can_be_imported_is_right(settings: Settings, serializer: str) -> None:
     settings.SESSION_SERIALIZER = serializer
     assert ids() == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("serializer", "finding"),
     [
         ("shop.serializers.NoSuchSerializer", "ModuleNotFoundError"),
@@ -294,6 +308,7 @@ def test_a_serializer_that_can_be_imported_is_right(settings: Settings, serializ
         (f"{__name__}.DEMANDS", "a dict"),
     ],
 )
+@restoring
 def test_what_is_no_serializer_is_an_error(
     settings: Settings, serializer: Any, finding: str
 ) -> None:
@@ -340,7 +355,8 @@ def middleware_module(monkeypatch: pytest.MonkeyPatch, base: str) -> str:
     return "shop_middleware.ShopMiddleware"
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@for_each("order", [1, -1])
+@restoring
 def test_djangos_session_middleware_beside_ours_is_an_error(settings: Settings, order: int) -> None:
     both = [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE][::order]
     settings.MIDDLEWARE = [*both, *settings.MIDDLEWARE[1:]]
@@ -351,8 +367,9 @@ def test_djangos_session_middleware_beside_ours_is_an_error(settings: Settings, 
     assert message.hint == f"Remove {DJANGOS_MIDDLEWARE} from MIDDLEWARE."
 
 
-@pytest.mark.parametrize("base", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE])
-@pytest.mark.parametrize("other", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE])
+@for_each("base", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE])
+@for_each("other", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE])
+@restoring
 def test_a_session_middleware_of_the_sites_own_counts(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, base: str, other: str
 ) -> None:
@@ -377,13 +394,15 @@ def test_two_session_middlewares_are_an_error_with_every_engine(settings: Settin
     assert ids() == ["multisession.E018"]
 
 
-@pytest.mark.parametrize("one", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE])
+@for_each("one", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE])
+@restoring
 def test_one_session_middleware_is_right(settings: Settings, one: str) -> None:
     settings.MIDDLEWARE = [one, "no.such.Middleware", *settings.MIDDLEWARE[1:]]
     assert ids() == []
 
 
-@pytest.mark.parametrize("base", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE, None])
+@for_each("base", [DJANGOS_MIDDLEWARE, OUR_MIDDLEWARE, None])
+@restoring
 def test_a_session_middleware_behind_the_login_is_an_error(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, base: str | None
 ) -> None:
@@ -422,7 +441,8 @@ def test_the_order_matters_with_every_engine(settings: Settings) -> None:
     assert ids() == ["multisession.E030"]
 
 
-@pytest.mark.parametrize("one", [[], [DJANGOS_MIDDLEWARE], [OUR_MIDDLEWARE]])
+@for_each("one", [[], [DJANGOS_MIDDLEWARE], [OUR_MIDDLEWARE]])
+@restoring
 def test_a_site_without_logins_needs_no_order(settings: Settings, one: list[str]) -> None:
     settings.MIDDLEWARE = ["no.such.Middleware", MESSAGE_MIDDLEWARE, *one]
     assert ids() == []
@@ -453,12 +473,9 @@ def test_a_setting_that_only_our_middleware_reads_is_a_warning_without_it(
     assert ids() == ["multisession.W029"]
 
 
-@pytest.mark.parametrize(
-    "sessions", ["django.contrib.sessions", "django.contrib.sessions.apps.SessionsConfig"]
-)
-@pytest.mark.parametrize(
-    "ours", ["django_multisession", "django_multisession.apps.MultisessionConfig"]
-)
+@for_each("sessions", ["django.contrib.sessions", "django.contrib.sessions.apps.SessionsConfig"])
+@for_each("ours", ["django_multisession", "django_multisession.apps.MultisessionConfig"])
+@restoring
 def test_an_app_that_hides_our_command_is_a_warning(
     settings: Settings, sessions: str, ours: str
 ) -> None:
@@ -481,10 +498,11 @@ def test_without_djangos_app_nothing_hides_our_command(settings: Settings) -> No
 # Engines of others
 
 
-@pytest.mark.parametrize(
+@for_each(
     "engine",
     ["django.contrib.sessions.backends.cache", "django.contrib.sessions.backends.signed_cookies"],
 )
+@restoring
 def test_the_cookie_of_another_engine_is_not_ours_to_judge(settings: Settings, engine: str) -> None:
     settings.SESSION_ENGINE = engine
     settings.SESSION_COOKIE_NAME = "__Host-sessionid"
@@ -495,7 +513,7 @@ def test_the_cookie_of_another_engine_is_not_ours_to_judge(settings: Settings, e
     assert ids() == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "finding"),
     [
         ("no.such.engine", "there is no module 'no'"),
@@ -505,7 +523,8 @@ def test_the_cookie_of_another_engine_is_not_ours_to_judge(settings: Settings, e
         (None, "AttributeError at its import"),
     ],
 )
-@pytest.mark.parametrize("is_deployment", [False, True])
+@for_each("is_deployment", [False, True])
+@restoring
 def test_an_engine_that_cannot_be_imported_is_one_error(
     settings: Settings, engine: Any, finding: str, is_deployment: bool
 ) -> None:
@@ -517,7 +536,7 @@ def test_an_engine_that_cannot_be_imported_is_one_error(
     assert 'SESSION_ENGINE = "django_multisession.engines.redis"' in str(message.hint)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "meant"),
     [
         ("django_multisesion.engines.redis", "redis"),
@@ -527,6 +546,7 @@ def test_an_engine_that_cannot_be_imported_is_one_error(
         ("multisession.engines.memory", "memory"),
     ],
 )
+@restoring
 def test_an_engine_that_resembles_one_of_ours_gets_its_line(
     settings: Settings, engine: str, meant: str
 ) -> None:
@@ -591,7 +611,8 @@ def test_anonymous_sessions_have_an_idle_timeout_of_their_own(settings: Settings
     assert ids() == ["multisession.W032", "multisession.W032"]
 
 
-@pytest.mark.parametrize(("remembered", "is_right"), [(DAY, False), (60, False), (DAY + 1, True)])
+@for_each(("remembered", "is_right"), [(DAY, False), (60, False), (DAY + 1, True)])
+@restoring
 def test_an_absolute_timeout_of_remembered_sessions_is_longer_than_of_others(
     settings: Settings, remembered: int, *, is_right: bool
 ) -> None:
@@ -602,9 +623,10 @@ def test_an_absolute_timeout_of_remembered_sessions_is_longer_than_of_others(
     assert ids() == ([] if is_right else ["multisession.W032"])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("idle", "absolute"), [(3600, 3600), (3599, 3600), (None, 3600), (3600, None), (None, None)]
 )
+@restoring
 def test_an_idle_timeout_that_is_not_longer_is_right(
     settings: Settings, idle: int | None, absolute: int | None
 ) -> None:
@@ -619,7 +641,7 @@ def test_the_default_absolute_timeout_forestalls_no_choice_of_the_sites(settings
     assert ids() == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "check_id"),
     [
         ("MULTISESSION_IDLE_TIMEOUT", "E001"),
@@ -629,6 +651,7 @@ def test_the_default_absolute_timeout_forestalls_no_choice_of_the_sites(settings
         ("SESSION_COOKIE_AGE", "E012"),
     ],
 )
+@restoring
 def test_timeouts_of_which_one_is_wrong_are_not_compared(
     settings: Settings, name: str, check_id: str
 ) -> None:

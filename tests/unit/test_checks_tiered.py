@@ -13,6 +13,8 @@ from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.engine import Engine, close_drivers
 from django_multisession.engines import tiered
 from django_multisession.store import DriverSessionStore
+from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 from tests.unit import own_cookies, own_tiers
 from tests.unit.checked_site import OWN_ENGINE, found, ids, right_site
 
@@ -49,8 +51,8 @@ def site(right_site: Settings) -> Settings:
     return right_site
 
 
-@pytest.mark.parametrize("name", ["FRONT", "BACK"])
-@pytest.mark.parametrize(
+@for_each("name", ["FRONT", "BACK"])
+@for_each(
     ("path", "told"),
     [
         (None, "NoneType"),
@@ -67,6 +69,7 @@ def site(right_site: Settings) -> Settings:
         (OWN_ENGINE, f"'{OWN_ENGINE}'"),
     ],
 )
+@restoring
 def test_what_can_be_no_tier_is_told_without_a_secret(
     settings: Settings, name: str, path: object, told: str
 ) -> None:
@@ -93,7 +96,8 @@ def test_the_two_engines_must_differ(settings: Settings) -> None:
     assert ids() == ["multisession.E046"]
 
 
-@pytest.mark.parametrize("setting", ["MULTISESSION_REDIS", "MULTISESSION_MONGODB"])
+@for_each("setting", ["MULTISESSION_REDIS", "MULTISESSION_MONGODB"])
+@restoring
 def test_each_tier_must_have_its_own_setting(settings: Settings, setting: str) -> None:
     delattr(settings, setting)
     (message,) = found()
@@ -112,7 +116,8 @@ def test_a_site_with_another_engine_may_have_wrong_tiers_only_if_it_has_none(
     assert ids() == ["multisession.E045"] * 2
 
 
-@pytest.mark.parametrize("tiers", [(MEMORY, REDIS), (REDIS, MEMORY)], ids=["front", "back"])
+@for_each("tiers", [(MEMORY, REDIS), (REDIS, MEMORY)], ids=["front", "back"])
+@restoring
 def test_memory_is_no_tier_of_a_deployed_site(settings: Settings, tiers: tuple[str, str]) -> None:
     settings.MULTISESSION_TIERED = dict(zip(("FRONT", "BACK"), tiers, strict=True))
     assert ids() == []
@@ -131,7 +136,7 @@ def test_a_password_in_the_address_of_a_tier_is_told(settings: Settings) -> None
     assert 'MULTISESSION_REDIS["URL"]' in told["multisession.W128"]
 
 
-@pytest.mark.parametrize(("library", "extra"), [("hiredis", "redis"), ("pymongo", "mongodb")])
+@for_each(("library", "extra"), [("hiredis", "redis"), ("pymongo", "mongodb")])
 def test_a_missing_library_of_a_tier_is_told_with_what_to_install(library: str, extra: str) -> None:
     program = f"""
 import sys
@@ -160,7 +165,8 @@ for message in checks.run_checks():
     )
 
 
-@pytest.mark.parametrize("setting", ["SHOP_SESSIONS", "MULTISESSION_REDIS", "MULTISESSION_TIERED"])
+@for_each("setting", ["SHOP_SESSIONS", "MULTISESSION_REDIS", "MULTISESSION_TIERED"])
+@restoring
 def test_an_overridden_setting_of_a_tier_opens_both_again(settings: Settings, setting: str) -> None:
     settings.SHOP_SESSIONS = {}
     settings.MULTISESSION_TIERED = {"FRONT": __name__, "BACK": REDIS}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from django_multisession.management import clearing
 from django_multisession.management.clearing import Limits, Tally
+from django_multisession.testing.rows import for_each
 
 
 def times_of(*times: float) -> Any:
@@ -52,7 +51,7 @@ def test_seconds_are_told_to_the_millisecond() -> None:
     assert json.loads(told)["seconds"] == 0.667
 
 
-@pytest.mark.parametrize("stopped_by", [None, "outage"])
+@for_each("stopped_by", [None, "outage"])
 def test_a_dry_run_is_neither_complete_nor_incomplete(stopped_by: str | None) -> None:
     # It leaves everything behind that it counted, and nothing that it was to remove.
     tally = Tally(is_dry_run=True, expired=2500, stopped_by=stopped_by)
@@ -61,13 +60,13 @@ def test_a_dry_run_is_neither_complete_nor_incomplete(stopped_by: str | None) ->
     )
 
 
-@pytest.mark.parametrize("is_complete", [False, True])
+@for_each("is_complete", [False, True])
 def test_another_run_says_whether_it_is_complete(is_complete: bool) -> None:
     told = clearing.as_json(Tally(is_complete=is_complete), engine="", expires_by_itself=True)
     assert json.loads(told)["complete"] is is_complete
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("tally", "by_itself", "said"),
     [
         (

@@ -20,6 +20,7 @@ from django_multisession.settings import conf
 from django_multisession.settings.check_ids import Check
 from django_multisession.settings.reader import SettingReader
 from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -112,7 +113,8 @@ def test_a_time_is_seconds_or_a_timedelta_or_none(
     assert getattr(conf.config().policy, attribute) == expected
 
 
-@pytest.mark.parametrize("value", [None, 3600])
+@for_each("value", [None, 3600])
+@restoring
 def test_an_absolute_timeout_counts_as_configured_also_when_it_is_switched_off(
     settings: Settings, value: int | None
 ) -> None:
@@ -136,7 +138,8 @@ def test_a_wrong_time_is_a_problem(
     delattr(settings, name)
 
 
-@pytest.mark.parametrize("interval", [60, 61, timedelta(hours=1)])
+@for_each("interval", [60, 61, timedelta(hours=1)])
+@restoring
 def test_a_touch_interval_as_long_as_the_idle_timeout_is_a_problem(
     settings: Settings, interval: Any
 ) -> None:
@@ -234,7 +237,7 @@ def test_a_wrong_choice_is_a_problem(
     delattr(settings, name)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value", "attribute"),
     [
         ("MULTISESSION_ALWAYS_CYCLE_ON_LOGIN", False, "cycle_on_login"),
@@ -252,6 +255,7 @@ def test_a_wrong_choice_is_a_problem(
         ("MULTISESSION_MAX_SIZE", 16711680, "max_size"),
     ],
 )
+@restoring
 def test_a_right_choice_is_taken(settings: Settings, name: str, value: Any, attribute: str) -> None:
     setattr(settings, name, value)
     assert conf.problems() == []
@@ -269,7 +273,7 @@ def test_resolvers_are_found_by_their_paths(settings: Settings) -> None:
     assert conf.config().resolvers == found
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "found"),
     [
         ("django_multisession.resolvers.onion", "ImportError at its import"),
@@ -279,6 +283,7 @@ def test_resolvers_are_found_by_their_paths(settings: Settings) -> None:
         ("django_multisession.resolvers.__all__", "a list"),
     ],
 )
+@restoring
 def test_a_path_that_leads_to_no_resolver_is_a_problem(
     settings: Settings, path: str, found: str
 ) -> None:
@@ -305,7 +310,7 @@ def test_every_resolver_that_there_is_none_of_is_told(settings: Settings) -> Non
     ]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "found"),
     [
         (len, "a builtin_function_or_method"),
@@ -315,6 +320,7 @@ def test_every_resolver_that_there_is_none_of_is_told(settings: Settings) -> Non
         ("django_multisession.resolvers.__all__", "a list"),
     ],
 )
+@restoring
 def test_a_path_that_leads_to_no_function_of_the_address_is_a_problem(
     settings: Settings, path: object, found: str
 ) -> None:
@@ -335,7 +341,7 @@ def test_the_function_of_the_address_is_found_by_its_path(settings: Settings) ->
     assert found is longest
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "told"),
     [
         ("shop.most", "ImportError at its import"),
@@ -343,6 +349,7 @@ def test_the_function_of_the_address_is_found_by_its_path(settings: Settings) ->
         ("3", "ImportError at its import"),
     ],
 )
+@restoring
 def test_a_path_of_a_limit_that_leads_to_no_function_is_a_problem(
     settings: Settings, path: str, told: str
 ) -> None:
@@ -400,9 +407,8 @@ def test_no_repr_holds_a_key() -> None:
         assert repr(key) not in repr(config)
 
 
-@pytest.mark.parametrize(
-    "value", [0, -1, 0.5, "1209600", None, True, 10**20, float("inf"), float("nan")]
-)
+@for_each("value", [0, -1, 0.5, "1209600", None, True, 10**20, float("inf"), float("nan")])
+@restoring
 def test_a_wrong_cookie_age_is_one_problem(settings: Settings, value: Any) -> None:
     # It is the default of two of our settings.
     settings.SESSION_COOKIE_AGE = value
@@ -486,8 +492,8 @@ def test_what_the_settings_say_cannot_be_changed() -> None:
         config.max_size = 1  # type: ignore[misc]  # that is what is tried
 
 
-@pytest.mark.parametrize("is_overridden", [False, True])
-@pytest.mark.parametrize(
+@for_each("is_overridden", [False, True])
+@for_each(
     ("name", "value", "attribute"),
     [
         ("MULTISESSION_MAX_SIZE", 4096, "max_size"),
@@ -498,6 +504,7 @@ def test_what_the_settings_say_cannot_be_changed() -> None:
         ("SESSION_SAVE_EVERY_REQUEST", True, "save_every_request"),
     ],
 )
+@restoring
 def test_the_next_session_sees_an_assigned_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, value: Any, attribute: str, is_overridden: bool
 ) -> None:

@@ -6,12 +6,11 @@ import ast
 import inspect
 from typing import Any
 
-import pytest
-
 from django_multisession.core import keys, signing
+from django_multisession.testing.rows import for_each
 
 
-@pytest.mark.parametrize("verify", [keys.verify, signing.verify])
+@for_each("verify", [keys.verify, signing.verify])
 def test_tags_are_compared_in_constant_time(verify: Any) -> None:
     tree = ast.parse(inspect.getsource(verify))
     compared = [

@@ -23,6 +23,7 @@ from django_multisession.core.encryption import (
     ring_of,
 )
 from django_multisession.core.secret import SecretBytes
+from django_multisession.testing.rows import for_each
 
 CURRENT, FALLBACK = derive(b"now"), derive(b"before")
 RING, BEFORE, BOTH = ring_of((CURRENT,)), ring_of((FALLBACK,)), ring_of((CURRENT, FALLBACK))
@@ -97,9 +98,7 @@ def test_another_key_under_the_same_id_opens_nothing() -> None:
     assert decrypt(encrypted, Ring({name: FALLBACK}, name), COOKIE) is Refusal.DAMAGED
 
 
-@pytest.mark.parametrize(
-    "ring", [ring_of(()), Ring(RING.keys, None), Ring({b"gone": None}, b"gone")]
-)
+@for_each("ring", [ring_of(()), Ring(RING.keys, None), Ring({b"gone": None}, b"gone")])
 def test_nothing_is_encrypted_without_a_key_that_writes(ring: Ring) -> None:
     with pytest.raises(ValueError, match="no key"):
         encrypt(VALUE, ring, COOKIE)

@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_multisession.core.encryption import Ring, ring_of_names
 from django_multisession.settings import conf
+from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 from tests.unit.checked_site import found, right_site
 from tests.unit.frames import caught, mail, shown
 
@@ -60,7 +62,7 @@ def test_the_first_key_that_is_there_writes_unless_another_is_named(settings: Se
     assert ring_of(settings, dict(keys)).writes is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("keys", "says"),
     [
         ([SECRET], "must be a dict of names and keys (got list)"),
@@ -73,6 +75,7 @@ def test_the_first_key_that_is_there_writes_unless_another_is_named(settings: Se
         ({"a": Path("/nowhere/key")}, "(got FileNotFoundError)"),
     ],
 )
+@restoring
 def test_a_wrong_key_is_reported_and_not_shown(settings: Settings, keys: Any, says: str) -> None:
     settings.MULTISESSION_ENCRYPTION_KEYS = keys
     (problem, *others) = found()
@@ -84,7 +87,8 @@ def test_a_wrong_key_is_reported_and_not_shown(settings: Settings, keys: Any, sa
         assert secret not in f"{problem.msg}{problem.hint}{shown(error)}{mail(error)}"
 
 
-@pytest.mark.parametrize("writes", ["b", SECRET, "", 5, ["a"]])
+@for_each("writes", ["b", SECRET, "", 5, ["a"]])
+@restoring
 def test_a_name_of_no_key_is_reported_and_not_shown(settings: Settings, writes: Any) -> None:
     settings.MULTISESSION_ENCRYPTION_KEYS = {"a": SECRET, "b": None}
     settings.MULTISESSION_ENCRYPTION_WRITES = writes

@@ -21,6 +21,7 @@ from django_multisession.engines import NAMES
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.rows import for_each
 from tests.docs.pages import ROOT
+from tests.rows import restoring
 from tests.unit.checked_site import found, ids, right_site
 from tests.unit.frames import caught, mail, shown
 
@@ -101,7 +102,8 @@ def test_wrong_options_are_told_by_type_and_names(
     assert problem.hint == ENGINES[name].example
 
 
-@pytest.mark.parametrize("name", WITH_SERVER)
+@for_each("name", WITH_SERVER)
+@restoring
 def test_an_engine_without_its_options_is_a_problem(settings: Settings, name: str) -> None:
     settings.SESSION_ENGINE = f"django_multisession.engines.{name}"
     (message,) = found()
@@ -111,14 +113,16 @@ def test_an_engine_without_its_options_is_a_problem(settings: Settings, name: st
     assert message.hint == ENGINES[name].example
 
 
-@pytest.mark.parametrize("name", WITH_SERVER)
+@for_each("name", WITH_SERVER)
+@restoring
 def test_only_the_sites_engine_must_have_its_options(settings: Settings, name: str) -> None:
     assert found() == []
     setattr(settings, ENGINES[name].setting, {})
     assert ids() == ["multisession.E009"]
 
 
-@pytest.mark.parametrize("name", WITH_SETTING)
+@for_each("name", WITH_SETTING)
+@restoring
 def test_the_example_in_a_hint_is_right(settings: Settings, name: str) -> None:
     settings.SESSION_ENGINE = f"django_multisession.engines.{name}"
     settings.MULTISESSION_REDIS = ast.literal_eval(ENGINES["redis"].example.partition(" = ")[2])
@@ -130,7 +134,7 @@ def test_the_example_in_a_hint_is_right(settings: Settings, name: str) -> None:
     assert found() == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "key", "hint"),
     [
         ("redis", "KEY_PREFIKS", "Rename it to KEY_PREFIX."),
@@ -150,6 +154,7 @@ def test_the_example_in_a_hint_is_right(settings: Settings, name: str) -> None:
         ("database", "PASSWORD", "Remove it from MULTISESSION_DATABASE."),
     ],
 )
+@restoring
 def test_an_unknown_key_is_told_with_its_place(
     settings: Settings, name: str, key: str, hint: str
 ) -> None:
@@ -162,7 +167,8 @@ def test_an_unknown_key_is_told_with_its_place(
     assert PASSWORD not in repr(problem)
 
 
-@pytest.mark.parametrize("value", [[PASSWORD], PASSWORD, None, {1: PASSWORD}])
+@for_each("value", [[PASSWORD], PASSWORD, None, {1: PASSWORD}])
+@restoring
 def test_options_of_the_client_that_are_no_dict_are_told(settings: Settings, value: Any) -> None:
     problem = only_problem("redis", settings, {"URL": "redis://x", "OPTIONS": value})
     assert problem.id == "multisession.E037"
@@ -170,7 +176,8 @@ def test_options_of_the_client_that_are_no_dict_are_told(settings: Settings, val
     assert PASSWORD not in repr(problem)
 
 
-@pytest.mark.parametrize("key", ["USERNAME", "PASSWORD"])
+@for_each("key", ["USERNAME", "PASSWORD"])
+@restoring
 def test_a_credential_that_is_no_text_is_told_by_its_type(settings: Settings, key: str) -> None:
     problem = only_problem("redis", settings, {"URL": "redis://x", key: [PASSWORD]})
     assert problem.id == "multisession.E037"

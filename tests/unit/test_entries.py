@@ -102,7 +102,7 @@ def test_a_value_that_is_not_stored_is_a_change() -> None:
     assert entries.has_nested_change({})
 
 
-@pytest.mark.parametrize("value", [[object], {"a": {1, 2}}, (1, [2])])
+@for_each("value", [[object], {"a": {1, 2}}, (1, [2])])
 def test_a_value_need_not_be_serializable_to_be_compared(value: Any) -> None:
     entries = Entries({"value": value})
     entries["value"]
@@ -155,7 +155,7 @@ def test_what_writes_nothing_is_no_write(look: Any) -> None:
     assert entries.clock == 0
 
 
-@pytest.mark.parametrize("name", ["absent", "deleted"])
+@for_each("name", ["absent", "deleted"])
 def test_an_absent_entry_cannot_be_removed_and_notes_no_write(name: str) -> None:
     entries = entries_of({"deleted": 1})
     del entries["deleted"]
@@ -355,7 +355,7 @@ def test_every_value_that_can_change_in_place_is_watched(name: str, read: str) -
     assert entries.handed_out == {name} - PLAIN.keys()
 
 
-@pytest.mark.parametrize("read", ["values", "items"])
+@for_each("read", ["values", "items"])
 def test_code_that_reads_all_values_may_change_any_in_place(read: str) -> None:
     entries = Entries(VALUES)
     getattr(entries, read)()

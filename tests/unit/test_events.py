@@ -11,6 +11,7 @@ from django_multisession import signals
 from django_multisession.drivers.base import Driver, Enumerable, Indexed, Purging
 from django_multisession.session import events
 from django_multisession.testing.engine.signal_laws import EVERY_SIGNAL
+from django_multisession.testing.rows import for_each
 
 NOW = 1_767_268_800_000
 ALL = {each for each in vars(signals).values() if isinstance(each, Signal)}
@@ -67,7 +68,7 @@ def test_an_outage_of_one_kind_of_verb_does_not_end_with_another() -> None:
     assert watch.note_answer("touch", lambda: NOW) == timedelta(0)
 
 
-@pytest.mark.parametrize("verb", ["retire", "withdraw", "purge_expired"])
+@for_each("verb", ["retire", "withdraw", "purge_expired"])
 def test_an_outage_of_ends_ends_with_any_of_them(verb: str) -> None:
     watch = events.OutageWatch()
     assert watch.note_failure("delete", NOW)

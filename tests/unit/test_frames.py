@@ -28,6 +28,8 @@ from django_multisession.exceptions import (
 from django_multisession.settings import conf
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.faults import FaultyDriver
+from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 from tests.unit.frames import caught, mail, shown
 from tests.unit.test_engine import engine_of
 
@@ -126,10 +128,11 @@ def test_the_options_of_an_engine_do_not_show_their_values(settings: Settings) -
 # Options of a server
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "number"),
     [(engine, number) for engine, all_ in WRONG_OPTIONS.items() for number in range(len(all_))],
 )
+@restoring
 def test_wrong_options_of_a_server_show_no_password(
     settings: Settings, engine: str, number: int
 ) -> None:
@@ -139,7 +142,7 @@ def test_wrong_options_of_a_server_show_no_password(
     assert_hidden(caught(engine_of(engine).driver, ImproperlyConfigured), PASSWORD)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "options",
     [
         {"CACHE_ALIAS": f"redis://:{PASSWORD}@127.0.0.1/0"},
@@ -148,6 +151,7 @@ def test_wrong_options_of_a_server_show_no_password(
     ],
     ids=["url", "address", "name"],
 )
+@restoring
 def test_manage_py_check_prints_no_password(settings: Settings, options: dict[str, Any]) -> None:
     close_drivers()
     settings.SESSION_ENGINE = "django_multisession.engines.redis"
@@ -208,7 +212,8 @@ def test_an_entry_that_cannot_be_serialized_shows_no_entry() -> None:
     assert_hidden(error, PRECIOUS)
 
 
-@pytest.mark.parametrize("cause", ["too-large", "not-serializable"])
+@for_each("cause", ["too-large", "not-serializable"])
+@restoring
 def test_a_save_that_failed_shows_no_entry(settings: Settings, cause: str) -> None:
     settings.MULTISESSION_MAX_SIZE = 1024
     session = memory.SessionStore()
@@ -289,7 +294,7 @@ def test_a_record_that_does_not_open_shows_no_key_and_no_payload(
         assert_hidden(caught(call, kind), PRECIOUS, *keys_shown)
 
 
-@pytest.mark.parametrize("kind", [StoreUnavailable, ZeroDivisionError])
+@for_each("kind", [StoreUnavailable, ZeroDivisionError])
 def test_an_error_of_the_server_shows_neither_entries_nor_session_key(
     kind: type[Exception],
 ) -> None:
@@ -315,7 +320,8 @@ def test_an_error_of_the_server_shows_neither_entries_nor_session_key(
         assert_hidden(caught(act, kind), PRECIOUS, key, key[:22], key[22:])
 
 
-@pytest.mark.parametrize("verb", ["exists", "delete", "aexists", "adelete"])
+@for_each("verb", ["exists", "delete", "aexists", "adelete"])
+@restoring
 def test_a_mail_of_an_outage_shows_no_key_that_code_named(settings: Settings, verb: str) -> None:
     settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1"}
     key = redis.SessionStore()._get_new_session_key()

@@ -8,13 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
 from django_multisession.engines.memory import SessionStore
 from django_multisession.testing.engine.faults import run_in_threads
 from django_multisession.testing.engine.fixtures import storage_key
+from django_multisession.testing.rows import for_each
 
 
 class Spelled(SessionStore):
@@ -41,7 +40,7 @@ def test_a_record_from_before_the_hook_is_no_session() -> None:
     assert Spelled(session.session_key).load() == {}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "copied",
     [copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))],
 )

@@ -221,7 +221,7 @@ def test_a_key_that_is_signed_again_stays_in_its_namespace() -> None:
 # Refused
 
 
-@pytest.mark.parametrize("session_key", [None, 12345, b"x" * 40, ["x"] * 40, 1.5, object()])
+@for_each("session_key", [None, 12345, b"x" * 40, ["x"] * 40, 1.5, object()])
 def test_what_is_no_text_is_refused_without_an_error(session_key: object) -> None:
     assert keys.verify(session_key, [CURRENT]) is None
 

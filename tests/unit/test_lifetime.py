@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime, timedelta, timezone
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -207,7 +206,7 @@ def test_an_absolute_timeout_past_the_end_of_the_calendar_is_never() -> None:
     assert life(policy, None, began_ms=BEGAN_MS, is_anonymous=False).deadline_ms == NEVER
 
 
-@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-3))])
+@for_each("zone", [UTC, timezone(timedelta(hours=-3))])
 def test_a_date_is_kept_in_whole_milliseconds_as_every_time_of_a_record_is(
     zone: timezone,
 ) -> None:
@@ -217,7 +216,7 @@ def test_a_date_is_kept_in_whole_milliseconds_as_every_time_of_a_record_is(
     assert planned.deadline_ms == to_milliseconds(SOON) + 1
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("custom", "is_over"),
     [
         (datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5))), False),
@@ -234,7 +233,7 @@ def test_a_date_outside_the_calendar_of_utc_is_never_or_over(
     assert ends_at == (custom if is_over else None)
 
 
-@pytest.mark.parametrize("age", [float("inf"), float("-inf"), float("nan")])
+@for_each("age", [float("inf"), float("-inf"), float("nan")])
 def test_an_age_that_is_no_number_of_seconds_raises_nothing(age: float) -> None:
     # JSON carries all three through a store.
     assert isinstance(custom_expiry(age), int | None)
@@ -316,7 +315,7 @@ def test_a_planned_end_keeps_the_microseconds_that_a_record_has_not() -> None:
     assert end(OFF, None) is None
 
 
-@pytest.mark.parametrize("age", [10**12, 10**14, 10**20])
+@for_each("age", [10**12, 10**14, 10**20])
 def test_an_end_past_the_calendar_is_planned_as_never(age: int) -> None:
     planned = life(DEFAULT, age, began_ms=BEGAN_MS, is_anonymous=False)
     assert planned_end(planned, age, used_at=BEGAN, began_at=BEGAN) is None
@@ -329,7 +328,7 @@ def test_an_end_past_the_calendar_is_planned_as_never(age: int) -> None:
 # Ages
 
 
-@pytest.mark.parametrize("age", [10**12, 10**14, 10**20])
+@for_each("age", [10**12, 10**14, 10**20])
 def test_an_age_past_the_end_of_the_calendar_is_never(age: int) -> None:
     found = life(DEFAULT, age, began_ms=BEGAN_MS, is_anonymous=False)
     assert found.ends_ms(BEGAN_MS) == NEVER
@@ -341,9 +340,7 @@ def test_a_negative_age_has_ended_immediately(age: int) -> None:
     assert found.ends_ms(BEGAN_MS) < BEGAN_MS
 
 
-@pytest.mark.parametrize(
-    "age", [10**12, 10**14, 10**20, -(10**12), -(10**14), -(10**20)], ids="{:.0e}".format
-)
+@for_each("age", [10**12, 10**14, 10**20, -(10**12), -(10**14), -(10**20)])
 def test_every_age_fits_a_server_and_answers_whether_a_touch_is_due(age: int) -> None:
     found = life(DEFAULT, age, began_ms=BEGAN_MS, is_anonymous=False)
     # BSON holds no longer integer, and Lua no longer exact one.

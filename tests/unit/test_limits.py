@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from django_multisession.core.limits import DENY, LEAST_USED, OLDEST, SEAT_MS, S
 from django_multisession.core.records import NEVER, SLACK_MS, Facts, Record, assemble, encode_signed
 from django_multisession.core.secret import SecretBytes
 from django_multisession.settings.conf import AT_LIMIT_CHOICES
+from django_multisession.testing.rows import for_each
 
 NOW = 1_767_268_800_000
 
@@ -39,7 +39,7 @@ def test_the_policies_are_those_of_the_setting() -> None:
     assert {OLDEST, LEAST_USED, DENY} == set(AT_LIMIT_CHOICES)
 
 
-@pytest.mark.parametrize("at_limit", [OLDEST, LEAST_USED])
+@for_each("at_limit", [OLDEST, LEAST_USED])
 def test_nothing_ends_below_the_limit(at_limit: str) -> None:
     assert ended([A, B, C], C, 3, at_limit) == set()
     assert ended([], C, 3, at_limit) == set()
@@ -118,7 +118,7 @@ def test_seats_are_read_as_they_were_written() -> None:
     assert limits.decode(limits.encode(())) == ()
 
 
-@pytest.mark.parametrize("payload", [b"", b"x", b"{}", b"seat"])
+@for_each("payload", [b"", b"x", b"{}", b"seat"])
 def test_what_holds_no_seats_holds_none(payload: bytes) -> None:
     assert limits.decode(SecretBytes(payload)) == ()
 
@@ -135,7 +135,7 @@ def test_a_session_and_its_seat_count_once() -> None:
     assert not limits.is_full(seats, {b"b", b"c"}, 4)
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 2.0, "2", None, b"2", [2]])
+@for_each("value", [0, -1, True, 2.0, "2", None, b"2", [2]])
 def test_what_is_no_number_of_sessions_is_no_limit(value: object) -> None:
     assert not limits.is_limit(value)
 

@@ -13,6 +13,8 @@ from django.test import RequestFactory
 from django_multisession.engines import memory
 from django_multisession.middleware import SessionMiddleware
 from django_multisession.settings import conf
+from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -29,8 +31,9 @@ TIMEOUTS = {
 CENTURY = 36_525 * 86_400
 
 
-@pytest.mark.parametrize("value", [timedelta.max, timedelta(days=36_525, seconds=1), CENTURY + 1])
-@pytest.mark.parametrize("name", TIMEOUTS)
+@for_each("value", [timedelta.max, timedelta(days=36_525, seconds=1), CENTURY + 1])
+@for_each("name", TIMEOUTS)
+@restoring
 def test_a_timeout_of_more_than_a_century_is_reported(
     settings: Settings, name: str, value: Any
 ) -> None:
@@ -42,7 +45,8 @@ def test_a_timeout_of_more_than_a_century_is_reported(
         memory.SessionStore().save()
 
 
-@pytest.mark.parametrize("value", [10**12, 10**10, CENTURY + 1])
+@for_each("value", [10**12, 10**10, CENTURY + 1])
+@restoring
 def test_a_cookie_age_of_more_than_a_century_is_reported(settings: Settings, value: int) -> None:
     settings.SESSION_COOKIE_AGE = value
     problems = conf.problems()
@@ -50,7 +54,8 @@ def test_a_cookie_age_of_more_than_a_century_is_reported(settings: Settings, val
     assert repr(value) in problems[0].message
 
 
-@pytest.mark.parametrize("name", [*TIMEOUTS, "SESSION_COOKIE_AGE"])
+@for_each("name", [*TIMEOUTS, "SESSION_COOKIE_AGE"])
+@restoring
 def test_a_century_is_a_time(settings: Settings, name: str) -> None:
     if name == "MULTISESSION_TOUCH_INTERVAL":
         settings.MULTISESSION_IDLE_TIMEOUT = None

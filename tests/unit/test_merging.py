@@ -90,7 +90,7 @@ def test_the_changes_over_the_base_make_mine_again(
     assert are_same(merge(base, base, mine).entries, mine)
 
 
-@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value]])
+@for_each("wrap", [lambda value: value, lambda value: [value]])
 def test_a_value_that_cannot_be_compared_changed_exactly_if_it_was_written(wrap: Any) -> None:
     base, mine = {"a": wrap(Plain())}, {"a": wrap(Plain())}
     assert changed_names(base, mine) == set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import redis
 from django.http import HttpResponse
 from django.test import RequestFactory
@@ -13,7 +12,9 @@ from django.views import debug
 
 from django_multisession.engine import close_drivers
 from django_multisession.engines.redis import SessionStore
+from django_multisession.testing.rows import for_each
 from tests.drivers.redis_fixtures import own_redis
+from tests.rows import restoring
 from tests.unit.checked_site import found, ids, right_site
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def error_page() -> str:
     return response.content.decode()
 
 
-@pytest.mark.parametrize("engine", OPEN)
+@for_each("engine", OPEN)
+@restoring
 def test_djangos_error_page_shows_the_password_of_an_address(
     right_site: Settings, engine: str
 ) -> None:
@@ -66,9 +68,8 @@ def test_djangos_error_page_shows_the_password_of_an_address(
     assert PASSWORD in error_page()
 
 
-@pytest.mark.parametrize(
-    ("engine", "options"), [(engine, each) for engine, all_ in SAFE.items() for each in all_]
-)
+@for_each(("engine", "options"), [(engine, each) for engine, all_ in SAFE.items() for each in all_])
+@restoring
 def test_djangos_error_page_shows_no_password_that_stands_by_itself(
     right_site: Settings, engine: str, options: dict[str, Any]
 ) -> None:
@@ -78,7 +79,7 @@ def test_djangos_error_page_shows_no_password_that_stands_by_itself(
     assert PASSWORD not in page
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "address"),
     [
         ("redis", f"redis://:{PASSWORD}@127.0.0.1:1/0"),
@@ -91,6 +92,7 @@ def test_djangos_error_page_shows_no_password_that_stands_by_itself(
         ("mongodb", f"mongodb+srv://shop:{PASSWORD}@cluster.shop.example/"),
     ],
 )
+@restoring
 def test_a_password_in_an_address_is_reported_at_deployment(
     right_site: Settings, engine: str, address: str
 ) -> None:
@@ -103,7 +105,7 @@ def test_a_password_in_an_address_is_reported_at_deployment(
     assert PASSWORD not in repr(message)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "options"),
     [
         *((engine, each) for engine, all_ in SAFE.items() for each in all_),
@@ -112,6 +114,7 @@ def test_a_password_in_an_address_is_reported_at_deployment(
         ("mongodb", {"URI": "mongodb://[::1]:1/?appName=a:b"}),
     ],
 )
+@restoring
 def test_an_address_without_a_password_is_right(
     right_site: Settings, engine: str, options: dict[str, Any]
 ) -> None:

@@ -78,7 +78,7 @@ def test_compact_json_writes_what_djangos_serializer_writes(entries: dict[str, A
     assert repr(payloads.CompactJSON().loads(written)) == repr(JSON.loads(written))
 
 
-@pytest.mark.parametrize("padded", [b' {"a":1}', b'{"a":1}\n', b'\t{ "a" : 1 }\r\n'])
+@for_each("padded", [b' {"a":1}', b'{"a":1}\n', b'\t{ "a" : 1 }\r\n'])
 def test_compact_json_reads_what_another_json_serializer_wrote(padded: bytes) -> None:
     assert payloads.CompactJSON().loads(padded) == {"a": 1}
 
@@ -176,9 +176,7 @@ def test_a_deflated_body_with_a_bit_flipped_never_inflates_to_something_else() -
     assert refused >= (len(DEFLATED) - 2) * 8
 
 
-@pytest.mark.parametrize(
-    "garbage", [b"\x00", b"garbage", DEFLATED[1:]], ids=["a NUL", "text", "another stream"]
-)
+@for_each("garbage", [b"\x00", b"garbage", DEFLATED[1:]], ids=["a NUL", "text", "another stream"])
 def test_a_deflated_body_with_something_behind_it_is_refused(garbage: bytes) -> None:
     with pytest.raises(BadPayload):
         payloads.decompress(DEFLATED + garbage)
@@ -190,13 +188,13 @@ def test_a_body_of_unknown_compression_is_refused(body: bytes) -> None:
         payloads.decompress(body)
 
 
-@pytest.mark.parametrize("deflated", [b"", b"x", zlib.compress(b"x")[2:], b'{"a":1}'])
+@for_each("deflated", [b"", b"x", zlib.compress(b"x")[2:], b'{"a":1}'])
 def test_what_is_no_deflate_stream_is_refused(deflated: bytes) -> None:
     with pytest.raises(BadPayload):
         payloads.decompress(b"\x01" + deflated)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("serialized", "found"),
     [(b"[]", "list"), (b"null", "NoneType"), (b"1", "int"), (b'"a"', "str"), (b"true", "bool")],
 )
@@ -205,7 +203,7 @@ def test_what_is_no_dict_is_no_session(serialized: bytes, found: str) -> None:
         payloads.deserialize(serialized, JSON)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "serialized",
     [b"", b"{", b'{"a"', b"\xff\xfe", b'{"a":1}x', b'{"a":' * 100_000, b"\x80\x04", b"\x00"],
 )
@@ -295,7 +293,7 @@ def failing_calls() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", list(failing_calls()))
+@for_each("name", list(failing_calls()))
 def test_no_message_holds_a_value(name: str) -> None:
     with pytest.raises(MultisessionError) as caught:
         failing_calls()[name]()

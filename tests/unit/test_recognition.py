@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from django_multisession.engines.memory import SessionStore
 from django_multisession.testing.engine.faults import run_in_threads
+from django_multisession.testing.rows import for_each
 
 SECURITY_LOG = logging.getLogger("django.security.SuspiciousSession")
 
@@ -73,7 +74,7 @@ def test_a_clock_that_a_test_drives_is_followed() -> None:
         assert site.now() == then.timestamp() * 1000
 
 
-@pytest.mark.parametrize("uses_zones", [True, False])
+@for_each("uses_zones", [True, False])
 def test_djangos_clock_is_read_without_a_date(uses_zones: bool) -> None:
     with override_settings(USE_TZ=uses_zones, TIME_ZONE="America/Chicago"):
         before = datetime.now(UTC).timestamp() * 1000 - 1

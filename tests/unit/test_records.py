@@ -501,8 +501,8 @@ def test_a_tombstone_with_an_unknown_reason_is_unreadable(number: int) -> None:
         decode(raw[:59] + bytes((number,)) + raw[60:])
 
 
-@pytest.mark.parametrize("version", [2, 3, 128, 255])
-@pytest.mark.parametrize("stored", [MINE, LEFT], ids=["record", "tombstone"])
+@for_each("version", [2, 3, 128, 255])
+@for_each("stored", [MINE, LEFT], ids=["record", "tombstone"])
 def test_what_a_newer_release_wrote_is_an_outage_and_no_missing_record(
     stored: Record | Tombstone, version: int
 ) -> None:
@@ -660,7 +660,7 @@ def test_an_end_is_the_earlier_deadline_or_never(
         assert min(touched_ms + idle_ms, deadline_ms) > END_MS
 
 
-@pytest.mark.parametrize("idle_ms", [END_MS, 10**15, NEVER])
+@for_each("idle_ms", [END_MS, 10**15, NEVER])
 def test_an_age_past_the_end_of_the_calendar_is_never(idle_ms: int) -> None:
     assert end_of(NOW, idle_ms, NEVER) == NEVER
     assert a_record(idle_ms=idle_ms, deadline_ms=NEVER).expires_at is None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 from django_multisession.engines.redis import SessionStore
 from django_multisession.settings import conf
 from django_multisession.settings.rules.renames import RENAMED
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import rows_of, section_of
+from tests.rows import restoring
 from tests.unit.checked_site import found, right_site
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ __all__ = ["right_site"]
 UPGRADE = "project/upgrading.md"
 
 
-@pytest.mark.parametrize("old", RENAMED)
+@for_each("old", RENAMED)
+@restoring
 def test_an_old_name_of_a_setting_is_told_with_the_new_one(right_site: Settings, old: str) -> None:
     setattr(right_site, old, None)
     (message,) = found()
@@ -30,7 +31,7 @@ def test_an_old_name_of_a_setting_is_told_with_the_new_one(right_site: Settings,
     assert RENAMED[old] in conf.site().our_settings
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "renamed"),
     [
         ({"ALIAS": "sessions"}, [("ALIAS", "CACHE_ALIAS")]),
@@ -41,6 +42,7 @@ def test_an_old_name_of_a_setting_is_told_with_the_new_one(right_site: Settings,
         ({"URL": "redis://x", "PREFIX": "s:", "socket_timeout": 1}, [("PREFIX", "KEY_PREFIX")]),
     ],
 )
+@restoring
 def test_an_old_name_of_an_option_is_told_with_the_new_one(
     right_site: Settings, options: dict[str, object], renamed: list[tuple[str, str]]
 ) -> None:

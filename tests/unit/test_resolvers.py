@@ -3,16 +3,16 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from django_multisession.resolvers import ABSENT, keep_theirs, sum_of_changes, union
+from django_multisession.testing.rows import for_each
 
 _lists = st.lists(st.integers(0, 5), max_size=5)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("base", "theirs", "mine", "united"),
     [
         ([], ["a"], ["b"], ["a", "b"]),
@@ -33,7 +33,7 @@ def test_a_union_of_lists_keeps_what_either_added_and_drops_what_either_removed(
     assert union(base, theirs, mine) == united
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("base", "theirs", "mine", "united"),
     [
         ({}, {"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
@@ -58,7 +58,7 @@ def test_a_union_of_dicts_is_made_key_by_key(
     assert union(base, theirs, mine) == united
 
 
-@pytest.mark.parametrize(("theirs", "mine"), [([1], "one"), (1, 2), ({"a": 1}, [1]), (None, [1])])
+@for_each(("theirs", "mine"), [([1], "one"), (1, 2), ({"a": 1}, [1]), (None, [1])])
 def test_a_union_of_what_is_no_collection_is_the_later_save(theirs: Any, mine: Any) -> None:
     assert union([], theirs, mine) == mine
 
@@ -75,7 +75,7 @@ def test_a_union_of_lists_holds_what_it_says_and_changes_nothing_it_was_given(
         assert (element in united) == (not is_removed)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("base", "theirs", "mine", "total"),
     [
         (5, 6, 7, 8),

@@ -240,7 +240,7 @@ def test_the_signature_of_another_record_does_not_fit() -> None:
     assert not opens(record_of(RAW[:19] + other.signature + RAW[51:]))
 
 
-@pytest.mark.parametrize("signature", [bytes(32), b"\xff" * 32])
+@for_each("signature", [bytes(32), b"\xff" * 32])
 def test_a_record_without_a_signature_does_not_open(signature: bytes) -> None:
     assert not opens(record_of(RAW[:19] + signature + RAW[51:]))
 
@@ -248,7 +248,7 @@ def test_a_record_without_a_signature_does_not_open(signature: bytes) -> None:
 # In another place
 
 
-@pytest.mark.parametrize("storage_key", [OTHER_KEY, KEY.upper(), KEY[:-1], ""])
+@for_each("storage_key", [OTHER_KEY, KEY.upper(), KEY[:-1], ""])
 def test_a_record_under_another_storage_key_does_not_open(storage_key: str) -> None:
     assert not opens(RECORD, storage_key=storage_key)
 
@@ -283,7 +283,7 @@ def test_a_record_is_signed_with_the_current_key() -> None:
     assert verify(record, KEY, SITE, KEYS) == CURRENT
 
 
-@pytest.mark.parametrize("record_keys", [by_id((OTHERS,)), {}], ids=["others", "none"])
+@for_each("record_keys", [by_id((OTHERS,)), {}], ids=["others", "none"])
 def test_a_record_of_an_unknown_key_is_an_outage_and_no_missing_record(
     record_keys: signing.RecordKeys,
 ) -> None:

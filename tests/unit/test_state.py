@@ -24,6 +24,7 @@ from django_multisession.session.state import (
     Unreachable,
     Unread,
 )
+from django_multisession.testing.rows import for_each
 
 STATES = typing.get_args(state.State)
 FROZEN = (*STATES, Snapshot, Sent, Record, Tombstone, Verified)
@@ -74,7 +75,7 @@ def names_in(kind: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]
 
 
-@pytest.mark.parametrize("kind", FROZEN)
+@for_each("kind", FROZEN)
 def test_a_state_and_what_it_is_made_of_are_frozen(kind: Any) -> None:
     names = names_in(kind)
     if issubclass(kind, tuple):
@@ -87,14 +88,14 @@ def test_a_state_and_what_it_is_made_of_are_frozen(kind: Any) -> None:
             setattr(value, name, None)
 
 
-@pytest.mark.parametrize("kind", FROZEN)
+@for_each("kind", FROZEN)
 def test_a_state_holds_nothing_that_can_change_in_place(kind: Any) -> None:
     hints = typing.get_type_hints(kind)
     held = set().union(*(types_in(hints[name]) for name in names_in(kind)))
     assert {each for each in held if not issubclass(each, str)} <= VALUES | {tuple}
 
 
-@pytest.mark.parametrize("kind", FROZEN)
+@for_each("kind", FROZEN)
 def test_no_state_holds_what_an_error_reporter_would_show(kind: Any) -> None:
     """It walks through tuples, whatever they show of themselves."""
     if issubclass(kind, tuple):

@@ -38,6 +38,7 @@ from django_multisession.settings.conf import config
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.faults import FaultyDriver, move
 from django_multisession.testing.engine.fixtures import USER_ID, storage_key
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import facts_of
 from django_multisession.testing.verbs import SessionVerbs, open_runner
 from tests.conftest import Clock
@@ -184,7 +185,7 @@ def test_a_pause_is_over_when_the_steps_go_on(run: Runner) -> None:
     assert run(taken(), Performer()) == "done"
 
 
-@pytest.mark.parametrize("verb", CALLS)
+@for_each("verb", CALLS)
 def test_a_verb_asks_its_server_and_returns_what_that_replied(verb: str) -> None:
     driver = MemoryDriver()
     asked = getattr(driver, verb)(*CALLS[verb])
@@ -195,7 +196,7 @@ def test_a_verb_asks_its_server_and_returns_what_that_replied(verb: str) -> None
     assert stop.value.value is answer
 
 
-@pytest.mark.parametrize("verb", sorted(set(CALLS) - {"purge_expired", "count_expired"}))
+@for_each("verb", sorted(set(CALLS) - {"purge_expired", "count_expired"}))
 def test_a_verb_takes_what_the_contract_says(verb: str) -> None:
     inspect.signature(getattr(Driver, verb)).bind(None, *CALLS[verb])
 
@@ -257,7 +258,7 @@ def test_a_place_in_a_queue_is_held_until_the_verb_is_over(run: Runner) -> None:
 
 
 @both
-@pytest.mark.parametrize("error", [StoreUnavailable("down"), KeyboardInterrupt()])
+@for_each("error", [StoreUnavailable("down"), KeyboardInterrupt()])
 def test_a_place_in_a_queue_is_given_up_however_the_verb_ends(
     run: Runner, error: BaseException
 ) -> None:
@@ -300,9 +301,7 @@ def test_a_save_waits_for_the_one_before_it_in_the_queue() -> None:
 # Hooks
 
 
-@pytest.mark.parametrize(
-    ("run", "called"), [(steps.run, "load"), (run_async, "aload")], ids=["sync", "async"]
-)
+@for_each(("run", "called"), [(steps.run, "load"), (run_async, "aload")], ids=["sync", "async"])
 def test_a_hook_is_called_and_its_a_counterpart_is_awaited(run: Runner, called: str) -> None:
     performer = Performer()
     assert run(hook("load", 1, "a"), performer) == ("loaded", 1, "a")
@@ -325,9 +324,7 @@ def test_what_a_hook_raises_is_raised_in_the_steps(run: Runner) -> None:
 
 
 @both
-@pytest.mark.parametrize(
-    "error", [StoreUnavailable("down"), KeyError("x"), StopIteration(), StopAsyncIteration()]
-)
+@for_each("error", [StoreUnavailable("down"), KeyError("x"), StopIteration(), StopAsyncIteration()])
 def test_what_a_driver_raises_is_raised_in_the_steps(run: Runner, error: Exception) -> None:
     driver = FailingDriver(error)
 
@@ -415,10 +412,8 @@ def run_without_a_loop(taken: Steps[Any], performer: Performer) -> Any:
     pytest.fail("it waited")
 
 
-@pytest.mark.parametrize(
-    "error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError]
-)
-@pytest.mark.parametrize("run", [steps.run, run_without_a_loop], ids=["sync", "async"])
+@for_each("error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
+@for_each("run", [steps.run, run_without_a_loop], ids=["sync", "async"])
 def test_steps_are_told_what_ended_their_command_before_the_caller_is(
     run: Runner, error: type[BaseException]
 ) -> None:
@@ -470,7 +465,7 @@ def cancel(taken: Steps[Any], performer: Performer) -> asyncio.Task[Any]:
     return asyncio.run(act())
 
 
-@pytest.mark.parametrize(
+@for_each(
     "step",
     [lambda: slow_driver().get("key"), lambda: hook("block"), lambda: pause(3600)],
     ids=["ask", "hook", "pause"],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator
 from gettext import GNUTranslations
 from pathlib import Path
 from string import Formatter
 
-import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po
@@ -45,6 +45,7 @@ def marked_in(path: Path) -> Iterator[tuple[Id, str | None]]:
         yield (text if isinstance(text, tuple) else (text,)), context
 
 
+@functools.cache
 def marked() -> set[tuple[Id, str | None]]:
     files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.html")]
     return {found for path in files for found in marked_in(path)}
@@ -74,20 +75,20 @@ def test_the_documented_languages_are_there() -> None:
     assert {to_language(each) for each in LANGUAGES} <= dict(LANGUAGES_OF_DJANGO).keys()
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@for_each("language", LANGUAGES)
 def test_every_text_is_translated_and_none_that_is_gone(language: str) -> None:
     found = {(texts_of(message), message.context) for message in translated(language)}
     assert found == marked()
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@for_each("language", LANGUAGES)
 def test_no_translation_is_empty_or_fuzzy(language: str) -> None:
     for message in translated(language):
         assert all(forms_of(message.string)), message.id
         assert not message.fuzzy, message.id
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@for_each("language", LANGUAGES)
 def test_a_translation_has_the_places_of_the_text(language: str) -> None:
     catalog = catalog_of(language)
     for message in translated(language):
@@ -136,7 +137,7 @@ def places_of(text: str) -> set[str]:
     return names | {str(field) for _, field, _, _ in Formatter().parse(text) if field is not None}
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@for_each("language", LANGUAGES)
 def test_the_compiled_translations_are_those_of_the_source(language: str) -> None:
     with (PACKAGE / "locale" / language / "LC_MESSAGES/django.mo").open("rb") as compiled:
         catalog = GNUTranslations(compiled)._catalog  # type: ignore[attr-defined]  # no public name

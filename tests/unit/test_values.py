@@ -134,15 +134,13 @@ def test_values_that_a_stored_session_tells_apart_are_not_the_same(this: Any, th
     assert not is_same(that, this)
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda value: value, lambda value: [value], lambda value: (value,)]
-)
+@for_each("wrap", [lambda value: value, lambda value: [value], lambda value: (value,)])
 def test_two_that_are_not_a_number_are_the_same(wrap: Any) -> None:
     assert is_same(wrap(math.nan), wrap(float("nan")))
     assert is_same(wrap({"a": math.nan}), wrap({"a": float("nan")}))
 
 
-@pytest.mark.parametrize("kind", [dict, OrderedDict])
+@for_each("kind", [dict, OrderedDict])
 def test_the_order_of_a_dict_is_no_difference(kind: type[dict[str, int]]) -> None:
     assert is_same(kind(a=1, b=2), kind(b=2, a=1))
 
@@ -226,7 +224,7 @@ def test_an_object_is_the_same_as_itself_whatever_its_eq_does() -> None:
 # Depth
 
 
-@pytest.mark.parametrize("kind", [list, dict])
+@for_each("kind", [list, dict])
 def test_values_that_are_nested_too_deeply_are_different(kind: type) -> None:
     depth = sys.getrecursionlimit() + 100
     assert not is_same(nested(depth, kind), nested(depth, kind))
@@ -253,7 +251,7 @@ def test_a_value_of_classes_with_eq_is_comparable(value: Any) -> None:
     assert is_comparable(value)
 
 
-@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [1, {"a": (value,)}]])
+@for_each("wrap", [lambda value: value, lambda value: [1, {"a": (value,)}]])
 def test_a_value_with_an_object_without_eq_in_it_is_not_comparable(wrap: Any) -> None:
     assert not is_comparable(wrap(Plain()))
     assert not is_comparable(wrap(object()))

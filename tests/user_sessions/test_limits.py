@@ -28,6 +28,7 @@ from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed
 from django_multisession.user_sessions import list_sessions
 from tests.engine_fixtures import Engine, use_engine
+from tests.rows import restoring
 from tests.user_sessions.conftest import Client, Functions, Login, log_in, make_user
 
 if TYPE_CHECKING:
@@ -435,7 +436,8 @@ def test_an_engine_that_finds_no_sessions_lets_no_one_in_uncounted(
         store.save()
 
 
-@pytest.mark.parametrize("name", ["cookie", "memcached"])
+@for_each("name", ["cookie", "memcached"])
+@restoring
 def test_a_check_names_an_engine_that_finds_no_sessions(settings: Settings, name: str) -> None:
     settings.SESSION_ENGINE = f"django_multisession.engines.{name}"
     settings.MULTISESSION_MEMCACHED = {"SERVERS": ["127.0.0.1:1"]}

@@ -20,8 +20,10 @@ from django.utils import translation
 from django_multisession.engine import close_drivers
 from django_multisession.engines import memory
 from django_multisession.templatetags.multisession import distance_in_words
+from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions import list_sessions
 from tests.engine_fixtures import Engine, use_engine
+from tests.rows import restoring
 from tests.user_sessions.costs import counted
 
 if TYPE_CHECKING:
@@ -351,7 +353,7 @@ def test_the_pages_speak_the_visitors_language(user: User) -> None:
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("distance", "english", "german"),
     [
         (timedelta(seconds=-59), "just now", "gerade eben"),
@@ -372,7 +374,8 @@ def test_times_are_said_as_people_say_them(distance: timedelta, english: str, ge
             assert distance_in_words(NOW + distance, NOW) == expected
 
 
-@pytest.mark.parametrize("uses_zones", [True, False])
+@for_each("uses_zones", [True, False])
+@restoring
 def test_dates_are_those_of_the_sites_time_zone(settings: Settings, uses_zones: bool) -> None:
     settings.TIME_ZONE, settings.USE_TZ = "Europe/Berlin", uses_zones
     source = "{% load multisession %}{% absolute_time at %}"

@@ -25,6 +25,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.module_loading import import_string
 
 from django_multisession.testing.rows import for_each
+from tests.rows import restoring
 from tests.web.browser import Browser
 from tests.web.conftest import DJANGOS, OURS
 from tests.web.pages import failing, log_in, log_out, meanwhile, put, read, untouched, user
@@ -335,7 +336,8 @@ def an_untouched_session(settings: Settings) -> None:
     assert hops_around(DJANGOS, unused) == 2
 
 
-@pytest.mark.parametrize("view", [unused, reads, changes, saves])
+@for_each("view", [unused, reads, changes, saves])
+@restoring
 def test_each_middleware_takes_the_threads_that_the_documentation_says(
     settings: Settings, view: Callable[[HttpRequest], Awaitable[HttpResponse]]
 ) -> None:
@@ -431,7 +433,8 @@ def test_every_case_is_run_or_says_that_it_is_cited() -> None:
     assert not cited & CASES.keys()
 
 
-@pytest.mark.parametrize("case", CASES)
+@for_each("case", CASES)
+@restoring
 def test_stock_django_does_what_the_documentation_says(case: str, settings: Settings) -> None:
     CASES[case](settings)
 

@@ -11,8 +11,10 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django_multisession import middleware
 from django_multisession.drivers import base
 from django_multisession.testing.driver.fixtures import make_end
+from django_multisession.testing.rows import for_each
 from tests.conftest import Clock
 from tests.engine_fixtures import Count, Engine
+from tests.rows import restoring
 from tests.web.browser import Browser, Reply
 from tests.web.conftest import OURS
 from tests.web.pages import crashing, failing, log_in, log_out, put, read, untouched
@@ -93,7 +95,7 @@ def test_a_page_that_only_read_is_left_to_the_caches_of_its_cookie(
 # The deletion cookie
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("attribute", "value"),
     [
         ("path", "/shop/"),
@@ -107,6 +109,7 @@ def test_a_page_that_only_read_is_left_to_the_caches_of_its_cookie(
         ("samesite", False),
     ],
 )
+@restoring
 def test_the_deletion_cookie_equals_the_set_cookie(
     browser: Browser, engine: Engine, settings: Settings, attribute: str, value: Any
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from django_multisession.testing.rows import for_each
 from tests.conftest import Clock
 from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser
@@ -93,7 +94,7 @@ def test_an_equal_value_is_not_written(browser: Browser) -> None:
     assert browser.visit(put(city="Rome", cart=[{"tea": 1}])).cookies == {}
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), ("", None)])
+@for_each(("before", "after"), [(1, True), (0, False), (1, 1.0), ("", None)])
 def test_a_value_that_only_python_calls_equal_is_written(
     browser: Browser, before: Any, after: Any
 ) -> None:

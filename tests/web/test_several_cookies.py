@@ -15,6 +15,7 @@ from django_multisession.drivers import base
 from django_multisession.session.store import MOST_OTHER_KEYS
 from django_multisession.settings.conf import config
 from django_multisession.testing.driver.fixtures import make_end
+from django_multisession.testing.rows import for_each
 from tests.conftest import Clock
 from tests.engine_fixtures import Engine
 from tests.web.browser import Browser, Reply
@@ -62,7 +63,7 @@ def storage_key_of(browser: Browser, key: str) -> str:
 # Which one
 
 
-@pytest.mark.parametrize("bad", BAD)
+@for_each("bad", BAD)
 def test_a_key_that_this_site_did_not_sign_is_passed_over(
     browser: Browser, engine: Engine, bad: str
 ) -> None:
@@ -256,8 +257,8 @@ NAME = "__Host-shop"
 SPACES = ["\u2000", "\u00a0", "\u3000", "\u0085", "\u2028", "\x0b", "\x0c", "\x1c", "\x1f"]
 
 
-@pytest.mark.parametrize("space", SPACES, ids=ascii)
-@pytest.mark.parametrize("before_the_name", [True, False])
+@for_each("space", SPACES, ids=map(ascii, SPACES))
+@for_each("before_the_name", [True, False])
 def test_a_name_with_white_space_is_not_the_sessions(
     browser: Browser, engine: Engine, settings: Settings, space: str, before_the_name: bool
 ) -> None:
@@ -272,7 +273,7 @@ def test_a_name_with_white_space_is_not_the_sessions(
         assert ask(browser, read, line).answer == {"city": "Rome"}
 
 
-@pytest.mark.parametrize("line", ["{0}={1}", "{0} = {1}", "a=b;{0}={1};c", "\t{0}\t=\t{1} ; x"])
+@for_each("line", ["{0}={1}", "{0} = {1}", "a=b;{0}={1};c", "\t{0}\t=\t{1} ; x"])
 def test_the_spaces_that_rfc_6265_drops_are_dropped(
     browser: Browser, engine: Engine, line: str
 ) -> None:

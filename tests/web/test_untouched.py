@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from django_multisession.testing.rows import for_each
 from tests.engine_fixtures import Count, Engine
 from tests.web.browser import Browser
 from tests.web.pages import log_in, log_out, put, read, untouched, user
@@ -66,7 +67,7 @@ def save_every_request(request: pytest.FixtureRequest, settings: Settings) -> No
 
 
 @pytest.mark.usefixtures("save_every_request")
-@pytest.mark.parametrize("body", [untouched, read, user, flush, log_out, set_and_pop])
+@for_each("body", [untouched, read, user, flush, log_out, set_and_pop])
 def test_an_empty_new_session_is_never_stored_by_a_response(
     browser: Browser, engine: Engine, count_stored: Count, body: Body
 ) -> None:

@@ -57,7 +57,7 @@ class DriverContract(
         assert verbs.touch(key, record, later, later) == SAVED
         assert verbs.get(key) == changed(record, touched_ms=later)
 
-    @pytest.mark.parametrize("seconds", [-60, 0], ids=["earlier", "equal"])
+    @for_each("seconds", [-60, 0], ids=["earlier", "equal"])
     def test_a_touch_that_is_not_later_is_saved_and_moves_nothing(
         self, verbs: DriverVerbs, seconds: int
     ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from django_multisession.core.records import (
     MISSING,
     SAVED,
@@ -117,7 +115,7 @@ class DriverMoveLaws(DriverFixtures):
         assert move(verbs, old, new, moved, record) == SAVED
         assert verbs.get(new) == moved
 
-    @pytest.mark.parametrize("is_ended", [False, True], ids=["record", "tombstone"])
+    @for_each("is_ended", [False, True], ids=["record", "tombstone"])
     def test_a_move_onto_a_taken_key_changes_nothing(
         self, verbs: DriverVerbs, *, is_ended: bool
     ) -> None:

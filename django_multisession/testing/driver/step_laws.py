@@ -82,7 +82,7 @@ class DriverStepLaws(DriverFixtures):
         assert verbs.retire(key, record, make_end(), NOW) == Answer(Outcome.MISSING, end)
         assert verbs.get(key) == end
 
-    @pytest.mark.parametrize("is_ended", [False, True], ids=["record", "tombstone"])
+    @for_each("is_ended", [False, True], ids=["record", "tombstone"])
     def test_retire_over_another_tombstone_is_a_conflict(
         self, verbs: DriverVerbs, *, is_ended: bool
     ) -> None:

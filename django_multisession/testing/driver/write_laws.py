@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from django_multisession.core.records import (
     LONGEST_AGE,
     MISSING,
@@ -119,7 +117,7 @@ class DriverWriteLaws(DriverFixtures):
         assert answer == Answer(Outcome.MISSING, end)
         assert verbs.get(key) == end
 
-    @pytest.mark.parametrize("ended", [EXPIRED, {"deadline_ms": NOW}], ids=["idle", "hard"])
+    @for_each("ended", [EXPIRED, {"deadline_ms": NOW}], ids=["idle", "hard"])
     def test_replace_never_revives_what_has_expired(
         self, verbs: DriverVerbs, ended: dict[str, Any]
     ) -> None:

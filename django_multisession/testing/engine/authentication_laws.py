@@ -17,6 +17,7 @@ from django_multisession.testing.engine.fixtures import (
     saved,
     stored,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, DriverVerbs, Run, SessionVerbs
 
 
@@ -77,7 +78,7 @@ class EngineAuthenticationLaws(EngineFaultFixtures):
         session.save()
         assert authenticated_at(open_session(key), run) == clock.now
 
-    @pytest.mark.parametrize("is_stored", [True, False])
+    @for_each("is_stored", [True, False])
     def test_only_a_user_is_authenticated_again(
         self, open_session: Open, *, is_stored: bool
     ) -> None:
@@ -165,7 +166,7 @@ class EngineAuthenticationLaws(EngineFaultFixtures):
         assert stored(driver, second).series == series
         assert open_session(first.key).entries() == {}
 
-    @pytest.mark.parametrize("end", ["flush", "login", "login-again", "delete"])
+    @for_each("end", ["flush", "login", "login-again", "delete"])
     def test_an_authentication_revives_no_session_that_ended_and_follows_no_login(
         self, open_session: Open, clock: Clock, end: str
     ) -> None:

@@ -12,6 +12,7 @@ from django_multisession.testing.engine.faults import (
     log_in,
 )
 from django_multisession.testing.engine.fixtures import USER_ID, Open, saved
+from django_multisession.testing.rows import for_each
 
 KEEP, SET = CookieAnswer.KEEP, CookieAnswer.SET
 
@@ -48,7 +49,7 @@ class EngineClaimLaws(EngineFaultFixtures):
             racing[1].save()
         assert open_session(racing[0].key).entries() == {"state": "x"}
 
-    @pytest.mark.parametrize("verb", ["create", "must_create"])
+    @for_each("verb", ["create", "must_create"])
     def test_the_first_new_session_after_an_end_from_elsewhere_is_stored(
         self, open_session: Open, open_elsewhere: Open, verb: str
     ) -> None:

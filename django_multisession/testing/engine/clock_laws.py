@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from django.test import override_settings
 
 from django_multisession.testing.engine.faults import EngineFaultFixtures, FaultyDriver
 from django_multisession.testing.engine.fixtures import USER_ID, Open, saved, storage_key, stored
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import changed
 from django_multisession.testing.verbs import Clock, DriverVerbs
 
@@ -60,7 +60,7 @@ class EngineClockLaws(EngineFaultFixtures):
 
     # Clocks that were set back
 
-    @pytest.mark.parametrize(
+    @for_each(
         "timeouts",
         [{}, IDLE, {"MULTISESSION_ABSOLUTE_TIMEOUT": 3600}],
         ids=["default", "idle", "absolute"],
@@ -77,7 +77,7 @@ class EngineClockLaws(EngineFaultFixtures):
             session.respond()
             assert open_session(key).entries() == {USER_ID: "7", "a": 1}
 
-    @pytest.mark.parametrize("younger", [MINUTE, 20 * MINUTE])
+    @for_each("younger", [MINUTE, 20 * MINUTE])
     def test_a_clock_that_was_set_back_by_a_day_logs_no_one_out(
         self, open_session: Open, clock: Clock, younger: int
     ) -> None:
@@ -110,7 +110,7 @@ class EngineClockLaws(EngineFaultFixtures):
 
     # Times beyond the calendar
 
-    @pytest.mark.parametrize("idle_ms", [10**17, 2**62], ids=["10e17", "2e62"])
+    @for_each("idle_ms", [10**17, 2**62], ids=["10e17", "2e62"])
     def test_an_idle_age_beyond_the_calendar_is_no_session(
         self, open_faulty: Open, faulty: FaultyDriver, driver: DriverVerbs, idle_ms: int
     ) -> None:
@@ -119,7 +119,7 @@ class EngineClockLaws(EngineFaultFixtures):
         faulty.roll_back(storage_key(session.key), tampered)
         assert open_faulty(session.key).entries() == {}
 
-    @pytest.mark.parametrize(
+    @for_each(
         "expiry",
         [10**9, 10**12, 10**20, datetime.max.replace(tzinfo=UTC)],
         ids=["30-years", "10e12", "10e20", "last-moment"],
@@ -137,7 +137,7 @@ class EngineClockLaws(EngineFaultFixtures):
         found.respond()
         assert found.get_expiry_age() > 0
 
-    @pytest.mark.parametrize("expiry", [timedelta.max, timedelta(days=10**7)])
+    @for_each("expiry", [timedelta.max, timedelta(days=10**7)])
     def test_a_timedelta_beyond_the_calendar_is_never(
         self, open_session: Open, clock: Clock, expiry: timedelta
     ) -> None:

@@ -33,6 +33,7 @@ from django_multisession.testing.engine.saving_laws import EngineSavingLaws
 from django_multisession.testing.engine.signal_laws import EngineSignalLaws
 from django_multisession.testing.engine.turn_laws import EngineTurnLaws
 from django_multisession.testing.engine.value_laws import EngineValueLaws
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import facts_of, next_write
 from django_multisession.testing.verbs import Clock, DriverVerbs
 
@@ -59,7 +60,7 @@ class EngineContract(
     Subclasses provide the fixture `session_store`.
     """
 
-    @pytest.mark.parametrize(
+    @for_each(
         "damage",
         [
             lambda record: {"payload": record.payload[:-1]},
@@ -100,6 +101,7 @@ class EngineContract(
         damage: Any,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
+        caplog.clear()
         session = saved(open_session, a="precious", **{USER_ID: "7"})
         record = stored(driver, session)
         tampered = next_write(record, **damage(record))
@@ -110,7 +112,7 @@ class EngineContract(
         assert "precious" not in caplog.text
         assert (session.key or "") not in caplog.text
 
-    @pytest.mark.parametrize("sealed", ["by-another-site", "not-a-dict", "not-serialized"])
+    @for_each("sealed", ["by-another-site", "not-a-dict", "not-serialized"])
     def test_a_sealed_record_that_holds_no_entries_of_ours_is_no_session(
         self,
         open_session: Open,
@@ -119,6 +121,7 @@ class EngineContract(
         sealed: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
+        caplog.clear()
         session = saved(open_session, a=1)
         key, record = storage_key(session.key), stored(driver, session)
         payload = {

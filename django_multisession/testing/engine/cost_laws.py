@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 
-import pytest
-
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.faults import EngineFaultFixtures
@@ -15,6 +13,7 @@ from django_multisession.testing.engine.serializers import (
     CountedSerializer,
     serialized_by,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Run, SessionVerbs
 
 KEEP, SET = CookieAnswer.KEEP, CookieAnswer.SET
@@ -33,7 +32,7 @@ class EngineCostLaws(EngineFaultFixtures):
             assert session.respond() is KEEP
             assert CountedSerializer.dumped == 0
 
-    @pytest.mark.parametrize("is_nested", [False, True], ids=["set", "nested"])
+    @for_each("is_nested", [False, True], ids=["set", "nested"])
     def test_a_request_that_changes_serializes_at_most_twice(
         self, open_session: Open, *, is_nested: bool
     ) -> None:
@@ -48,7 +47,7 @@ class EngineCostLaws(EngineFaultFixtures):
             assert session.respond() is SET
             assert CountedSerializer.dumped <= 2
 
-    @pytest.mark.parametrize("use", ["read", "change"])
+    @for_each("use", ["read", "change"])
     def test_a_session_that_was_used_is_freed_without_the_garbage_collector(
         self, session_store: type[DriverSessionStore], open_session: Open, run: Run | None, use: str
     ) -> None:

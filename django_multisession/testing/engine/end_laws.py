@@ -14,6 +14,7 @@ from django_multisession.testing.engine.faults import (
     move,
 )
 from django_multisession.testing.engine.fixtures import USER_ID, Open, saved, storage_key
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock
 
 KEEP = CookieAnswer.KEEP
@@ -26,7 +27,7 @@ class EngineEndLaws(EngineFaultFixtures):
 
     # Ends follow a session to its new key
 
-    @pytest.mark.parametrize("state", ["unread", "read", "late", "interrupted", "cycled"])
+    @for_each("state", ["unread", "read", "late", "interrupted", "cycled"])
     def test_a_logout_follows_the_session_to_its_new_key(
         self, open_session: Open, open_elsewhere: Open, state: str
     ) -> None:
@@ -92,7 +93,7 @@ class EngineEndLaws(EngineFaultFixtures):
 
     # Cookies of ended sessions
 
-    @pytest.mark.parametrize("end", ["logout", "login"])
+    @for_each("end", ["logout", "login"])
     def test_load_then_cycle_then_write_on_an_ended_session_sets_no_cookie(
         self, open_session: Open, open_elsewhere: Open, end: str
     ) -> None:
@@ -108,7 +109,7 @@ class EngineEndLaws(EngineFaultFixtures):
         assert answer_of(late) in (None, KEEP)
         assert open_session().exists(late.key) is False
 
-    @pytest.mark.parametrize("is_read", [True, False], ids=["read", "unread"])
+    @for_each("is_read", [True, False], ids=["read", "unread"])
     def test_a_logout_that_meets_a_newer_login_keeps_the_cookie(
         self, open_session: Open, open_elsewhere: Open, *, is_read: bool
     ) -> None:
@@ -121,7 +122,7 @@ class EngineEndLaws(EngineFaultFixtures):
         assert late.respond() is KEEP
         assert open_session(login.key).get(USER_ID) == "7"
 
-    @pytest.mark.parametrize("verb", ["load", "flush"])
+    @for_each("verb", ["load", "flush"])
     def test_a_request_older_than_a_tombstone_lives_keeps_the_cookie_where_it_finds_nothing(
         self, open_faulty: Open, open_elsewhere: Open, faulty: FaultyDriver, clock: Clock, verb: str
     ) -> None:

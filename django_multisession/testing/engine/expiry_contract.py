@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
 from django.test import override_settings
 
 from django_multisession.session.respond import Deadlines
@@ -22,6 +21,7 @@ from django_multisession.testing.engine.set_expiry_laws import (
     EngineSetExpiryLaws,
     visit,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, DriverVerbs
 
 
@@ -163,9 +163,7 @@ class EngineExpiryContract(EngineSetExpiryLaws):
             assert open_session(anonymous.key).entries() == {}
             assert open_session(known.key).entries() == {USER_ID: "7"}
 
-    @pytest.mark.parametrize(
-        "switched_off", ["MULTISESSION_IDLE_TIMEOUT", "MULTISESSION_ABSOLUTE_TIMEOUT"]
-    )
+    @for_each("switched_off", ["MULTISESSION_IDLE_TIMEOUT", "MULTISESSION_ABSOLUTE_TIMEOUT"])
     def test_none_switches_a_timeout_off(
         self, open_session: Open, clock: Clock, switched_off: str
     ) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.test import override_settings
 
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.faults import EngineFaultFixtures
 from django_multisession.testing.engine.fixtures import USER_ID, Open, saved, stored
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, DriverVerbs, Run, SessionVerbs
 
 FIRST_USES: dict[str, Callable[[SessionVerbs], Any]] = {
@@ -83,7 +83,7 @@ def coded(session_store: type[DriverSessionStore]) -> Any:
 class EngineHookLaws(EngineFaultFixtures):
     """What a subclass overrides is called, sync and async."""
 
-    @pytest.mark.parametrize(
+    @for_each(
         "use",
         FIRST_USES,
     )
@@ -100,7 +100,7 @@ class EngineHookLaws(EngineFaultFixtures):
             FIRST_USES[use](session)
         assert session.session.calls.count("load") == 1
 
-    @pytest.mark.parametrize(
+    @for_each(
         "use",
         ["read", "login", "cycle_key"],
     )
@@ -116,7 +116,7 @@ class EngineHookLaws(EngineFaultFixtures):
         FIRST_USES[use](session)
         assert session.get("migrated") is True
 
-    @pytest.mark.parametrize("is_read", [True, False], ids=["read", "unread"])
+    @for_each("is_read", [True, False], ids=["read", "unread"])
     def test_flush_calls_delete(
         self,
         session_store: type[DriverSessionStore],

@@ -19,6 +19,7 @@ from django_multisession.testing.engine.fixtures import (
     storage_key,
     stored,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import DriverVerbs
 
 
@@ -32,7 +33,7 @@ class EngineKeyLaws(EngineFixtures):
         assert len(found) == 20
         assert {len(key or "") for key in found} == {40}
 
-    @pytest.mark.parametrize(
+    @for_each(
         "forged",
         ["", "short", "x" * 40, "x" * 5000, "é" * 40, "a\r\nset x 0 0 1" + "b" * 27, "\0" * 40],
         ids=["empty", "short", "unsigned", "long", "not-ascii", "injection", "nul"],
@@ -40,6 +41,7 @@ class EngineKeyLaws(EngineFixtures):
     def test_a_forged_key_is_an_empty_session_and_one_log_line(
         self, open_session: Open, forged: str, caplog: pytest.LogCaptureFixture
     ) -> None:
+        caplog.clear()
         with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
             session = open_session(forged)
             assert session.entries() == {}

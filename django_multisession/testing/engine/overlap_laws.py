@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.engine.fixtures import USER_ID, EngineFixtures, Open, saved
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, Run
 
 OLD_SECRET, NEW_SECRET = "old secret " * 5, "new secret " * 5
@@ -52,7 +53,7 @@ class EngineOverlapLaws(EngineFixtures):
         second.save()
         assert open_session(key).entries() == {}
 
-    @pytest.mark.parametrize("is_login", [False, True], ids=["cycle", "login"])
+    @for_each("is_login", [False, True], ids=["cycle", "login"])
     def test_a_new_key_takes_along_what_another_request_saved(
         self, open_session: Open, *, is_login: bool
     ) -> None:

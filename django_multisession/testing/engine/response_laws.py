@@ -15,6 +15,7 @@ from django_multisession.testing.engine.fixtures import (
     storage_key,
     stored,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, DriverVerbs
 
 KEEP, SET, REMOVE = CookieAnswer.KEEP, CookieAnswer.SET, CookieAnswer.REMOVE
@@ -46,7 +47,7 @@ class EngineResponseLaws(EngineFixtures):
         assert session.respond() is SET
         assert stored(driver, session).touched_at == clock.now
 
-    @pytest.mark.parametrize("key", [None, "f" * 40], ids=["no-key", "forged"])
+    @for_each("key", [None, "f" * 40], ids=["no-key", "forged"])
     def test_a_request_without_a_session_removes_the_cookie_and_stores_nothing(
         self, open_session: Open, key: str | None
     ) -> None:

@@ -13,6 +13,7 @@ from django_multisession.testing.engine.faults import (
     log_in,
 )
 from django_multisession.testing.engine.fixtures import USER_ID, Open, saved, storage_key
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock
 
 #: Longer than a tombstone is kept.
@@ -24,7 +25,7 @@ class EngineRevivalLaws(EngineFaultFixtures):
 
     # No verb revives an ended session
 
-    @pytest.mark.parametrize("end", ["flush", "delete", "login"])
+    @for_each("end", ["flush", "delete", "login"])
     def test_create_does_not_store_an_ended_session_again(
         self, open_session: Open, open_elsewhere: Open, end: str
     ) -> None:

@@ -16,6 +16,7 @@ from django_multisession.testing.engine.fixtures import (
     storage_key,
     stored,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, DriverVerbs
 
 
@@ -210,7 +211,7 @@ class EngineSavingLaws(EngineFixtures):
         assert late.session.is_empty() is False
         assert late.session.modified is False
 
-    @pytest.mark.parametrize("verb", ["save", "create"])
+    @for_each("verb", ["save", "create"])
     def test_an_ended_session_cannot_be_written_again(self, open_session: Open, verb: str) -> None:
         key = saved(open_session, a=1).key
         open_session(key).flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from django.test import override_settings
 
 from django_multisession.session.respond import Deadlines
@@ -14,6 +13,7 @@ from django_multisession.testing.engine.fixtures import (
     Open,
     saved,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, SessionVerbs
 
 HOUR = 3600
@@ -33,7 +33,7 @@ def visit(open_session: Open, key: str | None) -> SessionVerbs:
 class EngineSetExpiryLaws(EngineFixtures):
     """Every form keeps Django's meaning."""
 
-    @pytest.mark.parametrize(
+    @for_each(
         ("value", "age"),
         [(300, 300), (timedelta(seconds=300), 300), (0, HOUR), (None, HOUR)],
         ids=["integer", "timedelta", "browser", "none"],
@@ -59,7 +59,7 @@ class EngineSetExpiryLaws(EngineFixtures):
             clock.advance(2 * HOUR)
             assert open_session(key).entries() == {}
 
-    @pytest.mark.parametrize("form", ["timedelta", "datetime"])
+    @for_each("form", ["timedelta", "datetime"])
     def test_a_date_expiry_is_an_absolute_deadline(
         self, open_session: Open, clock: Clock, form: str
     ) -> None:

@@ -31,6 +31,7 @@ from django_multisession.testing.engine.fixtures import (
     saved,
     storage_key,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, Run
 
 EVERY_SIGNAL = (
@@ -57,7 +58,7 @@ class EngineSignalLaws(EngineFixtures):
             open_session(key)["a"] = 1
         assert events == [{"storage_key": storage_key(key), "user_id": "7"}]
 
-    @pytest.mark.parametrize("is_login", [True, False], ids=["login", "requested"])
+    @for_each("is_login", [True, False], ids=["login", "requested"])
     def test_a_new_key_is_told_when_it_is_saved(
         self, open_session: Open, *, is_login: bool
     ) -> None:
@@ -78,7 +79,7 @@ class EngineSignalLaws(EngineFixtures):
             }
         ]
 
-    @pytest.mark.parametrize(("reason", "seconds"), [("idle", 600), ("absolute", 3600)])
+    @for_each(("reason", "seconds"), [("idle", 600), ("absolute", 3600)])
     def test_an_expired_session_is_told_to_who_comes_with_it(
         self, open_session: Open, clock: Clock, reason: str, seconds: int
     ) -> None:
@@ -105,7 +106,7 @@ class EngineSignalLaws(EngineFixtures):
             {"storage_key": storage_key(removed), "user_id": None, "reason": "deleted"},
         ]
 
-    @pytest.mark.parametrize("key", ["f" * 40, "short", "0123456789abcdef" * 2])
+    @for_each("key", ["f" * 40, "short", "0123456789abcdef" * 2])
     def test_a_forged_key_is_told_without_it(self, open_session: Open, key: str) -> None:
         with heard(*EVERY_SIGNAL) as events:
             session = open_session(key)

@@ -21,6 +21,7 @@ from django_multisession.testing.engine.faults import (
     run_in_threads,
 )
 from django_multisession.testing.engine.fixtures import USER_ID, Open, saved, storage_key
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import Clock, Run, SessionVerbs, open_runner
 
 SUMMED = override_settings(
@@ -75,7 +76,7 @@ class EngineTurnLaws(EngineFaultFixtures):
                 run_async(_side_by_side(faulty, delays, *adds))
             assert open_shared(session.session_key).entries() == {"n": 23}
 
-    @pytest.mark.parametrize("is_login", [False, True], ids=["cycle", "login"])
+    @for_each("is_login", [False, True], ids=["cycle", "login"])
     def test_a_new_key_beside_a_save_of_the_same_request_loses_nothing(
         self, open_shared: Open, faulty: FaultyDriver, run_async: Run, *, is_login: bool
     ) -> None:
@@ -96,7 +97,7 @@ class EngineTurnLaws(EngineFaultFixtures):
             assert open_shared(session.session_key).entries() == {"a": 1, USER_ID: "7"}
             assert faulty.live_added() == [storage_key(session.session_key)]
 
-    @pytest.mark.parametrize("first", ["login", "logout"])
+    @for_each("first", ["login", "logout"])
     def test_a_logout_beside_a_login_of_the_same_request_leaves_no_other_session_alive(
         self, open_shared: Open, faulty: FaultyDriver, run_async: Run, first: str
     ) -> None:
@@ -117,8 +118,8 @@ class EngineTurnLaws(EngineFaultFixtures):
             run_async(_side_by_side(faulty, delays, *tasks))
             assert open_shared(session.session_key).entries() == {"a": 1, "b": 1}
 
-    @pytest.mark.parametrize("delays", [(9, 0), (0, 9)], ids=["first-last", "first-first"])
-    @pytest.mark.parametrize("is_reader_first", [True, False], ids=["reader", "writer"])
+    @for_each("delays", [(9, 0), (0, 9)], ids=["first-last", "first-first"])
+    @for_each("is_reader_first", [True, False], ids=["reader", "writer"])
     def test_a_first_load_that_waited_takes_nothing_back(
         self,
         open_shared: Open,

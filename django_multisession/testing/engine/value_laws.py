@@ -18,6 +18,7 @@ from django_multisession.testing.engine.serializers import (
     Plain,
     serialized_by,
 )
+from django_multisession.testing.rows import for_each
 from django_multisession.testing.verbs import DriverVerbs
 
 KEEP, SET = CookieAnswer.KEEP, CookieAnswer.SET
@@ -178,7 +179,7 @@ class EngineValueLaws(EngineFaultFixtures):
         assert session.session.modified is False
         assert session.respond() is KEEP
 
-    @pytest.mark.parametrize(
+    @for_each(
         ("before", "after"),
         [(1, True), (0, False), (1, 1.0), ([1], [True]), ({"x": 0}, {"x": False})],
         ids=["true", "false", "float", "in-a-list", "in-a-dict"],
