@@ -178,7 +178,7 @@ def use_engine(
         database = _database_of(engine, running_servers, url)
         open_database(name, database, PATIENCE_OF_DATABASES.get(name, {}))
         settings.MULTISESSION_DATABASE = {"ALIAS": name}
-    elif engine.kind == "cookie":
+    elif name == LISTED_COOKIE:
         use_engine(SERVERS_OF_PARTS["redis"], settings, running_servers)
         path = "django_multisession.engines.redis"
         settings.MULTISESSION_COOKIE = {"REVOCATION": path, "LISTED_IN": path}

@@ -328,7 +328,7 @@ MUTATIONS = (
     Mutation(
         "an end of a user's sessions is marked for logins that are under way",
         "of_user:end_all_but",
-        "marked_at = yield from mark(session, user_id)",
+        "marked_at = yield from mark(session, user_id, own)",
         "marked_at = 0",
         "login,list_all | list_all,end_all",
         budget=CLOCK,
@@ -441,7 +441,7 @@ MUTATIONS = (
     Mutation(
         "a record that this site didn't sign doesn't count",
         "index:_opened",
-        'entries = site.loads(site.open(record, Verified("", place)))',
+        "entries = site.loads(site.open_listed(record, place))",
         "entries = {}",
         "login_elsewhere",
         settings=DENY,
