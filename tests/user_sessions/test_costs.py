@@ -60,7 +60,9 @@ def test_a_login_a_list_and_an_end_of_the_others_cost_a_few_commands(
     assert commands(engine, lambda: list_sessions(user)) <= 6
     request = rf.get("/")
     request.session = engine.SessionStore(many[0])
-    assert commands(engine, lambda: end_other_sessions(request)) <= 20
+    # memcached takes fifty ends in a command, and the cards end apart.
+    most = {"memcached": 28}.get(engine.kind, 20)
+    assert commands(engine, lambda: end_other_sessions(request)) <= most
     request.session.save()
     assert len(list_sessions(user)) == 1
 
@@ -93,5 +95,6 @@ def end_all(*arguments: str) -> None:
 
 
 def test_an_end_of_many_costs_a_few_commands(engine: Engine, user: User, many: list[str]) -> None:
-    assert commands(engine, lambda: end_all_sessions(user)) <= 20
+    most = {"memcached": 28}.get(engine.kind, 20)
+    assert commands(engine, lambda: end_all_sessions(user)) <= most
     assert list_sessions(user) == []
