@@ -130,7 +130,7 @@ def _is_in_turn(case: Case) -> bool:
 
 def of_driver_contract(cases: Sequence[Case]) -> list[Case]:
     def is_chosen(case: Case) -> bool:
-        # An engine of two is no server.
+        # A tiered engine has no server of its own: one of the two is enough.
         passed_over = TIERED_ENGINES[case.turn // 2 % 2]
         return case.place.engine != passed_over and _is_in_turn(case)
 

@@ -366,14 +366,21 @@ class Facts(NamedTuple):
 
 
 def encode_signed(
-    facts: Facts, payload: bytes, key_id: bytes, before: Record | None = None
+    facts: Facts,
+    payload: bytes,
+    key_id: bytes,
+    before: Record | None = None,
+    revision: bytes | None = None,
 ) -> bytes:
-    """Return the part of a new record that is signed: a write of *payload* over *before*."""
+    """Return the part of a new record that is signed: a write of *payload* over *before*.
+
+    The write's *revision* is drawn, unless it's given.
+    """
     user = facts.user
     earlier = _NO_EARLIER if before is None else (before.revision + before.earlier)[:24]
     header = _HEADER.pack(
         # Random and no counter: after a failover to an older copy that would be issued twice.
-        urandom(REVISION_LENGTH),
+        revision or urandom(REVISION_LENGTH),
         earlier,
         _RECORD_SIZE - HEADER_AT + (0 if user is None else len(user)),
         key_id,

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from django_multisession.core.errors import BadPayload, OutageKind, StoreUnavailable
 from django_multisession.core.records import (
     RECORD_HEAD,
-    REVISION_LENGTH,
     SIGNED_FROM,
     Facts,
     Record,
@@ -56,30 +55,18 @@ def sign(
     binding: bytes,
     record_keys: RecordKeys,
     before: Record | None = None,
+    revision: bytes | None = None,
 ) -> Record:
-    """Return the record of *facts* and *payload* under *storage_key*, written over *before*."""
+    """Return the record of *facts* and *payload* under *storage_key*, written over *before*.
+
+    The write's *revision* is drawn, unless it's given.
+    """
     for key_id, record_key in record_keys.items():
         # An error page shows what frames hold.
-        signed = SecretBytes(encode_signed(facts, payload, key_id, before))
+        signed = SecretBytes(encode_signed(facts, payload, key_id, before, revision))
         tag = record_key.digest(storage_key.encode() + binding + signed)
         return assemble(facts, tag, signed)
     raise ValueError("there is no key to sign a record with")
-
-
-def sign_revision(
-    revision: bytes,
-    facts: Facts,
-    payload: bytes,
-    storage_key: str,
-    binding: bytes,
-    record_keys: RecordKeys,
-) -> Record:
-    """Do as `sign`, for a write whose *revision* is given and not drawn."""
-    key_id, record_key = next(iter(record_keys.items()))
-    unsigned = encode_signed(facts, payload, key_id)
-    signed = SecretBytes(revision + unsigned[REVISION_LENGTH:])
-    tag = record_key.digest(storage_key.encode() + binding + signed)
-    return assemble(facts, tag, signed)
 
 
 def verify(record: Record, storage_key: str, binding: bytes, record_keys: RecordKeys) -> MacKey:

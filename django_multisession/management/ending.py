@@ -99,7 +99,7 @@ def end_batch(
         if not record.is_live(now):
             continue
         if not _is_ours(session, place, record):
-            # The card of another engine's session is no record of another site.
+            # The card of another engine's session doesn't come from another site.
             foreign += listed_in(place, record) is None
         elif record.began_ms < before_ms and not is_mark(site, place, record):
             meant[place] = record

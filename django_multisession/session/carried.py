@@ -118,7 +118,8 @@ class CarriedSite(Site):
         if ring.writes is not None:
             packed = SecretBytes(payloads.encrypt(body, ring, self._card_context(place)))
         payload = SecretBytes(cards.payload_of(key, packed))
-        return signing.sign_revision(revision, facts, payload, place, self.bound[1], record_keys)
+        binding = self.bound[1]
+        return signing.sign(facts, payload, place, binding, record_keys, revision=revision)
 
     def open_listed(self, record: Record, place: str) -> SecretBytes:
         """See Site.open_listed(). It's a card, or what this request's client holds."""

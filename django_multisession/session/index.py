@@ -189,13 +189,11 @@ def indexed(session: Session) -> Indexed:
 def _refusal(session: Session, what: str) -> str:
     engine = getattr(session.site.sender, "engine", None)
     name = type(session.site.driver).__name__ if engine is None else engine.name
-    listed_in = ""
+    other = ""
     if engine is not None and LISTED_IN in engine.engine_options:
-        listed_in = (
-            f'Set {engine.setting}["LISTED_IN"] to an engine that can, or set SESSION_ENGINE'
-        )
+        other = f'Set {engine.setting}["LISTED_IN"] to an engine that can, or set SESSION_ENGINE'
     return (
-        f"The engine {name} can't {what}. {listed_in or 'Set SESSION_ENGINE'} to redis, mongodb or database of "
+        f"The engine {name} can't {what}. {other or 'Set SESSION_ENGINE'} to redis, mongodb or database of "
         "django_multisession.engines, or to tiered with one of them as its back. See "
         "docs/howto/show-and-end-sessions.md."
     )

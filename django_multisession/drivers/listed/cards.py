@@ -79,8 +79,9 @@ def shown_in(card: Record) -> SecretBytes:
 def make_card(key: str, record: Record) -> Record:
     """Return the card of *record*, the session under *key*: not signed, and without anything else."""
     facts = facts_of(record)
-    signed = encode_signed(facts, payload_of(key, b""), _NO_KEY)
-    return assemble(facts, _NO_SIGNATURE, revision_of(key, facts) + signed[REVISION_LENGTH:])
+    revision = revision_of(key, facts)
+    signed = encode_signed(facts, payload_of(key, b""), _NO_KEY, revision=revision)
+    return assemble(facts, _NO_SIGNATURE, signed)
 
 
 def listed_in(place: str, found: Record) -> str | None:

@@ -16,7 +16,7 @@ from django_multisession.core.records import (
 )
 from django_multisession.drivers.base import Purging, Steps, read_known, skip_newer
 from django_multisession.drivers.listed.cards import listed_in, make_card, place_of
-from django_multisession.drivers.listed.driver import ListedDriver, MakeCard, ended_among
+from django_multisession.drivers.listed.driver import ListedDriver, MakeCard
 from django_multisession.drivers.listed.listing import Listing
 
 if TYPE_CHECKING:
@@ -63,15 +63,14 @@ class CarriedListedDriver(ListedDriver["RevocableDriver"]):
             return Answer(Outcome.MISSING, found)
         return SAVED if found else MISSING
 
-    def delete_many(
-        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    def _end_many(
+        self, keys: Sequence[str], left: Tombstone, user_id: str | None
     ) -> Steps[list[bool | Tombstone]]:
-        """See Indexed.delete_many(). Each end is one of its own."""
+        """See ListedDriver._end_many(). Each end is one of its own."""
         answers: list[bool | Tombstone] = []
         for key in keys:
             answer = yield from skip_newer(key, self._end(key, left, user_id))
             answers.append(answer or False)
-        yield from self._listing.end(ended_among(keys, answers), left, user_id)
         return answers
 
     def purge_expired(self, now: int, limit: int) -> Steps[int]:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
@@ -52,11 +52,6 @@ MOST_HOPS = 16
 #: Makes the card of the record under a storage key.
 MakeCard = Callable[[str, Record], Record]
 MainDriver = TypeVar("MainDriver", bound=Driver)
-
-
-def ended_among(keys: Sequence[str], answers: Sequence[bool | Tombstone]) -> list[str]:
-    """Return those of *keys* where an end left a session ended: none, where it met another user's."""
-    return [key for key, answer in zip(keys, answers, strict=True) if answer is not False]
 
 
 class Batching(Driver, Protocol):
@@ -163,7 +158,7 @@ class ListedDriver(ABC, Generic[MainDriver]):
     ) -> Steps[Answer]:
         """See Driver.retire()."""
         answer = yield from self._main.retire(key, base, left, now, latest_use)
-        if answer.outcome is Outcome.SAVED and _user_of(base) is not None:
+        if answer.outcome is Outcome.SAVED and _has_user(base):
             yield from self._listing.end([key], left)
         return answer
 
@@ -189,11 +184,15 @@ class ListedDriver(ABC, Generic[MainDriver]):
         cards, following = yield from self.notes.of_user(user_id, now, cursor=cursor, limit=limit)
         return Page((yield from self._listed(cards, is_of(user_id, now))), following)
 
-    @abstractmethod
     def delete_many(
         self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
     ) -> Steps[list[bool | Tombstone]]:
         """See Indexed.delete_many()."""
+        answers = yield from self._end_many(keys, left, user_id)
+        # Another user's session has a card of its own there.
+        ended = [key for key, each in zip(keys, answers, strict=True) if each is not False]
+        yield from self._listing.end(ended, left, user_id)
+        return answers
 
     def write_and_get(self, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
         """See Indexed.write_and_get(); *key* is that of a note, which is read with the card's write."""
@@ -254,7 +253,7 @@ class ListedDriver(ABC, Generic[MainDriver]):
         answer = yield from writing
         if answer.outcome is not Outcome.SAVED:
             return answer, found
-        if isinstance(base, Record) and base.user is not None:
+        if _has_user(base):
             if record.user is None:
                 yield from self._listing.end([old_key], left)
             else:
@@ -293,23 +292,26 @@ class ListedDriver(ABC, Generic[MainDriver]):
         *,
         is_required: bool = False,
     ) -> Steps[Stored]:
-        card, known = self._make(key, record), None
-        if base is not None and base.user is not None:
-            known = self._make(key, base)
+        card = self._make(key, record)
+        known = self._make(key, base) if _has_user(base) else None
         again = functools.partial(self._card, key)
         return self._listing.keep(key, card, known, again, note, is_required=is_required)
 
     def _card(self, key: str) -> Steps[Record | None]:
         """Return the card of what is stored under *key* now."""
         stored = yield from self._main.get(key)
-        if isinstance(stored, Record) and stored.user is not None:
-            return self._make(key, stored)
-        return None
+        return self._make(key, stored) if _has_user(stored) else None
 
     def _records(self, cursor: str, limit: int) -> Steps[Page]:
         """See Enumerable.records(). Only users' sessions are listed."""
         cards, following = yield from self._enumerable.records(cursor, limit)
         return Page((yield from self._listed(cards, lambda _record: True)), following)
+
+    @abstractmethod
+    def _end_many(
+        self, keys: Sequence[str], left: Tombstone, user_id: str | None
+    ) -> Steps[list[bool | Tombstone]]:
+        """See delete_many(); the cards stay."""
 
     @abstractmethod
     def _listed(
@@ -332,13 +334,11 @@ class StoredListedDriver(ListedDriver[Batching]):
             self.purge_expired = self.notes.purge_expired
             self.count_expired = self.notes.count_expired
 
-    def delete_many(
-        self, keys: Sequence[str], left: Tombstone, *, user_id: str | None = None
+    def _end_many(
+        self, keys: Sequence[str], left: Tombstone, user_id: str | None
     ) -> Steps[list[bool | Tombstone]]:
-        """See Indexed.delete_many()."""
-        answers = yield from self._main.delete_many(keys, left, user_id=user_id)
-        yield from self._listing.end(ended_among(keys, answers), left, user_id)
-        return answers
+        """See ListedDriver._end_many()."""
+        return self._main.delete_many(keys, left, user_id=user_id)
 
     def _listed(
         self, cards: Iterable[tuple[str, Record]], is_meant: Callable[[Record], bool]
@@ -366,5 +366,5 @@ class StoredListedDriver(ListedDriver[Batching]):
         return [*found.items()]
 
 
-def _user_of(base: Record | Tombstone) -> bytes | None:
-    return base.user if isinstance(base, Record) else None
+def _has_user(stored: Stored) -> TypeGuard[Record]:
+    return isinstance(stored, Record) and stored.user is not None

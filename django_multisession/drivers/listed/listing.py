@@ -77,7 +77,7 @@ class Listing(Quiet[IndexedDriver]):
         yield from self._quietly(self.driver.delete_many(places, left, user_id=user_id))
 
     def withdraw(self, key: str, card: Record) -> Steps[None]:
-        """Remove *card*: what lies under *key* is no session of a user any more."""
+        """Remove *card*: what lies under *key* is no longer a user's session."""
         yield from self._quietly(self.driver.withdraw(place_of(key), card))
 
     def _written(self, steps: Steps[None], note: str | None, *, is_required: bool) -> Steps[Stored]:
