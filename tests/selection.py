@@ -8,6 +8,7 @@ on every server.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
@@ -205,7 +206,12 @@ RUNS_EVERY_ROW = {"test_driver_contract.py"}
 
 def part_of(item: pytest.Item) -> str:
     """Return the directory or the file below tests/; nothing for a test of the package."""
-    return item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+    return _part_of_file(item.path)
+
+
+@functools.cache
+def _part_of_file(path: Path) -> str:
+    return path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else ""
 
 
 def case_of(item: pytest.Item) -> Case:
