@@ -8,6 +8,7 @@ by all tests of a worker.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -176,8 +177,16 @@ class Running:
             give_up("redis", MissingServer(f"Any of: {server_binaries.REDIS_SOURCES}."))
         return self.redis(f"redis-{next(iter(found))}")
 
-    def mongodb(self, name: str, kind: type[Kind]) -> Kind:
-        return self._start(name, kind, lambda: server_binaries.mongod_binary(self._directory))
+    def mongodb(self) -> MongoServer:
+        return self._start("mongodb-standalone", MongoServer, self._mongod)
+
+    def replica_set(self) -> MongoReplicaSet:
+        """Return one with a single member: what needs the others starts a set of its own."""
+        return self._start(
+            "mongodb-replica-set",
+            functools.partial(MongoReplicaSet, size=1),
+            self._mongod,
+        )
 
     def database(self, name: str) -> DatabaseServer:
         if name == "database-mariadb":
@@ -195,7 +204,16 @@ class Running:
             lambda: server_binaries.memcached_binary(self._directory),
         )
 
-    def _start(self, name: str, kind: type[Kind], find: Callable[[], Path]) -> Kind:
+    def mongodb_of(self, name: str) -> MongoServer | MongoReplicaSet:
+        """Return the kind of MongoDB that is called so."""
+        return self.replica_set() if name == "mongodb-replica-set" else self.mongodb()
+
+    def _mongod(self) -> Path:
+        return server_binaries.mongod_binary(self._directory)
+
+    def _start(
+        self, name: str, kind: Callable[[Path, Path], Kind], find: Callable[[], Path]
+    ) -> Kind:
         if name not in self._started:
             try:
                 binary = find()
@@ -233,15 +251,13 @@ def mongodb_server(
     request: pytest.FixtureRequest, running_servers: Running
 ) -> MongoServer | MongoReplicaSet:
     """Every kind of MongoDB that is supported, in turn."""
-    if request.param == "mongodb-replica-set":
-        return running_servers.mongodb(request.param, MongoReplicaSet)
-    return running_servers.mongodb(request.param, MongoServer)
+    return running_servers.mongodb_of(request.param)
 
 
 @pytest.fixture(scope="session")
 def mongodb_standalone(running_servers: Running) -> MongoServer:
     """One mongod, for what does not depend on replication."""
-    return running_servers.mongodb("mongodb-standalone", MongoServer)
+    return running_servers.mongodb()
 
 
 class Clock:

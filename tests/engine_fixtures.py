@@ -20,7 +20,7 @@ from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from servers import MemcachedServer, MongoReplicaSet, MongoServer
+from servers import MemcachedServer
 
 from django_multisession.drivers.base import Driver
 from django_multisession.engine import close_drivers
@@ -152,8 +152,7 @@ def use_engine(
             "OPTIONS": PATIENCE["redis"],
         }
     elif engine.kind == "mongodb":
-        server_kind = MongoReplicaSet if name.endswith("replica-set") else MongoServer
-        engine = Engine(name, running_servers.mongodb(name, server_kind))
+        engine = Engine(name, running_servers.mongodb_of(name))
         settings.MULTISESSION_MONGODB = {
             "URI": url or engine.server.url,
             "DATABASE": "multisession_tests",

@@ -123,17 +123,22 @@ def _on(engines: Sequence[str], cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if case.place.engine in (None, *engines)]
 
 
-def _is_in_turn(case: Case) -> bool:
+def _is_in_turn(case: Case, engines: Sequence[str] = FACTORS["engine"]) -> bool:
     """Return whether the law runs from this end here. On the next server it runs from the other."""
-    number = FACTORS["engine"].index(case.place.engine) if case.place.engine else 0
+    number = engines.index(case.place.engine) if case.place.engine else 0
     return case.place.end in (None, FACTORS["end"][(case.turn + number) % 2])
+
+
+#: A law of the driver contract runs on one of each pair. A tiered engine has no server of its own,
+#: and the older releases of Redis get the commands that the newest one gets.
+PAIRS = (TIERED_ENGINES, ("redis-6.2", "redis-7.0"))
 
 
 def of_driver_contract(cases: Sequence[Case]) -> list[Case]:
     def is_chosen(case: Case) -> bool:
-        # A tiered engine has no server of its own: one of the two is enough.
-        passed_over = TIERED_ENGINES[case.turn // 2 % 2]
-        return case.place.engine != passed_over and _is_in_turn(case)
+        passed_over = {pair[case.turn // 2 % 2] for pair in PAIRS}
+        engines = [engine for engine in FACTORS["engine"] if engine not in passed_over]
+        return case.place.engine not in passed_over and _is_in_turn(case, engines)
 
     return [case for case in cases if is_chosen(case)]
 

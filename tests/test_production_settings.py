@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from servers import MongoReplicaSet, MongoServer, RedisServer
+from servers import RedisServer
 
 from tests.drivers.problems import OF_RELEASES
 
@@ -195,10 +195,9 @@ def on_each_engine(
     if request.param == "redis":
         variables: dict[str, str] = request.getfixturevalue("on_redis")
         return variables
-    kind = MongoReplicaSet if request.param.endswith("set") else MongoServer
     return secrets_of_the_site | {
         "MULTISESSION_DEMO_ENGINE": "mongodb",
-        "MULTISESSION_DEMO_MONGODB_URI": running_servers.mongodb(request.param, kind).url,
+        "MULTISESSION_DEMO_MONGODB_URI": running_servers.mongodb_of(request.param).url,
     }
 
 

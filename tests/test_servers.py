@@ -112,18 +112,14 @@ def test_a_mongodb_listens_on_loopback(mongodb_standalone: MongoServer) -> None:
     assert options["net"]["bindIp"] == "127.0.0.1"
 
 
-def test_a_replica_set_has_a_primary_and_followers(running_servers: Running) -> None:
-    replica_set = running_servers.mongodb("mongodb-replica-set", MongoReplicaSet)
-    states = [member.hello() for member in replica_set.members]
-    assert sum(state["isWritablePrimary"] for state in states) == 1
-    assert sum(state["secondary"] for state in states) == len(states) - 1 == 2
-
-
 @pytest.mark.long
 def test_a_replica_set_outlives_its_primary(
     mongodb_standalone: MongoServer, tmp_path: Path
 ) -> None:
     with MongoReplicaSet(mongodb_standalone.binary, tmp_path) as replica_set:
+        states = [member.hello() for member in replica_set.members]
+        assert sum(state["isWritablePrimary"] for state in states) == 1
+        assert sum(state["secondary"] for state in states) == 2
         with Mongo(replica_set.url, w="majority") as client:
             client.servers.things.insert_one({"_id": 1})
         old = replica_set.primary

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 from server_binaries import MissingServer
-from servers import MongoServer
 
 from tests.browser.chromium import running_chromium
 from tests.browser.shops import INTERFACES, Shop, Shops
@@ -37,7 +36,7 @@ def chromium() -> Iterator[Browser]:
 def shops(running_servers: Running) -> Iterator[Shops]:
     servers = {
         "redis": lambda: running_servers.newest_redis().url,
-        "mongodb": lambda: running_servers.mongodb("mongodb-standalone", MongoServer).url,
+        "mongodb": lambda: running_servers.mongodb().url,
     }
     with (
         tempfile.TemporaryDirectory(prefix="multisession-") as directory,

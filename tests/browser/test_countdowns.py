@@ -66,6 +66,7 @@ def test_a_countdown_moves_with_time(visitor: Visitor, title: str) -> None:
         )
 
 
+@pytest.mark.long
 def test_a_countdown_is_announced_in_its_last_minute_and_at_its_end_only(visitor: Visitor) -> None:
     page = visitor.page
     page.evaluate(WATCH_NEWS)
@@ -81,12 +82,14 @@ def test_a_countdown_is_announced_in_its_last_minute_and_at_its_end_only(visitor
     assert page.get_by_role("status").get_attribute("id") == "countdown-news"
 
 
+@pytest.mark.long
 def test_the_clock_itself_is_not_read_out_every_second(visitor: Visitor) -> None:
     for clock in visitor.page.get_by_role("timer").all():
         # A timer is "off" by its role (ARIA 1.2), unless somebody says otherwise.
         assert clock.get_attribute("aria-live") in {None, "off"}
 
 
+@pytest.mark.long
 def test_a_countdown_in_its_last_minute_looks_different(visitor: Visitor) -> None:
     page = visitor.page
     clock = countdown(page, "Idle").get_by_role("timer")
@@ -112,6 +115,7 @@ def test_a_countdown_at_zero_says_that_the_session_has_ended_and_goes_no_further
     assert clock_text(page, "Absolute") == as_text(left - IDLE - 300)
 
 
+@pytest.mark.long
 def test_a_reload_begins_the_idle_countdown_anew_and_not_the_absolute_one(
     visitor: Visitor,
 ) -> None:
@@ -129,6 +133,7 @@ def test_a_reload_begins_the_idle_countdown_anew_and_not_the_absolute_one(
     assert rendered_seconds(page, "Absolute") < before
 
 
+@pytest.mark.long
 def test_a_log_in_begins_the_absolute_countdown_anew(
     any_shop: Shop, new_visitor: NewVisitor
 ) -> None:
@@ -146,6 +151,7 @@ def test_a_log_in_begins_the_absolute_countdown_anew(
     assert rendered_seconds(visitor.page, "Absolute") > before
 
 
+@pytest.mark.long
 def test_a_page_in_another_tab_begins_the_idle_countdown_anew_in_this_one(
     visitor: Visitor,
 ) -> None:
@@ -163,6 +169,7 @@ def test_a_page_in_another_tab_begins_the_idle_countdown_anew_in_this_one(
     assert int(minutes) >= 9
 
 
+@pytest.mark.long
 def test_a_page_out_of_the_history_is_asked_for_anew(
     any_shop: Shop, new_visitor: NewVisitor
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_refused_log_in_is_tied_to_its_field(any_shop: Shop, new_visitor: NewV
     expect(field).to_have_attribute("aria-invalid", "true")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PATHS)
 def test_a_page_has_its_landmarks_a_language_a_title_and_one_heading(
     visitor: Visitor, path: str

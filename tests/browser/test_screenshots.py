@@ -40,5 +40,6 @@ def test_the_pictures_of_sessions_can_be_taken_again(
     }
 
 
+@pytest.mark.long
 def test_the_readmes_picture_can_be_taken_again(any_shop: Shop, chromium: Browser) -> None:
     assert size_of(take(chromium, any_shop, "light")) == (WIDTH, HEIGHT)

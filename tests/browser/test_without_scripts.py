@@ -48,6 +48,7 @@ def test_without_scripts_the_times_are_there_and_said_to_stand_still(visitor: Vi
     expect(visitor.page.locator("noscript p")).to_be_visible()
 
 
+@pytest.mark.long
 def test_with_scripts_nothing_is_said_of_standing_still(
     any_shop: Shop, new_visitor: NewVisitor
 ) -> None:

@@ -292,13 +292,14 @@ def _limited(
 SHORT = (
     Bound("one-verb", ((1,), (1,)), budget=Budget(faults=2)),
     Bound("gather", ((2, 2),), GATHERED),
-    Bound("gather-faults", ((2, 1),), GATHERED, Budget(faults=1)),
     Bound("authentication", ((1,), (1,)), AUTHENTICATION, Budget(1, 1), ("1",)),
     Bound("authentication-login", ((1,), (1,)), ("authenticate", *LOGINS), Budget(1), ("1",)),
     Bound("undone", ((1,), (1,)), (*ALL, *UNDONE)),
     _limited("limit-oldest", ((1,), (1,)), "oldest", 1),
     _limited("limit-deny", ((1,), (1,)), "deny", 1),
-    _limited("limit-deny-of-two", ((1,), (1,)), "deny", 2),
+)
+#: Half a minute each at most.
+LONG = (
     Bound(
         "limit-key-kept",
         ((1,), (1,)),
@@ -306,9 +307,8 @@ SHORT = (
         settings={"MULTISESSION_MAX_SESSIONS": 1, "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
         laws=("I9",),
     ),
-)
-#: Half a minute each.
-LONG = (
+    _limited("limit-deny-of-two", ((1,), (1,)), "deny", 2),
+    Bound("gather-faults", ((2, 1),), GATHERED, Budget(faults=1)),
     Bound("of-user", ((1,), (1,)), (*CORE, *OF_USER), Budget(faults=1, clocks=1)),
     Bound(
         "of-user-key-kept",

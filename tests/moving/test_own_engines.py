@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from servers import MongoServer
 
 from django_multisession.core.records import Record
 from django_multisession.drivers import base
@@ -352,6 +351,6 @@ def forget(settings: Settings, running_servers: Running) -> Callable[[str], None
     """Remove the tombstones of an engine, which its server would keep for a minute."""
     servers = {
         REDIS: running_servers.redis("redis-8.2").url,
-        MONGODB: running_servers.mongodb("mongodb-standalone", MongoServer).url,
+        MONGODB: running_servers.mongodb().url,
     }
     return lambda engine: forgetting(engine.rpartition(".")[2], servers[engine], settings)

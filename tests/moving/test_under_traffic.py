@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from servers import MongoServer
 
 from tests.web.conftest import OURS
 
@@ -97,7 +96,7 @@ class Site:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = (directory / "log").open("ab")
         redis = running_servers.redis("redis-8.2").url
-        mongodb = running_servers.mongodb("mongodb-standalone", MongoServer).url
+        mongodb = running_servers.mongodb().url
         self.settings: dict[str, Any] = {
             "SECRET_KEY": "only-for-tests-" + "x" * 50,
             "ALLOWED_HOSTS": ["*"],

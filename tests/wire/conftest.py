@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.contrib.auth.models import User
-from servers import MongoReplicaSet, MongoServer, Server
+from servers import Server
 
 from django_multisession.engine import close_drivers
 from tests.engine_fixtures import (
@@ -80,9 +80,9 @@ def proxy(engine_name: str, running_servers: Running) -> Iterator[TCPProxy]:
     elif engine_name == "memcached":
         server = running_servers.memcached()
     elif engine_name == "mongodb-replica-set":
-        server = running_servers.mongodb(engine_name, MongoReplicaSet).primary
+        server = running_servers.replica_set().primary
     else:
-        server = running_servers.mongodb(engine_name, MongoServer)
+        server = running_servers.mongodb()
     assert server is not None, "a replica set has a primary once it runs"
     with TCPProxy(server.host, server.port) as proxy:
         yield proxy

@@ -99,7 +99,7 @@ class OwnServers:
         return self._stack.enter_context(RedisServer(binary, place, *options))
 
     def _start_mongodb(self, place: Path) -> Server:
-        binary = self._running.mongodb("mongodb-standalone", MongoServer).binary
+        binary = self._running.mongodb().binary
         server = self._stack.enter_context(MongoServer(binary, place, "--auth"))
         # The first user may be made by anybody on the same machine.
         with Admin(server.url) as client:
@@ -109,7 +109,7 @@ class OwnServers:
         return server
 
     def _start_replica_set(self, place: Path) -> Server:
-        binary = self._running.mongodb("mongodb-standalone", MongoServer).binary
+        binary = self._running.mongodb().binary
         return self._stack.enter_context(MongoReplicaSet(binary, place, size=1)).members[0]
 
     def _start_memcached(self, place: Path) -> Server:
