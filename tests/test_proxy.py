@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from servers import MongoServer, RedisServer
 
+from django_multisession.testing.rows import for_each
 from tests.proxy import TCPProxy
 
 OP_COMPRESSED = 2012
@@ -173,7 +174,7 @@ def test_a_burst_whose_beginning_is_answered_early_is_one_round_trip(redis_proxy
     assert (redis_proxy.commands, redis_proxy.round_trips) == (["GET", "GET"], 1)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("script", "answer"),
     [
         ("return {1, {2, 'a\\r\\nb', {}}, false, ''}", [1, [2, b"a\r\nb", []], False, b""]),
@@ -188,6 +189,7 @@ def test_a_burst_whose_beginning_is_answered_early_is_one_round_trip(redis_proxy
 def test_every_kind_of_redis_answer_passes(
     redis_proxy: TCPProxy, script: str, answer: object
 ) -> None:
+    redis_proxy.reset()
     with redis_client(redis_proxy, protocol=3) as client:
         found = client.eval(f"redis.setresp(3); {script}", 0)
         assert client.echo("next") == b"next"

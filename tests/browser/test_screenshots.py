@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 import pytest
 from playwright.sync_api import Browser
 
+from django_multisession.testing.rows import for_each
 from tests.browser.screenshots import HEIGHT, SCHEMES, SIZES, WIDTH, picture_of, take, take_sessions
 from tests.browser.shops import Shop, Shops
 
@@ -20,8 +22,7 @@ def size_of(picture: bytes) -> tuple[int, int]:
     return width, height
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", SIZES)
+@for_each(("name", "scheme"), itertools.product(SIZES, SCHEMES))
 def test_each_picture_is_there_and_small(name: str, scheme: str) -> None:
     picture = picture_of(scheme, name).read_bytes()
 

@@ -24,6 +24,7 @@ from django_multisession.exceptions import (
     StoreUnavailable,
 )
 from django_multisession.testing.driver.fixtures import make_end
+from django_multisession.testing.rows import for_each
 from tests.djangos import MiddlewareMixin
 from tests.engine_fixtures import Engine, use_engine
 from tests.web.browser import Browser, Reply
@@ -271,7 +272,7 @@ def test_every_row_is_played() -> None:
     assert DIFFERENT.keys() <= SCENARIOS.keys()
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
+@for_each("name", DIFFERENT)
 def test_a_row_that_differs_says_what_the_reference_says_of_ours(name: str) -> None:
     djangos, ours = DIFFERENT[name][:2], DIFFERENT[name][2:]
     assert ours == OURS[name][:2]

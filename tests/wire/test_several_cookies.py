@@ -96,11 +96,10 @@ SENT = [
     Cookies("forged forged forged forged live", cost=1, finds=True),
     Cookies(" ".join(["forged"] * 20) + " live", cost=1, finds=True),
 ]
-each_way = pytest.mark.parametrize("cookies", SENT, ids=str)
 pytestmark = [pytest.mark.usefixtures("engine")]
 
 
-@each_way
+@pytest.mark.parametrize("cookies", SENT, ids=str)
 @under_ours
 @as_visited
 async def test_a_read_costs_one_for_each_signed_cookie_until_one_leads_to_a_session(
@@ -136,7 +135,7 @@ async def test_what_is_found_is_changed_and_its_cookie_set(
     assert (await visitor.send(sent[-1], to="read")).json() == {"name": "changed"}
 
 
-@each_way
+@pytest.mark.parametrize("cookies", [SENT[0], *SENT[-3:]], ids=str)
 @under_ours
 @as_visited
 async def test_an_untouched_request_costs_nothing_however_many_it_sends(
