@@ -12,11 +12,10 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from django_multisession.database.models import Session
-from django_multisession.engine import close_drivers
 from django_multisession.user_sessions import end_all_sessions, list_sessions
 from tests.cookie.visits import Browser
-from tests.engine_fixtures import SQLITE, Engine, use_engine
-from tests.listed.conftest import Login, used
+from tests.engine_fixtures import LISTED_COOKIE, SQLITE, Engine
+from tests.listed.conftest import Login, list_in, used
 from tests.listed.test_cookies import is_in, logged_in
 from tests.listed.test_lost_cards import LATER, is_logged_in
 
@@ -28,13 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine(engine: Engine, settings: Settings, running_servers: Running) -> Engine:
-    use_engine(SQLITE, settings, running_servers)
-    path = settings.SESSION_ENGINE
-    settings.MULTISESSION_MEMCACHED |= {"LISTED_IN": path}
-    settings.MULTISESSION_COOKIE = {"LISTED_IN": path, "REVOCATION": path}
-    settings.SESSION_ENGINE = engine.path
-    close_drivers()
-    return engine
+    return list_in(SQLITE, engine, settings, running_servers)
 
 
 @contextlib.contextmanager
@@ -73,9 +66,9 @@ def test_a_session_whose_card_was_undone_is_listed_again_with_its_next_use(
 
 @pytest.mark.parametrize("is_logout", [False, True])
 def test_the_end_of_a_session_in_a_cookie_holds(
-    engine: Engine, user: User, settings: Settings, *, is_logout: bool
+    user: User, settings: Settings, running_servers: Running, *, is_logout: bool
 ) -> None:
-    settings.SESSION_ENGINE = "django_multisession.engines.cookie"
+    list_in(SQLITE, Engine(LISTED_COOKIE), settings, running_servers)
     browser = logged_in(user)
     copied = Browser(browser.cookie)
 

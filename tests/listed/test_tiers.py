@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 ENGINES = "django_multisession.engines"
 
 
-@pytest.mark.parametrize(
-    ("front", "back"), [("memcached", "database"), ("database", "memcached")], ids="-".join
-)
+@pytest.mark.parametrize(("front", "back"), [("memcached", "database"), ("database", "memcached")])
 def test_two_tiers_send_the_listing_engine_nothing(
     engine: Engine,
     user: User,
