@@ -316,6 +316,15 @@ def is_indexed(driver: Driver) -> TypeGuard[IndexedDriver]:
     return hasattr(driver, "of_user")
 
 
+def lasting(driver: Driver) -> Driver:
+    """Return *driver* for writes that hold although a transaction around them is rolled back.
+
+    Such a driver has its counterpart for these as its attribute ``lasting``. It sends them again.
+    """
+    found: Driver = getattr(driver, "lasting", driver)
+    return found
+
+
 def write_then_get(driver: Driver, write: Steps[Result], key: str) -> Steps[tuple[Result, Stored]]:
     """Do as `Indexed.write_and_get` for a server that takes one command after the other."""
     result = yield from write

@@ -63,6 +63,7 @@ class Quiet(Generic[AnyDriver]):
         self._quiet = _Quiet(driver.server)
         self._failed_ms: int | None = None
         self._logged_ms: int | None = None
+        self._is_logged = False
 
     def is_silent(self, now: int) -> bool:
         """Did it not answer a moment ago?"""
@@ -81,7 +82,8 @@ class Quiet(Generic[AnyDriver]):
                 is_error = isinstance(replies[0], StoreUnavailable)
                 ask = (steps.throw if is_error else steps.send)(replies.pop())
         except StopIteration as stop:
-            self._failed_ms = None
+            if self._failed_ms is not None:
+                self._note_answer()
             return stop.value
         except StoreUnavailable as error:
             self._note(error)
@@ -93,10 +95,21 @@ class Quiet(Generic[AnyDriver]):
             self._failed_ms = now
         if self._logged_ms is None or not is_within(_A_MINUTE_MS, self._logged_ms, now):
             self._logged_ms = now
+            self._is_logged = self._failed_ms is not None
             self._log(error)
+
+    def _note_answer(self) -> None:
+        self._failed_ms = None
+        if self._is_logged:
+            self._is_logged = False
+            self._log_answer()
 
     def _log(self, error: StoreUnavailable) -> None:
         """Write the line of *error*; it is written once a minute."""
+        raise NotImplementedError
+
+    def _log_answer(self) -> None:
+        """Write the line of the first answer after an outage that was logged."""
         raise NotImplementedError
 
 

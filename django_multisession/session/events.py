@@ -16,7 +16,7 @@ from django.dispatch import Signal
 from django_multisession import signals
 from django_multisession.core.locks import ForkSafeLock
 from django_multisession.core.records import Record
-from django_multisession.drivers.base import security_logger
+from django_multisession.drivers.base import Ask, Server, security_logger
 from django_multisession.drivers.log_lines import (
     ONCE,
     ONCE_A_MINUTE,
@@ -175,34 +175,43 @@ _KINDS = {
 
 
 class OutageWatch:
-    """Tells the first answer that was missing, and the first that came again. Thread-safe.
+    """Reports the first answer that was missing, and the first that came again. Thread-safe.
+
+    An engine may ask several servers. Each has outages of its own.
 
     Attributes:
-        is_on: Did the server last not answer? An attribute, since every answer asks it.
+        is_on: Did a server last not answer? An attribute, since every answer asks it.
     """
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
-        self._began: tuple[str, int] | None = None
+        self._began: dict[Server, tuple[str, int]] = {}
         self.is_on = False
 
-    def note_failure(self, verb: str, now: int) -> bool:
-        """Note that the server did not answer *verb*; is this where an outage begins?"""
+    def note_failure(self, ask: Ask, now: int) -> bool:
+        """Note that a server did not answer *ask*; is this where an outage begins?"""
         with self._lock:
-            is_first = self._began is None
+            is_first = ask.server not in self._began
             if is_first:
-                self._began, self.is_on = (_KINDS.get(verb, verb), now), True
+                self._began[ask.server] = _kind_of(ask), now
+                self.is_on = True
             return is_first
 
-    def note_answer(self, verb: str, now: Callable[[], int]) -> timedelta | None:
-        """Note that the server answered; return how long it had not, if this is where that ends."""
-        began_at = self._take_beginning(_KINDS.get(verb, verb))
+    def note_answer(self, ask: Ask, now: Callable[[], int]) -> timedelta | None:
+        """Note that a server answered; return how long it had not, if this is where that ends."""
+        began_at = self._take_beginning(ask)
         return None if began_at is None else timedelta(milliseconds=now() - began_at)
 
-    def _take_beginning(self, kind: str) -> int | None:
+    def _take_beginning(self, ask: Ask) -> int | None:
         # Of several concurrent threads, one reports the end of the outage.
         with self._lock:
-            if self._began is None or self._began[0] != kind:
+            kind, began_at = self._began.get(ask.server, ("", 0))
+            if kind != _kind_of(ask):
                 return None
-            began_at, self._began, self.is_on = self._began[1], None, False
+            del self._began[ask.server]
+            self.is_on = bool(self._began)
         return began_at
+
+
+def _kind_of(ask: Ask) -> str:
+    return _KINDS.get(ask.verb, ask.verb)

@@ -17,7 +17,7 @@ from django_multisession.core.records import (
     Tombstone,
     bytes_of_user,
 )
-from django_multisession.drivers.base import log_unreadable, skip_newer
+from django_multisession.drivers.base import lasting, log_unreadable, skip_newer
 from django_multisession.exceptions import SessionConflict
 from django_multisession.session import adopt, line
 from django_multisession.session.end import give_new_key
@@ -92,7 +92,7 @@ def mark(session: Session, user_id: str, spared: Record | None = None) -> Steps[
     Where another engine lists the sessions, those end too that no list has, but for *spared*.
     """
     indexed(session)
-    site, driver, now = session.site, session.site.notes, session.site.now()
+    site, driver, now = session.site, lasting(session.site.notes), session.site.now()
     user, is_listed = bytes_of_user(user_id), site.is_listed
     place, until_ms = marks.place_of(user, site.bound[0]), _marked_until(site)
 

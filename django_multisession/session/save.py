@@ -111,6 +111,8 @@ def add(session: Session, *, key: Verified | None = None, must_create: bool = Fa
     """Store a new record, under *key*, the key that was given already, or a new one."""
     for _ in range(CREATE_TRIES):
         try:
+            # First: what the settings say now is read with it.
+            made = key or session.site.make_key()
             if config().max_sessions is not None and session.is_login:
                 yield from limit.admit(session)
             state = session.state
@@ -121,7 +123,7 @@ def add(session: Session, *, key: Verified | None = None, must_create: bool = Fa
                 yield from save(session)
                 return
             key = key or state.key or (state.sent[0].composed.key if state.sent else None)
-            if (yield from _add_under(session, state, key or session.site.make_key())):
+            if (yield from _add_under(session, state, key or made)):
                 return
         except StoreUnavailable:
             raise  # whether it is stored isn't known

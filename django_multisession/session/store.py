@@ -698,13 +698,13 @@ class DriverSessionStore(SessionBase):
         """Note what became of a call to the server: the first that fails begins an outage."""
         watch, site = self.outage_watch, self._inner.site
         if error is None:
-            duration = watch.note_answer(ask.verb, site.now)
+            duration = watch.note_answer(ask, site.now)
             if duration is not None:
                 self._inner.note(signals.outage_ended, duration=duration)
         elif isinstance(error, StoreUnavailable):
             # A record that this process can't read yet is one session's outage: the server answered.
             is_of_server = error.kind is not OutageKind.UNKNOWN_FORMAT
-            if is_of_server and watch.note_failure(ask.verb, site.now()):
+            if is_of_server and watch.note_failure(ask, site.now()):
                 self._inner.note(signals.outage_began, reason=str(error))
 
     def _take_events(self) -> list[Event | Login]:

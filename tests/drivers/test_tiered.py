@@ -352,9 +352,25 @@ def test_a_front_that_fails_is_logged_once_a_minute(
         for _ in range(4):
             tiers.get(key)
             tiers.now += 20 * SECOND
+        tiers.failure = None
+        for _ in range(2):
+            tiers.get(key)
     assert [record.getMessage() for record in caplog.records] == [
-        "The front of the sessions failed, and the back goes on: Redis did not answer."
-    ] * 2
+        *["The front of the sessions failed, and the back goes on: Redis did not answer."] * 2,
+        "The front of the sessions answers again.",
+    ]
+
+
+def test_an_answer_of_a_front_that_only_refused_is_not_logged(
+    tiers: Tiers, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, _ = tiers.stored()
+    tiers.failure = StoreUnavailable("Its memory is full.", OutageKind.REFUSED)
+    with caplog.at_level(logging.WARNING, front.__name__):
+        tiers.get(key)
+        tiers.failure = None
+        tiers.get(key)
+    assert len(caplog.records) == 1
 
 
 # Purging

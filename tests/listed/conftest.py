@@ -9,6 +9,7 @@ import pytest
 import redis
 from django.contrib.auth.models import User
 
+from django_multisession.engine import close_drivers
 from django_multisession.store import DriverSessionStore
 from tests.engine_fixtures import LISTED, Engine, use_engine
 from tests.user_sessions.conftest import log_in, make_user
@@ -24,6 +25,19 @@ Login = Callable[..., str]
 @pytest.fixture
 def engine(settings: Settings, running_servers: Running) -> Engine:
     return use_engine(LISTED, settings, running_servers)
+
+
+def list_in(listing: str, engine: Engine, settings: Settings, running_servers: Running) -> Engine:
+    """Have the engine *listing* list the sessions of *engine*, and keep their ends."""
+    use_engine(listing, settings, running_servers)
+    path = settings.SESSION_ENGINE
+    if engine.kind == "cookie":
+        settings.MULTISESSION_COOKIE = {"REVOCATION": path, "LISTED_IN": path}
+    else:
+        settings.MULTISESSION_MEMCACHED |= {"LISTED_IN": path}
+    settings.SESSION_ENGINE = engine.path
+    close_drivers()
+    return engine
 
 
 @pytest.fixture

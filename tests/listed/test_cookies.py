@@ -160,7 +160,7 @@ def test_a_card_opens_nothing_but_its_own_place(
 ) -> None:
     place, card = place_in(engine, browser), card_of(engine, browser)
     site = engine.SessionStore()._recognized.site
-    with pytest.raises(BadPayload):
+    with pytest.raises(BadPayload, match="signature"):
         site.open(card, Verified("", place))
     with pytest.raises(BadPayload):
         site.open_listed(card, place_of(place))

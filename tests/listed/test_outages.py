@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
+from servers import RedisServer
 
 from django_multisession.drivers.listed import listing
+from django_multisession.engine import close_drivers
 from django_multisession.exceptions import StoreUnavailable
 from django_multisession.user_sessions import end_all_sessions, list_sessions
 from tests.engine_fixtures import Engine
 from tests.listed.conftest import Login, saved, used
+from tests.listed.test_lost_cards import LATER
 from tests.user_sessions.conftest import log_in
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-    from tests.conftest import Clock
+    from tests.conftest import Clock, Running
 
 
 class Outage:
@@ -60,6 +64,78 @@ def test_a_session_goes_on(
     # One for each minute.
     assert len(lines) == 3
     assert not engine.SessionStore.outage_watch.is_on
+
+
+@pytest.fixture
+def own_redis(
+    engine: Engine, settings: Settings, running_servers: Running, tmp_path: Path
+) -> Iterator[RedisServer]:
+    """A Redis of this test's own that lists the sessions."""
+    with RedisServer(running_servers.redis("redis-8.2").binary, tmp_path / "redis") as server:
+        settings.MULTISESSION_REDIS |= {"URL": server.url}
+        yield server
+        close_drivers()
+
+
+def failed_login(engine: Engine, user: User) -> None:
+    store = engine.SessionStore()
+    log_in(store, user)
+    with pytest.raises(StoreUnavailable):
+        store.save()
+
+
+def failed_list(_engine: Engine, user: User) -> None:
+    with pytest.raises(StoreUnavailable):
+        list_sessions(user)
+
+
+@pytest.mark.parametrize("fail", [failed_login, failed_list])
+def test_the_sessions_own_server_ends_no_outage_of_the_listing_engine(
+    clock: Clock,
+    own_redis: RedisServer,
+    engine: Engine,
+    user: User,
+    login: Login,
+    caplog: pytest.LogCaptureFixture,
+    fail: Callable[[Engine, User], None],
+) -> None:
+    caplog.set_level(logging.WARNING, "django_multisession")
+    key = login(user)
+    own_redis.stop()
+    for _ in range(3):
+        fail(engine, user)
+        clock.advance(seconds=10)
+        saved(engine, key)
+    own_redis.start()
+    for _ in range(3):
+        clock.advance(seconds=LATER)
+        used(engine, key)
+        login(user)
+        list_sessions(user)
+    assert [each.split(":")[0] for each in caplog.messages] == [
+        "Sessions are unavailable",
+        "Sessions are available again, after 0",
+    ]
+
+
+def test_the_end_of_an_outage_that_only_cards_met_is_logged_once(
+    clock: Clock,
+    own_redis: RedisServer,
+    engine: Engine,
+    key: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own_redis.stop()
+    clock.advance(seconds=LATER)
+    used(engine, key)
+    own_redis.start()
+    for _ in range(2):
+        clock.advance(seconds=LATER)
+        used(engine, key)
+    assert [each.split(",")[0] for each in caplog.messages] == [
+        "The engine that lists the sessions failed",
+        "The engine that lists the sessions answers again.",
+    ]
 
 
 def test_an_engine_that_failed_is_left_alone_for_a_while(

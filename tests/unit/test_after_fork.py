@@ -13,6 +13,7 @@ from django_multisession import engine
 from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.session.events import OutageWatch
 from django_multisession.testing.rows import for_each
+from tests.unit.test_events import asked
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork to survive"),
@@ -63,14 +64,14 @@ def test_a_fork_while_a_driver_is_opened_leaves_the_child_a_free_lock() -> None:
 
 @for_each("note", ["failure", "answer"])
 def test_a_fork_while_an_outage_is_noted_leaves_the_child_a_free_lock(note: str) -> None:
-    watch = OutageWatch()
-    watch.note_failure("get", NOW)
+    watch, ask = OutageWatch(), asked("get")
+    watch.note_failure(ask, NOW)
 
     def work() -> None:
         if note == "failure":
-            watch.note_failure("get", NOW)
+            watch.note_failure(ask, NOW)
         else:
-            watch.note_answer("get", lambda: NOW)
+            watch.note_answer(ask, lambda: NOW)
 
     with watch._lock:
         code = exit_code_of_child(work)

@@ -8,13 +8,21 @@ import pytest
 from django.dispatch import Signal
 
 from django_multisession import signals
-from django_multisession.drivers.base import Driver, Enumerable, Indexed, Purging
+from django_multisession.drivers.base import Ask, Driver, Enumerable, Indexed, Purging, Server
+from django_multisession.drivers.memory import MemoryServer
 from django_multisession.session import events
 from django_multisession.testing.engine.signal_laws import EVERY_SIGNAL
 from django_multisession.testing.rows import for_each
 
 NOW = 1_767_268_800_000
 ALL = {each for each in vars(signals).values() if isinstance(each, Signal)}
+
+
+SERVER = MemoryServer(1, lambda: 0.0)
+
+
+def asked(verb: str, server: Server = SERVER) -> Ask:
+    return Ask(server, verb, None)
 
 
 def test_every_signal_has_laws_and_a_log_line() -> None:
@@ -35,20 +43,20 @@ def test_a_line_is_filled_with_its_arguments(caplog: pytest.LogCaptureFixture) -
 
 def test_an_outage_begins_once_and_ends_once() -> None:
     watch = events.OutageWatch()
-    assert watch.note_answer("get", lambda: NOW) is None
-    assert watch.note_failure("get", NOW)
-    assert not watch.note_failure("get", NOW + 1000)
-    assert watch.note_answer("get", lambda: NOW + 5001) == timedelta(seconds=5.001)
-    assert watch.note_answer("get", lambda: NOW) is None
-    assert watch.note_failure("get", NOW)
+    assert watch.note_answer(asked("get"), lambda: NOW) is None
+    assert watch.note_failure(asked("get"), NOW)
+    assert not watch.note_failure(asked("get"), NOW + 1000)
+    assert watch.note_answer(asked("get"), lambda: NOW + 5001) == timedelta(seconds=5.001)
+    assert watch.note_answer(asked("get"), lambda: NOW) is None
+    assert watch.note_failure(asked("get"), NOW)
 
 
 def test_of_many_threads_one_notes_each_end_of_an_outage() -> None:
     watch = events.OutageWatch()
     with ThreadPoolExecutor(8) as threads:
         for _ in range(200):
-            assert sum(threads.map(watch.note_failure, ["get"] * 8, [NOW] * 8)) == 1
-            ends = threads.map(watch.note_answer, ["get"] * 8, [lambda: NOW] * 8)
+            assert sum(threads.map(watch.note_failure, [asked("get")] * 8, [NOW] * 8)) == 1
+            ends = threads.map(watch.note_answer, [asked("get")] * 8, [lambda: NOW] * 8)
             assert [end for end in ends if end is not None] == [timedelta(0)]
 
 
@@ -56,24 +64,36 @@ def test_no_clock_is_asked_while_all_is_well() -> None:
     def refuse() -> int:
         pytest.fail("it was")
 
-    assert events.OutageWatch().note_answer("get", refuse) is None
+    assert events.OutageWatch().note_answer(asked("get"), refuse) is None
 
 
 def test_an_outage_of_one_kind_of_verb_does_not_end_with_another() -> None:
     watch = events.OutageWatch()
-    assert watch.note_failure("replace", NOW)
+    assert watch.note_failure(asked("replace"), NOW)
     for verb in ("get", "delete"):
-        assert watch.note_answer(verb, lambda: NOW) is None
-        assert not watch.note_failure("add", NOW)
-    assert watch.note_answer("touch", lambda: NOW) == timedelta(0)
+        assert watch.note_answer(asked(verb), lambda: NOW) is None
+        assert not watch.note_failure(asked("add"), NOW)
+    assert watch.note_answer(asked("touch"), lambda: NOW) == timedelta(0)
+
+
+def test_an_outage_of_one_server_does_not_end_with_the_answer_of_another() -> None:
+    watch, other = events.OutageWatch(), MemoryServer(1, lambda: 0.0)
+    assert watch.note_failure(asked("add"), NOW)
+    assert watch.note_answer(asked("add", other), lambda: NOW) is None
+    assert watch.note_failure(asked("add", other), NOW)
+    assert not watch.note_failure(asked("add"), NOW)
+    assert watch.note_answer(asked("add"), lambda: NOW + 1000) == timedelta(seconds=1)
+    assert watch.is_on
+    assert watch.note_answer(asked("add", other), lambda: NOW) == timedelta(0)
+    assert not watch.is_on
 
 
 @for_each("verb", ["retire", "withdraw", "purge_expired"])
 def test_an_outage_of_ends_ends_with_any_of_them(verb: str) -> None:
     watch = events.OutageWatch()
-    assert watch.note_failure("delete", NOW)
-    assert watch.note_answer("move", lambda: NOW) is None
-    assert watch.note_answer(verb, lambda: NOW) == timedelta(0)
+    assert watch.note_failure(asked("delete"), NOW)
+    assert watch.note_answer(asked("move"), lambda: NOW) is None
+    assert watch.note_answer(asked(verb), lambda: NOW) == timedelta(0)
 
 
 def test_every_verb_of_a_driver_is_of_a_kind() -> None:

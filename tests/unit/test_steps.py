@@ -42,6 +42,7 @@ from django_multisession.testing.rows import for_each
 from django_multisession.testing.stored_records import facts_of
 from django_multisession.testing.verbs import SessionVerbs, open_runner
 from tests.conftest import Clock
+from tests.unit.test_events import asked
 
 NOW = 1_767_268_800_000
 FACTS = Facts(
@@ -72,7 +73,7 @@ class Performer:
         self.hooked: list[str] = []
         # Answers are noted during an outage only.
         self.outage_watch = OutageWatch()
-        self.outage_watch.note_failure("get", NOW)
+        self.outage_watch.note_failure(asked("get"), NOW)
 
     def note_answer(self, ask: Ask, error: BaseException | None, /) -> None:
         self.noted.append((ask.verb, error))

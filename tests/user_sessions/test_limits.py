@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings as site_settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -492,3 +493,19 @@ def test_times_of_a_session_under_a_limit_are_those_of_its_login(
     clock.advance(timedelta(seconds=1))
     login(user)
     assert list_sessions(user)[0].began_at == clock.now
+
+
+def test_the_first_login_of_a_session_sees_an_assigned_limit(
+    clock: Clock, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = make_user()
+    stores = [engine.SessionStore() for _ in range(2)]
+    log_in(stores[0], user)
+    stores[0].save()
+    clock.advance(seconds=1)
+    log_in(stores[1], user)
+    # Without a signal, as code of a site does it.
+    with monkeypatch.context() as patched:
+        patched.setattr(site_settings, "MULTISESSION_MAX_SESSIONS", 1)
+        stores[1].save()
+    assert len(list_sessions(user)) == 1

@@ -27,7 +27,7 @@ from django_multisession.core.records import (
     decode,
     encode_signed,
 )
-from django_multisession.drivers.base import Driver, Purging, Steps
+from django_multisession.drivers.base import Driver, Purging, Steps, lasting
 
 #: Nothing in it is secret, and a writer in the store could as well remove it.
 _NOT_SIGNED = bytes(32)
@@ -93,7 +93,8 @@ class Revocations:
 
     def leave(self, key: str, left: Tombstone, until: int) -> Steps[bool]:
         """Note that *key* was ended, until a copy of it is worth nothing; False: it was already."""
-        return (yield from self.open_driver().add(key, _entry(left, self._now(), until)))
+        driver = lasting(self.open_driver())
+        return (yield from driver.add(key, _entry(left, self._now(), until)))
 
     def claim(self, key: str, base: Tombstone, left: Tombstone, now: int) -> Steps[Answer | None]:
         """Leave *left* in place of the tombstone *base*, as `Driver.retire`; None: *key* wasn't ended."""
@@ -103,7 +104,7 @@ class Revocations:
         answer = answer_to_retire(found, base, left, now)
         if answer is not None:
             return answer
-        driver = self.open_driver()
+        driver = lasting(self.open_driver())
         if isinstance(entry, Tombstone):
             return (yield from driver.retire(key, entry, left, now, NEVER))
         at = max(self._now(), entry.touched_ms)

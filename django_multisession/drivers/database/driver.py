@@ -49,6 +49,11 @@ class DatabaseDriver(DatabaseLists):
         self.server = DatabaseServer(options.get("ALIAS"))
         self._clock = clock
 
+    @property
+    def lasting(self) -> LastingDriver:
+        """See drivers.base.lasting()."""
+        return LastingDriver(self.server, self._clock)
+
     def add(self, key: str, record: Record) -> Steps[bool]:
         """See Driver.add()."""
 
@@ -176,3 +181,14 @@ class DatabaseDriver(DatabaseLists):
 
     def _find(self, connection: Connection, key: str) -> Stored:
         return table.find(connection, key, self._clock_ms, locks=True)
+
+
+class LastingDriver(DatabaseDriver):
+    """A driver over *server* whose writes are sent again after a rollback."""
+
+    def __init__(self, server: DatabaseServer, clock: Callable[[], float]) -> None:
+        self.server, self._clock = server, clock
+
+    def _ask(self, verb: str, command: Command) -> Steps[Any]:
+        again = command.after_rollback or command.run
+        return super()._ask(verb, command._replace(after_rollback=again))

@@ -366,5 +366,10 @@ class StoredListedDriver(ListedDriver[Batching]):
         return [*found.items()]
 
 
+def unlisted(driver: Driver) -> Driver:
+    """Return *driver* without the engine that lists its sessions, if there is one."""
+    return driver._main if isinstance(driver, ListedDriver) else driver  # noqa: SLF001  (of this module)
+
+
 def _has_user(stored: Stored) -> TypeGuard[Record]:
     return isinstance(stored, Record) and stored.user is not None

@@ -127,3 +127,6 @@ class Listing(Quiet[IndexedDriver]):
 
     def _log(self, error: StoreUnavailable) -> None:
         logger.warning("The engine that lists the sessions failed, and these go on: %s", error)
+
+    def _log_answer(self) -> None:
+        logger.warning("The engine that lists the sessions answers again.")

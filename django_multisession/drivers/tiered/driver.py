@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import Answer, Outcome, Record, Stored, Tombstone, touched
 from django_multisession.drivers.base import Driver, Enumerable, Indexed, Purging, Result, Steps
-from django_multisession.drivers.listed.driver import ListedDriver
+from django_multisession.drivers.listed.driver import unlisted
 from django_multisession.drivers.tiered.copies import good_copy_in
 from django_multisession.drivers.tiered.front import Front
 from django_multisession.exceptions import StoreUnavailable
@@ -27,6 +27,8 @@ class TieredDriver:
     """
 
     def __init__(self, front: Driver, back: Driver, clock: Callable[[], float]) -> None:
+        # No list has copies, and logins look for notes on users in the back.
+        front, back = unlisted(front), unlisted(back)
         is_native_async = front.capabilities.is_native_async and back.capabilities.is_native_async
         self.capabilities = dataclasses.replace(back.capabilities, is_native_async=is_native_async)
         self.server = back.server
@@ -38,8 +40,7 @@ class TieredDriver:
             self.purge_expired, self.count_expired = self._purge_expired, back.count_expired
         if isinstance(back, Enumerable):
             self.records = back.records
-        # Notes on users would lie in the back, where those of a listed one don't.
-        if isinstance(back, Indexed) and not isinstance(back, ListedDriver):
+        if isinstance(back, Indexed):
             # No copy is asked for what must be the newest.
             self.of_user, self.write_and_get = back.of_user, back.write_and_get
             self._indexed, self.delete_many = back, self._delete_many

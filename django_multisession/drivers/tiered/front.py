@@ -42,6 +42,9 @@ class Front(Quiet[Driver]):
     def _log(self, error: StoreUnavailable) -> None:
         logger.warning("The front of the sessions failed, and the back goes on: %s", error)
 
+    def _log_answer(self) -> None:
+        logger.warning("The front of the sessions answers again.")
+
     def find(self, key: str) -> Steps[Any]:
         """Return what lies under *key*, or the error."""
         return self.ask(self.driver.get(_place(key)))
