@@ -27,13 +27,15 @@ def main() -> int:
     parser.add_argument("--one", metavar="PROGRAMS", help="one program tuple")
     parser.add_argument("--user", help="who is logged in at first; an anonymous session by default")
     parser.add_argument("--cookies", default="1", help="0 or 1 each: 01 has a dead one first")
+    parser.add_argument("--listed", action="store_true", help="another engine lists the sessions")
     for name in Budget._fields:
         parser.add_argument(f"--{name}", type=int, default=0)
     given = parser.parse_args()
     if given.one:
         budget = Budget(given.faults, given.clocks, given.rollbacks)
         cookies = tuple(cookie == "1" for cookie in given.cookies)
-        findings = bounds.explore_one(bounds.parsed(given.one), given.user, budget, cookies)
+        programs = bounds.parsed(given.one)
+        findings = bounds.explore_one(programs, given.user, budget, cookies, is_listed=given.listed)
         sys.stdout.write(bounds.summary(findings) + "\n")
         return bool(findings)
     searched = bounds.BY_COMMAND if given.long else (*bounds.SHORT, *bounds.LONG)

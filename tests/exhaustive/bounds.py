@@ -35,6 +35,8 @@ LOGINS = ("login", "login_other", "login_by_hand")
 BESIDE_OF_USER = ("set_a", "login", "login_other", "logout", "cycle", "save", *OF_USER)
 #: Verbs with a login that is under way while a user's sessions are ended.
 UNDER_WAY = ("login", "cycle", "list_all", "end_all", "end_others")
+#: What meets a list whose records another engine has. A read that a minute passes before is a noted use.
+LISTED = ("read", "login", "logout", "cycle", "list_all", "end_all", "end_others")
 #: What meets a login beside the limit of its user's sessions.
 LIMITED = ("login", "login_elsewhere", "login_other", "logout", "cycle", "read", *OF_USER)
 #: Those of them that change most, for bounds in which all are too many.
@@ -56,6 +58,7 @@ class Bound:
         cookies: For each cookie that the requests send whether a session lies there.
         settings: Settings that differ from those of every other bound.
         laws: What the laws begin with that hold with these settings.
+        is_listed: Does another engine list the sessions?
     """
 
     name: str
@@ -66,6 +69,7 @@ class Bound:
     cookies: tuple[bool, ...] = (True,)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     laws: tuple[str, ...] = ("I",)
+    is_listed: bool = False
 
     def programs(self) -> Iterator[Programs]:
         """Yield the program tuples, small ones first; equal requests in one order only."""
@@ -169,7 +173,7 @@ def summary(findings: Iterable[Finding], most: int = 3) -> str:
 def search(bound: Bound) -> Result:
     """Search every program tuple of *bound*."""
     result, began = Result(), time.perf_counter()
-    with site.controlled(**bound.settings), _without_collections():
+    with site.controlled(is_listed=bound.is_listed, **bound.settings), _without_collections():
         for user in bound.users:
             always = "SESSION_SAVE_EVERY_REQUEST" in bound.settings
             scene = Scene(user, bound.cookies, may_store_unchanged=always)
@@ -260,10 +264,12 @@ def explore_one(
     user: str | None,
     budget: Budget,
     cookies: tuple[bool, ...] = (True,),
+    *,
+    is_listed: bool = False,
     **settings: Any,
 ) -> list[Finding]:
     """Search one program tuple."""
-    with site.controlled(**settings):
+    with site.controlled(is_listed=is_listed, **settings):
         scene = Scene(user, cookies)
         report = scene.explore(programs, budget)
         scene.close()
@@ -283,9 +289,11 @@ def _limited(
     most: int,
     budget: Budget = NOTHING_WRONG,
     verbs: tuple[str, ...] = LIMITED,
+    *,
+    is_listed: bool = False,
 ) -> Bound:
     settings = {"MULTISESSION_MAX_SESSIONS": most, "MULTISESSION_AT_LIMIT": at_limit}
-    return Bound(name, shape, verbs, budget, settings=settings)
+    return Bound(name, shape, verbs, budget, settings=settings, is_listed=is_listed)
 
 
 #: A few seconds each.
@@ -297,6 +305,7 @@ SHORT = (
     Bound("undone", ((1,), (1,)), (*ALL, *UNDONE)),
     _limited("limit-oldest", ((1,), (1,)), "oldest", 1),
     _limited("limit-deny", ((1,), (1,)), "deny", 1),
+    Bound("listed", ((1,), (1,)), LISTED, Budget(clocks=1), is_listed=True),
 )
 #: Half a minute each at most.
 LONG = (
@@ -309,6 +318,14 @@ LONG = (
     ),
     _limited("limit-deny-of-two", ((1,), (1,)), "deny", 2),
     Bound("gather-faults", ((2, 1),), GATHERED, Budget(faults=1)),
+    Bound(
+        "listed-key-kept",
+        ((1,), (1,)),
+        (*LISTED, "login_other", "become_other", "forget_user"),
+        settings={"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
+        laws=("I8",),
+        is_listed=True,
+    ),
     Bound("of-user", ((1,), (1,)), (*CORE, *OF_USER), Budget(faults=1, clocks=1)),
     Bound(
         "of-user-key-kept",
@@ -320,6 +337,17 @@ LONG = (
     _limited("limit-oldest-mishaps", ((1,), (1,)), "oldest", 1, Budget(faults=1, clocks=1)),
     _limited("limit-least-used-mishaps", ((1,), (1,)), "least_used", 2, Budget(faults=1, clocks=1)),
     _limited("limit-deny-mishaps", ((1,), (1,)), "deny", 1, Budget(faults=1, clocks=1)),
+    Bound(
+        "listed-mishaps",
+        ((1,), (1,)),
+        (*LISTED, "end_one"),
+        Budget(faults=1, clocks=1),
+        is_listed=True,
+    ),
+    _limited(
+        "listed-limit-oldest", ((1,), (1,)), "oldest", 1, verbs=BESIDE_LIMITED, is_listed=True
+    ),
+    _limited("listed-limit-deny", ((1,), (1,)), "deny", 1, is_listed=True),
     Bound("one-verb-mishaps", ((1,), (1,)), budget=Budget(faults=1, clocks=1, rollbacks=1)),
     Bound("two-verbs", ((2,), (1,)), CORE, Budget(faults=1)),
     Bound("three-requests", ((1,), (1,), (1,))),
@@ -339,6 +367,13 @@ BY_COMMAND = (
     Bound("of-user-two-verbs", ((2,), (1,)), BESIDE_OF_USER, Budget(clocks=1)),
     Bound("of-user-two-by-two", ((2,), (2,)), UNDER_WAY, Budget(clocks=1)),
     Bound("of-user-three-requests", ((1,), (1,), (1,)), BESIDE_OF_USER),
+    Bound(
+        "listed-under-way",
+        ((2,), (2,)),
+        ("login", "list_all", "end_all"),
+        Budget(clocks=1),
+        is_listed=True,
+    ),
     _limited("limit-oldest-two-verbs", ((2,), (1,)), "oldest", 1, Budget(faults=1), SAVED_LIMITED),
     _limited("limit-deny-two-verbs", ((2,), (1,)), "deny", 1, Budget(faults=1), SAVED_LIMITED),
     _limited("limit-deny-three-requests", ((1,), (1,), (1,)), "deny", 1, verbs=BESIDE_LIMITED),

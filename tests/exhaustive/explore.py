@@ -12,17 +12,21 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from django_multisession.core.records import Record
+from django_multisession.drivers.listed.cards import make_card, place_of
 from django_multisession.drivers.memory import Command
 from django_multisession.exceptions import SessionEnded, SessionLimitReached
 from django_multisession.settings.conf import config
 from tests.exhaustive import site
 from tests.exhaustive.laws import NO_REQUEST, Laws, Seen
 from tests.exhaustive.requests import Automaton, Choice, Fault, Input, Program, Request
-from tests.exhaustive.store import FORGED, Numbers, Store, text_of
+from tests.exhaustive.site import LISTING
+from tests.exhaustive.store import FORGED, VICTIM, Numbers, Store, storage_key, text_of
 from tests.exhaustive.verbs import MARK, START_ENTRIES, USER
 
 NAMES = ("A", "B", "C")
-#: More steps of one request than any correct one takes within the bounds.
+#: More steps of one request than any correct one takes within the bounds; twice as many where a list
+#: asks two engines.
 MOST_STEPS = 40
 #: What the clock may do, and by how many seconds.
 TIMES = (("a minute passes", site.MINUTE), ("the idle timeout passes", site.LONG))
@@ -100,8 +104,10 @@ class Scene:
         self.first = 0
         self.keys = tuple(self._cookie(user, number, cookies) for number in range(len(cookies)))
         if config().max_sessions is not None:
-            self.first = self._forged()
+            self.first = self._ask(self.first, "add", FORGED, self._record())[1]
         contents = self.store.live(self.first, 0.0)
+        if self.store.is_listed:
+            self.first = self._with_forged_cards()
         self.laws = Laws(
             self.store,
             contents,
@@ -153,13 +159,27 @@ class Scene:
             return type(error).__name__, state
         return "", after
 
-    def _forged(self) -> int:
-        """Return the first store with a session of the user that lies where it wasn't signed for."""
+    def _record(self) -> Record:
+        """Return a record of the user, for a forger: it is signed for a place where it won't lie."""
         _key, state = self._stored("F", {USER: "1"}, 0, 0.0)
         (found,) = self.store.live(state, 0.0)
-        answer, _ = self.store.do(state, self.calls.number(Command("get", (found.key,))), 0.0)
-        call = Command("add", (FORGED, self.answers.values[answer]))
-        return self.store.do(self.first, self.calls.number(call), 0.0)[1]
+        record: Record = self._ask(state, "get", found.key)[0]
+        return record
+
+    def _with_forged_cards(self) -> int:
+        """Return the first store with two cards of the user: of another's session, and of none."""
+        forger, entries = self._record(), {USER: VICTIM, MARK: "victim"}
+        session_key, state = self._stored("G", entries, self.first, 0.0)
+        key = storage_key(session_key)
+        card, state = self._ask(state, f"{LISTING}get", place_of(key))
+        forged = make_card(key, forger)
+        _, state = self._ask(state, f"{LISTING}replace", place_of(key), forged, card, 0)
+        return self._ask(state, f"{LISTING}add", place_of(FORGED), make_card(FORGED, forger))[1]
+
+    def _ask(self, state: int, verb: str, *arguments: Any) -> tuple[Any, int]:
+        """Return the answer to a call at the beginning, and the store after it."""
+        answer, after = self.store.do(state, self.calls.number(Command(verb, arguments)), 0.0)
+        return self.answers.values[answer], after
 
     def request(self, who: int, program: Program) -> Request:
         """Return request number *who* with *program*."""
@@ -249,6 +269,7 @@ class _Search:
         self.requests = [scene.request(who, program) for who, program in enumerate(programs)]
         self.report = Report()
         self.parents: dict[State, tuple[State, Label] | None] = {}
+        self.most_steps = MOST_STEPS * (2 if scene.store.is_listed else 1)
 
     def run(self) -> Report:
         start = self._start()
@@ -300,7 +321,7 @@ class _Search:
     def _call(self, state: State, who: int, choice: Choice, call: int) -> Iterator[Move]:
         task, request = choice.task, self.requests[who]
         place = request.places[state.places[who]]
-        if len(request.automaton.nodes[place.node].way) > MOST_STEPS:
+        if len(request.automaton.nodes[place.node].way) > self.most_steps:
             yield (call, who, task, ""), None, ["I5 a request calls the store without end"]
             return
         scene, (places, store, past, seconds, _seen, spent) = self.scene, state

@@ -11,7 +11,7 @@ Nothing of the session's inside is asked, so the laws are the same for any code 
 | I5 | No verb raises without a cause, waits without end, or calls the store without end. |
 | I6 | A request that only reads writes nothing. |
 | I7 | A login isn't refused. |
-| I8 | An end of a user's sessions ends those that were there, and no other user's. |
+| I8 | An end of a user's sessions ends those that were there, and no other user's. A list has each. |
 | I9 | The limit of a user's sessions holds, and keeps no one out: see `limit_laws`. |
 
 Of two logins of one client both live, and the last response decides: I3 permits that one.
@@ -213,10 +213,10 @@ class Laws:
         seen, more = self._limit.after_call(seen, who, call, effect, ghost, seconds, before=before)
         broken += more
         if ghost.ending is not None and seen.begun[who] is None:
-            live = self._store.live(before, seconds)
+            # One without a card is of a login that is under way.
             meant = {
                 (each.series, each.user_id)
-                for each in live
+                for each in self._store.with_card(before, seconds)
                 if each.user_id == ghost.ending and each.series != ghost.spared
             }
             began = EndOfUser(ghost.ending, self._store.milliseconds(seconds), ghost.spared)
@@ -379,7 +379,12 @@ class Laws:
         yield from self._of_ended(seen, "at the end", state, seconds)
         # A login is stored before it reads the mark, and ends itself.
         yield from self._of_logins_under_way(seen, state, seconds)
-        live = [identity(content.entries) for content in self._store.live(state, seconds)]
+        contents = self._store.live(state, seconds)
+        if not seen.has_faults and not all(
+            self._store.has_list(content, state, seconds) for content in contents
+        ):
+            yield "I8 no list has a user's session at the end"
+        live = [identity(content.entries) for content in contents]
         for ident in sorted({ident for ident in live if ident is not None}):
             if ident in seen.ended:
                 yield f"I1 the ended session {ident!r} is alive at the end"

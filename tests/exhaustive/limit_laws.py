@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from django_multisession.core.limits import DENY, OLDEST
 from django_multisession.settings.conf import config
 from tests.exhaustive.site import MINUTE
-from tests.exhaustive.store import Call, Content, Effect, Store
+from tests.exhaustive.store import LISTS, Call, Content, Effect, Store
 from tests.exhaustive.verbs import LISTED, MARK, USER, Ghost
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class LimitLaws:
         if self._most is None:
             return seen, []
         seen = self._with_filled(seen, before, seconds)
-        if call.verb == "of_user" and ghost.marks:
-            is_first_page = call.arguments[2] == ""
+        if call.verb in LISTS and ghost.marks:
+            is_first_page = call.arguments[2:3] == ("",)
             first = () if is_first_page else seen.listed[who][:1]
             listed = (*seen.listed[:who], (*first, (before, seconds)), *seen.listed[who + 1 :])
             seen = seen.but(listed=listed)

@@ -41,6 +41,7 @@ class Mutation:
         budget: What has to go wrong.
         cookies: For each cookie that the requests send whether a session lies there.
         settings: Settings that differ.
+        is_listed: Does another engine list the sessions?
     """
 
     rule: str
@@ -52,6 +53,7 @@ class Mutation:
     budget: Budget = NOTHING_WRONG
     cookies: tuple[bool, ...] = (True,)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_listed: bool = False
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -502,5 +504,70 @@ MUTATIONS = (
         "login | login_elsewhere",
         user="1",
         settings=OLDEST | {"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
+    ),
+    Mutation(
+        "a record is written before its card",
+        "drivers.listed.driver:ListedDriver._move",
+        "answer = yield from writing",
+        "early = yield from self._keep(new_key, record, None, note); return (yield from writing), early",
+        "login,list_all | list_all,end_all",
+        budget=CLOCK,
+        is_listed=True,
+    ),
+    Mutation(
+        "a login reads the mark with its card's write",
+        "drivers.listed.listing:Listing._noting",
+        "if note is None:",
+        "if True:",
+        "login,list_all | list_all,end_all",
+        budget=CLOCK,
+        is_listed=True,
+    ),
+    Mutation(
+        "a record is ended before its card",
+        "drivers.listed.driver:ListedDriver.delete",
+        "found = yield from",
+        "yield from self._listing.end([key], left); found = yield from",
+        "logout | end_all",
+        user="1",
+        budget=Budget(faults=1, clocks=1),
+        is_listed=True,
+    ),
+    Mutation(
+        "a list follows a session whose card hasn't moved yet",
+        "drivers.listed.driver:StoredListedDriver._listed",
+        "is_key(each.successor)",
+        "False",
+        "cycle | end_all",
+        user="1",
+        is_listed=True,
+    ),
+    Mutation(
+        "a list finds a login whose card hasn't moved yet",
+        "drivers.listed.driver:StoredListedDriver._listed",
+        "isinstance(each, Tombstone)",
+        "isinstance(each, Tombstone) and each.reason.name == 'MOVED'",
+        "login | login_elsewhere",
+        user="1",
+        settings=DENY,
+        is_listed=True,
+    ),
+    Mutation(
+        "a record says whose its session is, and not its card",
+        "drivers.listed.driver:StoredListedDriver._listed",
+        " and is_meant(each)",
+        "",
+        "list_all",
+        is_listed=True,
+    ),
+    Mutation(
+        "the card of the newest record stays",
+        "drivers.listed.listing:Listing._keep",
+        "range(MOST_TRIES)",
+        "range(1)",
+        "become_other | login",
+        user="1",
+        settings={"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
+        is_listed=True,
     ),
 )

@@ -20,8 +20,17 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_multisession.core import keys, records
-from django_multisession.drivers.base import Ask, Steps, write_then_get
-from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
+from django_multisession.core.records import Stored, to_milliseconds
+from django_multisession.drivers.base import Ask, Steps
+from django_multisession.drivers.listed.driver import StoredListedDriver
+from django_multisession.drivers.listed.listing import Listing
+from django_multisession.drivers.memory import (
+    DEFAULT_MAX_RECORDS,
+    Command,
+    MemoryDriver,
+    MemoryServer,
+)
+from django_multisession.drivers.quiet import Quiet
 from django_multisession.engines.memory import SessionStore as MemorySessionStore
 from django_multisession.session import index
 from django_multisession.session.events import OutageWatch
@@ -40,6 +49,8 @@ SETTINGS: dict[str, Any] = {
 
 #: A call that finds nothing.
 NOTHING = Command("get", ("nothing",))
+#: What the verbs of the engine that lists the sessions of another one begin with.
+LISTING = "listing "
 #: A call that a request begins a transaction with: all that is stored.
 SNAPSHOT = "snapshot"
 
@@ -104,6 +115,16 @@ class Lock:
         self.release()
 
 
+class Server(MemoryServer):
+    """The project's memory server, which answers for many records too."""
+
+    def __init__(self) -> None:
+        super().__init__(DEFAULT_MAX_RECORDS, lambda: clock.seconds)
+
+    def get_many(self, keys: Sequence[str]) -> list[Stored]:
+        return [self.get(key) for key in keys]
+
+
 class Transaction:
     """A transaction of the request's database that is rolled back, as `DatabaseServer` sees it.
 
@@ -112,7 +133,7 @@ class Transaction:
     """
 
     def __init__(self, slots: Any) -> None:
-        self._server = MemoryServer(DEFAULT_MAX_RECORDS, lambda: clock.seconds)
+        self._server = Server()
         self._server.slots = collections.OrderedDict(slots)
         self.is_open = True
         self.undone: list[Command] = []
@@ -163,41 +184,39 @@ class SuspendingServer:
         return await Suspension(command)
 
 
-class SuspendingDriver:
-    """The driver that sessions are given: each of its verbs is one command."""
+class SuspendingDriver(MemoryDriver):
+    """The driver that sessions are given: each of its verbs is one command.
 
-    def __init__(self, server: Any) -> None:
-        self.server = server
+    Args:
+        server: Where the commands go.
+        engine: What their verbs begin with.
+    """
 
-    def of_user(self, user_id: str, now: int, *, cursor: str = "", limit: int = 100) -> Steps[Any]:
-        return (yield self._ask("of_user", user_id, now, cursor, limit))
+    def __init__(self, server: Any, engine: str = "") -> None:
+        self.server, self._engine = server, engine
 
-    def delete_many(
-        self, keys: Sequence[str], left: Any, *, user_id: str | None = None
-    ) -> Steps[Any]:
-        return (yield self._ask("delete_many", tuple(keys), left, user_id))
+    def get_many(self, keys: Sequence[str]) -> Steps[Any]:
+        return self._ask("get_many", tuple(keys))
 
-    def write_and_get(self, write: Steps[Any], key: str) -> Steps[Any]:
-        return write_then_get(self, write, key)
-
-    def __getattr__(self, name: str) -> Any:
-        def verb(*arguments: Any) -> Steps[Any]:
-            return (yield self._ask(name, *arguments))
-
-        return verb
-
-    def _ask(self, name: str, *arguments: Any) -> Ask:
-        return Ask(self.server, name, Command(name, arguments))
+    def _ask(self, verb: str, *arguments: Any) -> Steps[Any]:
+        return (yield Ask(self.server, verb, Command(self._engine + verb, arguments)))
 
 
 class SessionStore(MemorySessionStore):
     """The store class under test."""
 
-    driver = SuspendingDriver(SuspendingServer())
+    driver: Any = SuspendingDriver(SuspendingServer())
 
     @classmethod
     def get_driver(cls) -> Any:
         return cls.driver
+
+
+def listed_driver() -> StoredListedDriver:
+    """Return a driver whose sessions lie in one engine, and a card of each in another."""
+    notes = SuspendingDriver(SuspendingServer(), LISTING)
+    listing = Listing(notes, lambda: to_milliseconds(clock.now()))
+    return StoredListedDriver(SuspendingDriver(SuspendingServer()), listing)
 
 
 async def _no_sleep(_seconds: float, result: Any = None) -> Any:
@@ -205,8 +224,13 @@ async def _no_sleep(_seconds: float, result: Any = None) -> Any:
 
 
 @contextlib.contextmanager
-def controlled(**settings: Any) -> Iterator[None]:
-    """Let the search decide what time it is and which tokens are made; log nothing."""
+def controlled(*, is_listed: bool = False, **settings: Any) -> Iterator[None]:
+    """Let the search decide what time it is and which tokens are made; log nothing.
+
+    Args:
+        is_listed: Does another engine list the sessions?
+        settings: Settings that differ.
+    """
     replacements: list[tuple[Any, str, Any]] = [
         (timezone, "now", clock.now),
         (keys, "urandom", tokens.bytes),
@@ -218,7 +242,11 @@ def controlled(**settings: Any) -> Iterator[None]:
         # The process keeps these for all requests, to log an outage once.
         (OutageWatch, "note_failure", lambda *_arguments: False),
         (OutageWatch, "note_answer", lambda *_arguments: None),
+        # And that the engine that lists didn't answer, to leave it alone for a while.
+        (Quiet, "is_silent", lambda *_arguments: False),
     ]
+    if is_listed:
+        replacements.append((SessionStore, "driver", listed_driver()))
     if "MULTISESSION_MAX_SESSIONS" in settings:
         # A list takes a call for each record: a session that moves meanwhile may be missing.
         replacements.append((index, "PAGE", 1))

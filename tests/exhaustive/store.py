@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from django_multisession.core import keys, limits, marks, payloads, signing
 from django_multisession.core.records import (
@@ -21,23 +21,33 @@ from django_multisession.core.records import (
     to_milliseconds,
 )
 from django_multisession.drivers.base import Page
-from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
+from django_multisession.drivers.listed.cards import place_of
+from django_multisession.drivers.listed.driver import ListedDriver
+from django_multisession.drivers.memory import Command, Slot
 from django_multisession.settings.conf import config
-from tests.exhaustive.site import SNAPSHOT, SessionStore, clock
+from tests.exhaustive.site import LISTING, SNAPSHOT, Server, SessionStore, clock
 
-#: Verbs that leave entries, keys and tombstones as they are.
-READS = frozenset({"get", "of_user", "touch", SNAPSHOT})
+#: Verbs that leave entries, keys and tombstones as they are. A use that is noted writes a card.
+READS = frozenset(
+    {"get", "get_many", "of_user", "touch", SNAPSHOT}
+    | {LISTING + verb for verb in ("get", "of_user", "touch", "add", "replace")}
+)
+#: Verbs that list the sessions of a user.
+LISTS = frozenset({"of_user", "get_many", f"{LISTING}of_user"})
 #: Verbs that name the time, and whose success confirms the caller's session.
 WRITES = frozenset({"add", "replace", "move", "touch"})
 _COMMITS = frozenset({"add", "replace", "move"})
 _ENDS = frozenset({"delete", "delete_many", "retire"})
-_OF_LIMIT = frozenset({"of_user", "delete_many", "retire"})
+_OF_CARD = frozenset(LISTING + verb for verb in ("get", "delete", "withdraw"))
+_OF_LIMIT = frozenset({"of_user", "get_many", "delete_many", "retire"})
 
 #: Where the marks lie that a user's sessions were ended, as the first arguments of a call.
 MARK_PLACES = {(marks.place_of(user, b""),) for user in (b"1", b"2")}
 #: Where a record lies that names a user and that this site didn't sign for that place.
 #: A list that begins at its front reaches it after some of the others.
 FORGED = "8" * 32
+#: A user for whose session a forger left a card of another user.
+VICTIM = "3"
 #: Places under which no session lies: of marks, of the seats of logins, and the forged one.
 OTHER_PLACES = {*MARK_PLACES, *((limits.place_of(user, b""),) for user in (b"1", b"2")), (FORGED,)}
 
@@ -101,16 +111,33 @@ class Effect:
     gone: tuple[Content, ...] = ()
 
 
+Slots = frozenset[tuple[str, Slot]]
+
+
+class Kept(NamedTuple):
+    """What is stored.
+
+    Attributes:
+        main: By the engine of the sessions.
+        listing: By the engine that lists them, if that is another one.
+    """
+
+    main: Slots
+    listing: Slots = frozenset()
+
+
 class Store:
     """States of the store by number; 0 is the empty one."""
 
     def __init__(self, calls: Numbers, answers: Numbers) -> None:
         self._calls, self._answers = calls, answers
         self._states = Numbers()
-        self._states.number(frozenset())
-        self._server = MemoryServer(DEFAULT_MAX_RECORDS, lambda: clock.seconds)
+        self._states.number(Kept(frozenset()))
+        self._server = Server()
         self._steps: dict[tuple[int, int, float], tuple[int, int]] = {}
+        self.is_listed = isinstance(SessionStore.driver, ListedDriver)
         self._live: dict[tuple[int, float], tuple[Content, ...]] = {}
+        self._cards_of: dict[tuple[int, float], dict[str, Record]] = {}
         self._entries: dict[tuple[str, bytes], dict[str, Any]] = {}
 
     def do(self, state: int, call: int, seconds: float) -> tuple[int, int]:
@@ -123,19 +150,22 @@ class Store:
 
     def _do(self, state: int, call: Call, seconds: float) -> tuple[int, int]:
         clock.seconds = seconds
+        before: Kept = self._states.values[state]
+        if call.verb == SNAPSHOT:
+            return self._answers.number(before.main), state
+        engine = "listing" if call.verb.startswith(LISTING) else "main"
         server = self._server
-        server.slots = collections.OrderedDict(self._states.values[state])
-        if call[0] == SNAPSHOT:
-            return self._answers.number(self._states.values[state]), state
-        answer = server.send(call)
-        kept = ((key, slot) for key, slot in server.slots.items() if slot.gone_at > seconds)
-        return self._answers.number(_frozen(answer)), self._states.number(frozenset(kept))
+        server.slots = collections.OrderedDict(getattr(before, engine))
+        answer = server.send(call._replace(verb=call.verb.removeprefix(LISTING)))
+        kept = frozenset(item for item in server.slots.items() if item[1].gone_at > seconds)
+        after = before._replace(**{engine: kept})
+        return self._answers.number(_frozen(answer)), self._states.number(after)
 
     def effect(self, call: Call, answer: int, before: int, after: int, seconds: float) -> Effect:
         """Return what *call* did, which was given *answer*."""
         verb, arguments = call
         value = self._answers.values[answer]
-        if arguments[:1] in OTHER_PLACES:
+        if verb.startswith(LISTING) or arguments[:1] in OTHER_PLACES:
             return Effect(None, None, False, None)
         gone = self._gone(before, after, seconds) if verb in _ENDS else ()
         if verb == "delete_many":
@@ -171,12 +201,45 @@ class Store:
             now = to_milliseconds(clock.now())
             found = self._live[state, seconds] = tuple(
                 self._content(key, stored)
-                for key, slot in self._states.values[state]
+                for key, slot in self._states.values[state].main
                 if (key,) not in OTHER_PLACES
                 and isinstance(stored := _decoded(slot.raw), Record)
                 and stored.is_live(now)
                 and slot.gone_at > seconds
             )
+        return found
+
+    def with_card(self, state: int, seconds: float) -> tuple[Content, ...]:
+        """Return the live sessions that have a card, which may lie where they moved from.
+
+        If no other engine lists them, these are all live sessions.
+        """
+        live = self.live(state, seconds)
+        if not self.is_listed:
+            return live
+        cards = self._cards(state, seconds).values()
+        listed = {(card.series, card.user_id) for card in cards}
+        return tuple(each for each in live if (each.series, each.user_id) in listed)
+
+    def has_list(self, content: Content, state: int, seconds: float) -> bool:
+        """Does the list of its user hold the live session *content*?
+
+        An anonymous session isn't in any, and the card of the victim's session was forged.
+        """
+        if not self.is_listed or content.user_id in (None, VICTIM):
+            return True
+        card = self._cards(state, seconds).get(place_of(content.key))
+        return card is not None and (card.series, card.user_id) == (content.series, content.user_id)
+
+    def _cards(self, state: int, seconds: float) -> dict[str, Record]:
+        found = self._cards_of.get((state, seconds))
+        if found is None:
+            now = self.milliseconds(seconds)
+            found = self._cards_of[state, seconds] = {
+                place: stored
+                for place, slot in self._states.values[state].listing
+                if isinstance(stored := _decoded(slot.raw), Record) and stored.is_live(now)
+            }
         return found
 
     def milliseconds(self, seconds: float) -> int:
@@ -185,7 +248,7 @@ class Store:
         return to_milliseconds(clock.now())
 
     def _at(self, state: int, key: str) -> Content | None:
-        for place, slot in self._states.values[state]:
+        for place, slot in self._states.values[state].main:
             if place == key and isinstance(stored := _decoded(slot.raw), Record):
                 return self._content(key, stored)
         return None
@@ -234,10 +297,13 @@ def storage_key(session_key: str) -> str:
 def is_timed(call: Call) -> bool:
     """Does *call* name the time, or follow such a call immediately, as the look for a mark does?
 
-    Beside a limit the commands of a login do, from its list on to the end of the sessions beyond it.
+    So do the commands on a card beside a write. Beside a limit the commands of a login do, from its list
+    on to the end of the sessions beyond it.
     """
-    is_of_limit = call.verb in _OF_LIMIT and config().max_sessions is not None
-    return is_of_limit or call.verb in WRITES or call.arguments[:1] in MARK_PLACES
+    verb = call.verb.removeprefix(LISTING)
+    is_of_limit = verb in _OF_LIMIT and config().max_sessions is not None
+    is_of_card = call.verb in _OF_CARD
+    return is_of_limit or is_of_card or verb in WRITES or call.arguments[:1] in MARK_PLACES
 
 
 def text_of(call: Call) -> str:

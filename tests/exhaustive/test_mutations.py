@@ -17,6 +17,11 @@ def test_a_schedule_notices_that_a_rule_is_removed(mutation: Mutation) -> None:
 def laws_broken(mutation: Mutation) -> set[str]:
     programs = parsed(mutation.programs)
     findings = explore_one(
-        programs, mutation.user, mutation.budget, mutation.cookies, **mutation.settings
+        programs,
+        mutation.user,
+        mutation.budget,
+        mutation.cookies,
+        is_listed=mutation.is_listed,
+        **mutation.settings,
     )
     return {finding.law for finding in findings}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_multisession.drivers.memory import DEFAULT_MAX_RECORDS, Command, MemoryServer
+from django_multisession.drivers.memory import Command
 from django_multisession.exceptions import StoreUnavailable
 from tests.exhaustive import site
 from tests.exhaustive.bounds import tasks
@@ -21,7 +21,7 @@ class Recorder:
     """A server that notes its calls, sync and async; the answer to call number *until* is lost."""
 
     def __init__(self) -> None:
-        self._server = MemoryServer(DEFAULT_MAX_RECORDS, lambda: site.clock.seconds)
+        self._server = site.Server()
         self.until: int | None = None
         self.calls: list[Command] = []
 

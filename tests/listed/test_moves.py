@@ -82,3 +82,20 @@ def test_what_lies_in_the_listing_engine_without_a_card_is_not_listed(
     earlier.save()
     settings.SESSION_ENGINE = engine.path
     assert len(list_sessions(user)) == 1
+
+
+def test_a_session_that_a_login_takes_the_place_of_is_listed_at_each_moment(
+    engine: Engine, user: User, login: Login, monkeypatch: Any
+) -> None:
+    store = engine.SessionStore(login(user))
+    store.cycle_key()
+    log_in(store, user)
+    counts: list[int] = []
+
+    def after_the_look() -> None:
+        before_the_card(engine, lambda: counts.append(len(list_sessions(user))), monkeypatch)
+
+    before_the_card(engine, after_the_look, monkeypatch)
+    store.save()
+    assert counts == [1]
+    assert len(list_sessions(user)) == 1

@@ -12,6 +12,7 @@ from django_multisession.core.records import Reason
 from django_multisession.drivers.base import is_indexed
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.session import line
+from django_multisession.testing.rows import for_each
 from django_multisession.user_sessions import end_all_sessions, list_sessions
 from tests.engine_fixtures import Engine
 from tests.listed.conftest import Login, lose_lists
@@ -122,3 +123,35 @@ def test_a_touch_that_heeds_a_mark_ends_no_newer_login(
     late.respond()
     assert logins == [other]
     assert engine.SessionStore(key).get(SESSION_KEY) == str(other.pk)
+
+
+@pytest.mark.usefixtures("keeps_keys")
+@for_each("earlier", ["another timeout", "no user"])
+@for_each("position", [2, 3, 4])
+def test_a_login_beside_an_earlier_save_is_listed_whenever_that_writes_its_card(
+    engine: Engine, user: User, login: Login, monkeypatch: Any, position: int, earlier: str
+) -> None:
+    key, other, server = login(user), make_user(), engine.notes.server
+    first, send = engine.SessionStore(key), server.send
+    if earlier == "no user":
+        first.clear()
+    else:
+        first.set_expiry(600)
+    sent: list[Any] = []
+
+    def beside(command: Any) -> Any:
+        def of_the_login(own: Any) -> Any:
+            sent.append(own)
+            if len(sent) == position:
+                send(command)
+            return send(own)
+
+        monkeypatch.setattr(server, "send", of_the_login)
+        log_in_over(engine, key, other)
+        monkeypatch.setattr(server, "send", send)
+        return send(command)  # again, as after a lost answer
+
+    monkeypatch.setattr(server, "send", beside)
+    first.save()
+    assert len(sent) >= position
+    assert len(list_sessions(other)) == 1

@@ -17,7 +17,6 @@ from django_multisession.core.problems import Problem
 from django_multisession.core.records import (
     Answer,
     Outcome,
-    Reason,
     Record,
     Stored,
     Tombstone,
@@ -343,7 +342,10 @@ class StoredListedDriver(ListedDriver[Batching]):
     def _listed(
         self, cards: Iterable[tuple[str, Record]], is_meant: Callable[[Record], bool]
     ) -> Steps[list[tuple[str, Record]]]:
-        """See ListedDriver._listed(); those that move meanwhile are followed."""
+        """See ListedDriver._listed().
+
+        Those that move meanwhile are followed, and logins that take their place: the card comes later.
+        """
         found: dict[str, Record] = {}
         keys = [key for place, card in cards if (key := listed_in(place, card)) is not None]
         for _ in range(MOST_HOPS):
@@ -359,7 +361,6 @@ class StoredListedDriver(ListedDriver[Batching]):
                 each.successor
                 for each in stored
                 if isinstance(each, Tombstone)
-                and each.reason is Reason.MOVED
                 and each.successor not in found
                 and is_key(each.successor)
             ]

@@ -24,6 +24,9 @@ from django_multisession.exceptions import StoreUnavailable
 #: See `Listing.keep()`.
 Again = Callable[[], Steps[Record | None]]
 
+#: How often a card is written at most that other saves write too.
+MOST_TRIES = 4
+
 logger = logging.getLogger(__name__)
 
 
@@ -104,18 +107,24 @@ class Listing(Quiet[IndexedDriver]):
             answer = yield from driver.touch(place, base, card.touched_ms, card.touched_ms)
         elif base is not None:
             answer = yield from driver.replace(place, card, base, card.touched_ms)
-        if answer.outcome is Outcome.SAVED or isinstance(answer.stored, Tombstone):
-            return
-        if (yield from driver.add(place, card)):
-            return
-        # It has expired, or is of another save, whose record may be the newer one.
-        stored, newest = (yield from driver.get(place)), (yield from again())
-        if not isinstance(stored, Record) or newest is None:
-            return
-        if stored.revision == newest.revision:
-            yield from driver.touch(place, stored, newest.touched_ms, stored.touched_ms)
-        else:
-            yield from driver.replace(place, newest, stored, stored.touched_ms)
+        for _ in range(MOST_TRIES):
+            if answer.outcome is Outcome.SAVED or isinstance(answer.stored, Tombstone):
+                return
+            if (yield from driver.add(place, card)):
+                return
+            # It has expired, or is of another save, whose record may be the newer one.
+            stored, newest = (yield from driver.get(place)), (yield from again())
+            if isinstance(stored, Tombstone) or newest is None:
+                return
+            if stored is None:
+                pass  # another save has withdrawn it meanwhile
+            elif stored.revision == newest.revision:
+                answer = yield from driver.touch(
+                    place, stored, newest.touched_ms, stored.touched_ms
+                )
+            else:
+                answer = yield from driver.replace(place, newest, stored, stored.touched_ms)
+            card = newest
 
     def _move(self, old: str, new: str, card: Record, base: Record, again: Again) -> Steps[None]:
         left = Tombstone(card.revision, Reason.MOVED, new)
