@@ -178,6 +178,7 @@ def test_demo_serves_every_engine_and_leaves_nothing_behind(
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.long
 @has_proc
 def test_sites_do_not_outlive_a_demo_that_was_killed(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
@@ -192,6 +193,7 @@ def test_sites_do_not_outlive_a_demo_that_was_killed(tmp_path: Path) -> None:
     assert processes_with(mark) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("engine", "advice"),
     [

@@ -19,6 +19,7 @@ def visitor(shop: Shop, new_visitor: NewVisitor) -> Visitor:
     return visitor
 
 
+@pytest.mark.long
 def test_two_browsers_side_by_side_have_two_sessions(
     visitor: Visitor, new_visitor: NewVisitor
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_form_older_than_a_log_in_in_another_tab_is_explained_and_changes_noth
     assert (shown.user, shown.cart) == ("demo", {"Notebook": 1})
 
 
+@pytest.mark.long
 def test_a_log_out_in_one_tab_leaves_the_other_nothing_to_change(visitor: Visitor) -> None:
     visitor.add("Notebook")
     visitor.log_in()

@@ -111,6 +111,7 @@ def test_the_skip_link_is_out_of_sight_until_it_has_the_focus(
     expect(skip).to_be_in_viewport(ratio=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["", "read/"])
 def test_tab_stops_visibly_at_everything_that_can_be_pressed_and_nowhere_else(
@@ -132,6 +133,7 @@ def test_tab_stops_visibly_at_everything_that_can_be_pressed_and_nowhere_else(
     assert stops.count(SKIP) == 1
 
 
+@pytest.mark.long
 def test_after_a_change_tab_goes_on_in_the_part_that_was_changed(
     any_shop: Shop, new_visitor: NewVisitor
 ) -> None:

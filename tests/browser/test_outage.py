@@ -32,6 +32,7 @@ def own_shops(own_redis: RedisServer, tmp_path: Path) -> Iterator[Shops]:
         yield Shops(tmp_path, stack, {"redis": lambda: own_redis.url})
 
 
+@pytest.mark.long
 def test_an_outage_shows_an_error_page_and_logs_nobody_out(
     own_redis: RedisServer, own_shops: Shops, new_visitor: NewVisitor
 ) -> None:

@@ -61,6 +61,7 @@ def is_logged_in(visitor: Visitor) -> bool:
     return visitor.shown().user is not None
 
 
+@pytest.mark.long
 def test_one_browser_ends_the_session_of_the_other(log_in: LogIn) -> None:
     mine, other = log_in(), log_in()
 
@@ -208,6 +209,7 @@ def test_a_screen_reader_finds_its_way(log_in: LogIn) -> None:
             assert sessions.count() == (3 if kind == "list" else 2)
 
 
+@pytest.mark.long
 def test_the_pages_speak_german(log_in: LogIn) -> None:
     mine, other = log_in(locale="de-DE"), log_in()
     mine.open(PATH)

@@ -41,6 +41,7 @@ def test_everything_works_without_scripts(visitor: Visitor, path: str) -> None:
     assert visitor.key is None
 
 
+@pytest.mark.long
 def test_without_scripts_the_times_are_there_and_said_to_stand_still(visitor: Visitor) -> None:
     visitor.add("Notebook")
 

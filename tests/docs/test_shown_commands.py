@@ -72,6 +72,7 @@ def test_a_shell_can_read_the_command(command: str) -> None:
     subprocess.run(["bash", "-n", "-c", command], check=True, timeout=30)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command",
     [

@@ -93,6 +93,7 @@ def commands() -> list[str]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", commands())
 def test_the_tests_shown_pass(command: str, tested_project: Path, views: str) -> None:
     # Without the environment's settings: the command has to say which.

@@ -251,6 +251,7 @@ def asked(ask: Callable[[], Any]) -> Any:
         return StoreUnavailable
 
 
+@pytest.mark.long
 @for_each("seed", range(10))
 @for_each("is_ended", [False, True])
 def test_whatever_is_changed_nothing_raises_and_no_write_goes_over_something_else(

@@ -64,6 +64,7 @@ AFTERWARDS = {save: {"saves": 2}, log_in: {}, log_out: {}}
 
 
 # PyMongo (4.20) leaves the socket of a cancelled connect to the garbage collector.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("is_cold", [False, True], ids=["warm", "cold"])
 @pytest.mark.parametrize("page", AFTERWARDS, ids=lambda page: page.__name__)

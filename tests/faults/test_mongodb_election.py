@@ -169,6 +169,7 @@ def test_a_write_that_an_election_interrupts_is_made_once(
         driver.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_a_secondary_asked_by_its_own_address_serves_only_the_pages_that_read(
     *, is_async: bool, servers: MongoReplicaSet

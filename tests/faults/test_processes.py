@@ -53,6 +53,7 @@ def _stored(engine: Engine, session_key: str) -> dict[str, Any]:
     return dict(engine.SessionStore(session_key).items())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network_engine", EVERY_SERVER, indirect=True)
 def test_eight_processes_that_save_one_session_at_once_lose_no_entry_of_any(
     network_engine: Engine, site: dict[str, Any], session_key: str
@@ -136,6 +137,7 @@ def test_of_workers_that_are_killed_amid_saves_what_was_acknowledged_is_there(
             assert (code, len(numbers)) == (0, acknowledged)
 
 
+@pytest.mark.long
 @on_servers_that_persist
 def test_a_worker_that_exits_before_its_save_is_answered_has_saved_it_whole_or_not_at_all(
     network_engine: Engine, site: dict[str, Any], session_key: str

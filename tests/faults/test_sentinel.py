@@ -139,6 +139,7 @@ def test_a_primary_without_replicas_refuses_where_it_is_told_to_and_loses_nothin
     assert open_session(key).get("name") == "after"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("version", "mode"), [("6.2", "async"), ("8.2", "sync")], indirect=["mode"]
 )
@@ -163,6 +164,7 @@ def test_a_primary_that_was_parted_from_the_others_is_left_for_the_new_one(
         assert open_session(key).get("name") == "after"
 
 
+@pytest.mark.long
 def test_while_the_primary_hangs_another_takes_over_and_what_it_says_late_counts_no_more(
     start: Start, open_session: Open, settings: Settings
 ) -> None:

@@ -181,6 +181,7 @@ def test_lost_answers_of_the_front_undo_no_save_and_no_end(
         assert open_(run, key).entries() == {}
 
 
+@pytest.mark.long
 def test_without_the_back_a_copy_can_be_read_and_nothing_be_saved(
     server: RedisServer, run: Run | None, settings: Settings, outages: list[Any]
 ) -> None:

@@ -137,6 +137,7 @@ def test_the_server_of_another_engine_is_not_asked(
     assert driver.times_asked == 0
 
 
+@pytest.mark.long
 @for_each("is_deployment", [False, True])
 @for_each(
     ("library", "engine", "options"),
@@ -178,6 +179,7 @@ for message in checks.run_checks(include_deployment_checks={is_deployment}):
     )
 
 
+@pytest.mark.long
 @for_each("is_deployment", [False, True])
 @for_each(
     ("engine", "options", "warning"),

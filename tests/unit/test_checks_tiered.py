@@ -136,6 +136,7 @@ def test_a_password_in_the_address_of_a_tier_is_told(settings: Settings) -> None
     assert 'MULTISESSION_REDIS["URL"]' in told["multisession.W128"]
 
 
+@pytest.mark.long
 @for_each(("library", "extra"), [("hiredis", "redis"), ("pymongo", "mongodb")])
 def test_a_missing_library_of_a_tier_is_told_with_what_to_install(library: str, extra: str) -> None:
     program = f"""

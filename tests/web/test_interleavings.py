@@ -273,6 +273,7 @@ def login(user_id: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("action", Action, ids=lambda action: action.name.lower())
 def test_two_whole_requests_leave_what_the_table_says_in_every_order(
     engine: Engine,

@@ -553,6 +553,7 @@ def of_ours(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [line.getMessage() for line in caplog.records if "multisession" in line.name]
 
 
+@pytest.mark.long
 @outages("redis-stopped", "redis-read_only_replica", "redis-out_of_memory")
 @pytest.mark.parametrize("on_outage", ["error", "anonymous"])
 @under_ours
