@@ -106,11 +106,8 @@ RUN_ONCE = (
 )
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> Generator[None, object, object]:
-    """Mark cases, and run the core of each test unless ``-m every_engine`` asks for the product."""
+def marked(items: list[pytest.Item]) -> dict[str, dict[pytest.Item, selection.Case]]:
+    """Mark the cases that run once, in several places or in CI only; return those of each test."""
     tests: dict[str, dict[pytest.Item, selection.Case]] = {}
     for item in items:
         case = selection.case_of(item)
@@ -120,6 +117,20 @@ def pytest_collection_modifyitems(
             item.add_marker("once")
         if any(case.place):
             item.add_marker("every_engine")
+    for cases in tests.values():
+        left = selection.left_to_ci([*cases.values()], selection.part_of(next(iter(cases))))
+        for item, case in cases.items():
+            if case in left:
+                item.add_marker("long")
+    return tests
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, object, object]:
+    """Mark cases, and run the core of each test unless ``-m every_engine`` asks for the product."""
+    tests = marked(items)
     # Other plugins choose by name and mark, and shuffle. Rows are counted in the order of the file.
     result = yield
     if "every_engine" not in config.option.markexpr:

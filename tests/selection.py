@@ -109,7 +109,8 @@ def opposites_on(*engines: str) -> Choice:
             return sum(value != other for value, other in zip(place, first, strict=True))
 
         chosen = _on(engines, cases)
-        opposite = max((case.place for case in chosen), key=differences, default=first)
+        others = (case.place for case in chosen if case.place.middleware != first.middleware)
+        opposite = max(others, key=differences, default=first)
         return [case for case in chosen if case.place in (first, opposite)]
 
     return choose
@@ -204,6 +205,29 @@ PARTS: dict[str, Choice] = {
     "web": opposites_on(REDIS, MEMORY),
     "wire": in_turn_on(REDIS, MONGODB),
 }
+
+#: Tests of the verbs of a driver, which both ends of its server share.
+OF_VERBS = (
+    "test_memcached",
+    "test_mongodb",
+    "test_mongodb_documents",
+    "test_mongodb_indexes",
+    "test_redis",
+    "test_redis_index",
+    "test_redis_unreadable",
+)
+
+
+def left_to_ci(cases: Sequence[Case], part: str) -> list[Case]:
+    """Return the cases of one test that get the mark ``long``: a like one shows nearly the same."""
+    if part == "web":
+        left = [case for case in cases if case.place.middleware == DJANGOS]
+    elif part == "drivers" and cases[0].module.endswith(OF_VERBS):
+        left = [case for case in cases if case.place.end and not _is_in_turn(case)]
+    else:
+        left = []
+    return left if len(left) < len(cases) else []
+
 
 #: Servers read a record's bytes, each in its own way.
 RUNS_EVERY_ROW = {"test_driver_contract.py"}

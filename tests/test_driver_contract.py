@@ -38,7 +38,7 @@ class TestDriverRaces(DriverRaceContract):
         return engine.driver
 
 
-@pytest.fixture(params=[LISTED, LISTED_COOKIE])
+@pytest.fixture(params=[LISTED, pytest.param(LISTED_COOKIE, marks=pytest.mark.long)])
 def listed(request: pytest.FixtureRequest, settings: Settings, running_servers: Running) -> Driver:
     """Return the driver of an engine whose sessions another one lists."""
     return use_engine(request.param, settings, running_servers).driver

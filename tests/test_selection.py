@@ -10,7 +10,18 @@ import pytest
 
 from django_multisession.testing.rows import for_each
 from tests.engine_fixtures import ENCRYPTED, ENGINES, TIERED_ENGINES
-from tests.selection import DJANGOS, HERE, LAWS, OURS, PARTS, Case, Place, case_of, core_of
+from tests.selection import (
+    DJANGOS,
+    HERE,
+    LAWS,
+    OURS,
+    PARTS,
+    Case,
+    Place,
+    case_of,
+    core_of,
+    left_to_ci,
+)
 
 MIDDLEWARE, ENDS = (DJANGOS, OURS), ("sync", "async")
 PLACES = [Place(*chosen) for chosen in itertools.product(ENGINES, MIDDLEWARE, ENDS)]
@@ -51,6 +62,23 @@ def test_tests_of_a_site_take_turns_in_every_place() -> None:
 
 def test_a_table_of_a_site_costs_its_rows_or_its_places() -> None:
     assert [len(core_of(cases(PLACES, rows), "web")) for rows in (1, 4, 15)] == [2, 4, 15]
+
+
+def test_a_site_under_djangos_middleware_is_left_to_ci_where_ours_is_there() -> None:
+    everywhere, djangos = cases(PLACES, 1), [Place("memory", DJANGOS, end) for end in ENDS]
+    left = left_to_ci(everywhere, "web")
+    assert {case.place.middleware for case in left} == {DJANGOS}
+    assert {case.place.end for case in left} == set(ENDS)
+    ours = [case for case in everywhere if case not in left]
+    assert [case.place.middleware for case in core_of(ours, "web")] == [OURS]
+    assert left_to_ci(cases(djangos, 1), "web") == []
+
+
+def test_of_the_verbs_of_a_driver_one_end_is_left_to_ci() -> None:
+    verbs = cases([Place(end=end) for end in ENDS], 1, "tests.drivers.test_redis")
+    assert len(left_to_ci(verbs, "drivers")) == 1
+    connections = cases([Place(end=end) for end in ENDS], 1, "tests.drivers.test_redis_pool")
+    assert left_to_ci(connections, "drivers") == []
 
 
 def test_a_row_that_some_places_lack_runs() -> None:

@@ -15,6 +15,7 @@ import pytest
 from django.template import Engine
 from django.template.backends.django import get_installed_libraries
 
+from django_multisession.testing.rows import for_each
 from tests.docs.pages import Block, blocks
 
 
@@ -66,14 +67,12 @@ def runs(block: Block) -> bool:
     return block.language in READERS or (block.language == "text" and not block.file)
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in blocks() if block.language in READERS], ids=str
-)
+@for_each("block", [block for block in blocks() if block.language in READERS])
 def test_what_is_shown_can_be_read(block: Block, tmp_path: Path, settings: object) -> None:
     READERS[block.language](block.text, tmp_path)
 
 
-@pytest.mark.parametrize("broken", ["server {\n", "listen 80\n", "server {\n}\n}\n{\n"])
+@for_each("broken", ["server {\n", "listen 80\n", "server {\n}\n}\n{\n"])
 def test_a_broken_nginx_configuration_is_noticed(broken: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         read_nginx(broken, tmp_path)

@@ -14,6 +14,7 @@ from django_multisession.engine import close_drivers
 from django_multisession.engines.cookie import SessionStore as CookieStore
 from django_multisession.engines.memcached import SessionStore
 from django_multisession.engines.tiered import SessionStore as TieredStore
+from django_multisession.testing.rows import for_each
 from tests.unit.checked_site import found, ids, right_site
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def site(right_site: Settings) -> Settings:
     return right_site
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "told"),
     [
         (f"{OURS}memory", f"'{OURS}memory'"),

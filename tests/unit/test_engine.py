@@ -303,7 +303,7 @@ def test_a_password_in_an_address_of_a_sites_engine_is_reported(shop: Settings) 
     assert sorted(of_the_shop(deploy=True)) == ["multisession.W128", "shop.W002"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "check_id", "hint"),
     [
         (None, "multisession.E009", SessionStore.engine.example),

@@ -91,7 +91,8 @@ def secret_settings(settings: Settings) -> Settings:
 # Settings
 
 
-@pytest.mark.parametrize("name", WRONG_SETTINGS)
+@for_each("name", WRONG_SETTINGS)
+@restoring
 def test_a_wrong_setting_shows_no_secret_key(secret_settings: Settings, name: str) -> None:
     setattr(secret_settings, name, WRONG_SETTINGS[name])
     # Overridden last: what was overridden before is out of sight.
@@ -243,7 +244,7 @@ def test_a_resolver_that_failed_shows_no_other_entry(settings: Settings) -> None
 # Keys
 
 
-@pytest.mark.parametrize("key", [12345, b"x" * 40, ["x"], 1.5])
+@for_each("key", [12345, b"x" * 40, ["x"], 1.5])
 def test_what_is_no_text_is_no_session_key(secret_settings: Settings, key: Any) -> None:
     assert keys.verify(key, conf.config().signing_keys) is None
     session = memory.SessionStore()

@@ -70,7 +70,7 @@ def test_a_century_is_a_time(settings: Settings, name: str) -> None:
     found.respond()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "expiry",
     [datetime.max.replace(tzinfo=UTC), 2 * 10**11, 10**12, CENTURY + 1],
     ids=["last-moment", "6300-years", "10e12", "century"],

@@ -20,6 +20,7 @@ from django_multisession.drivers.memory import MemoryDriver
 from django_multisession.session import respond
 from django_multisession.session.respond import CookieAnswer
 from django_multisession.store import DriverSessionStore
+from django_multisession.testing.rows import for_each
 from tests.conftest import Clock
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -150,8 +151,7 @@ def _begin(store: type[DriverSessionStore], known: str) -> str | None:
 KNOWN = ("no cookie", "forged", "stored")
 
 
-@pytest.mark.parametrize("saves_always", [False, True])
-@pytest.mark.parametrize("known", KNOWN)
+@for_each(("known", "saves_always"), itertools.product(KNOWN, (False, True)))
 def test_the_short_look_agrees_with_the_long_one_after_any_two_events(
     clock: Clock, known: str, *, saves_always: bool
 ) -> None:

@@ -692,7 +692,7 @@ def counted_tokens(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return begin
 
 
-@pytest.mark.parametrize("scene", SCENES)
+@for_each("scene", SCENES)
 def test_both_runners_send_the_same_calls_for_the_same_answers(
     scene: str, counted_tokens: Callable[[], None], clock: Clock
 ) -> None:

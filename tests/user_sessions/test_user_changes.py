@@ -28,6 +28,7 @@ from django_multisession.core.records import Tombstone
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.engine import close_drivers
 from django_multisession.engines import memory
+from django_multisession.testing.rows import for_each
 from django_multisession.user_changes import Loaded, fields_of, reason_for
 from django_multisession.user_sessions import id_of
 
@@ -174,7 +175,7 @@ def update_in_bulk(user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_active=False)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "change",
     [
         rename,
