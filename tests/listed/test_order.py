@@ -11,7 +11,9 @@ from django.contrib.auth.models import User
 from django_multisession.core.records import Reason
 from django_multisession.drivers.base import is_indexed
 from django_multisession.drivers.base import run as carry_out
+from django_multisession.drivers.listed.cards import make_card, place_of
 from django_multisession.session import line
+from django_multisession.testing.stored_records import changed
 from django_multisession.user_sessions import end_all_sessions, list_sessions
 from tests.engine_fixtures import Engine
 from tests.listed.conftest import Login, lose_lists
@@ -122,3 +124,19 @@ def test_a_touch_that_heeds_a_mark_ends_no_newer_login(
     late.respond()
     assert logins == [other]
     assert engine.SessionStore(key).get(SESSION_KEY) == str(other.pk)
+
+
+def test_an_end_of_a_users_session_leaves_the_card_of_another_user(
+    engine: Engine, user: User, login: Login
+) -> None:
+    store = engine.SessionStore(login(user))
+    store.get("name")
+    snapshot: Any = store._recognized.state.snapshot  # type: ignore[union-attr]
+    key, record = snapshot.key.storage_key, snapshot.record
+    carry_out(engine.notes.withdraw(place_of(key), make_card(key, record)))
+    card = make_card(key, changed(record, user=b"8"))
+    assert carry_out(engine.notes.add(place_of(key), card))
+    left = store._recognized.site.tombstone(Reason.ENDED)
+    assert is_indexed(engine.driver)
+    assert carry_out(engine.driver.delete_many([key], left, user_id=str(user.pk))) == [True]
+    assert carry_out(engine.notes.get(place_of(key))) == card
