@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from django.http import HttpRequest
 
 from django_multisession.core.devices import ADDRESS_ENTRY, USER_AGENT_ENTRY
 from django_multisession.core.keys import Verified
-from django_multisession.core.records import Record
+from django_multisession.core.records import NEVER, SAVED, Reason, Record
 from django_multisession.drivers.base import Purging
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.drivers.listed.cards import make_card, place_of
@@ -165,6 +166,53 @@ def test_a_card_opens_nothing_but_its_own_place(
     with pytest.raises(BadPayload):
         site.open_listed(card, place_of(place))
     assert site.open_listed(card, place)
+
+
+def test_what_cards_show_is_encrypted_for_one_place_of_one_tenant(
+    settings: Settings, engine: Engine
+) -> None:
+    contexts = set()
+    for tenant, place in itertools.product(("one", "two"), "ab"):
+        settings.MULTISESSION_NAMESPACE = tenant
+        site: Any = engine.SessionStore()._recognized.site
+        contexts |= {site._card_context(place)}
+    assert len(contexts) == 4
+
+
+@pytest.mark.parametrize("verb", ["delete_many", "retire"])
+def test_a_request_that_listed_nothing_ends_a_session_by_its_card(
+    clock: Clock, engine: Engine, user: User, browser: Browser, verb: str
+) -> None:
+    place, card = place_in(engine, browser), card_of(engine, browser)
+    site = engine.SessionStore()._recognized.site
+    driver: Any = site.driver
+    left = site.tombstone(Reason.ENDED)
+    if verb == "retire":
+        assert carry_out(driver.retire(place, card, left, site.now(), NEVER)) == SAVED
+    else:
+        assert carry_out(driver.delete_many([place], left, user_id=str(user.pk))) == [True]
+    assert not is_in(browser)
+
+
+def test_an_end_of_another_users_session_leaves_this_one(
+    clock: Clock, engine: Engine, user: User, browser: Browser
+) -> None:
+    site = engine.SessionStore()._recognized.site
+    driver: Any = site.driver
+    left, place = site.tombstone(Reason.ENDED), place_in(engine, browser)
+    assert carry_out(driver.delete_many([place], left, user_id=f"not {user.pk}")) == [False]
+    assert is_in(browser)
+
+
+def test_a_request_ends_the_sessions_of_all_users_that_it_listed(
+    clock: Clock, engine: Engine, user: User, browser: Browser
+) -> None:
+    site = engine.SessionStore()._recognized.site
+    driver: Any = site.driver
+    listed, _ = carry_out(driver.records("", 100_000))
+    left = site.tombstone(Reason.ENDED)
+    assert carry_out(driver.delete_many([key for key, _ in listed], left)) == [True]
+    assert not is_in(browser)
 
 
 def test_forged_cards_are_not_listed(

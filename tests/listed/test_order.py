@@ -11,8 +11,10 @@ from django.contrib.auth.models import User
 from django_multisession.core.records import Reason
 from django_multisession.drivers.base import is_indexed
 from django_multisession.drivers.base import run as carry_out
+from django_multisession.drivers.listed.cards import make_card, place_of
 from django_multisession.session import line
 from django_multisession.testing.rows import for_each
+from django_multisession.testing.stored_records import changed
 from django_multisession.user_sessions import end_all_sessions, list_sessions
 from tests.engine_fixtures import Engine
 from tests.listed.conftest import Login, lose_lists
@@ -155,3 +157,19 @@ def test_a_login_beside_an_earlier_save_is_listed_whenever_that_writes_its_card(
     first.save()
     assert len(sent) >= position
     assert len(list_sessions(other)) == 1
+
+
+def test_an_end_of_a_users_session_leaves_the_card_of_another_user(
+    engine: Engine, user: User, login: Login
+) -> None:
+    store = engine.SessionStore(login(user))
+    store.get("name")
+    snapshot: Any = store._recognized.state.snapshot  # type: ignore[union-attr]
+    key, record = snapshot.key.storage_key, snapshot.record
+    carry_out(engine.notes.withdraw(place_of(key), make_card(key, record)))
+    card = make_card(key, changed(record, user=b"8"))
+    assert carry_out(engine.notes.add(place_of(key), card))
+    left = store._recognized.site.tombstone(Reason.ENDED)
+    assert is_indexed(engine.driver)
+    assert carry_out(engine.driver.delete_many([key], left, user_id=str(user.pk))) == [True]
+    assert carry_out(engine.notes.get(place_of(key))) == card

@@ -16,6 +16,7 @@ from django.http import HttpRequest
 
 from django_multisession import signals
 from django_multisession.core import limits
+from django_multisession.core.keys import Verified
 from django_multisession.core.records import Record
 from django_multisession.drivers.base import run as carry_out
 from django_multisession.engine import close_drivers
@@ -26,7 +27,7 @@ from django_multisession.settings.checks import check_installed
 from django_multisession.store import DriverSessionStore
 from django_multisession.testing.driver.fixtures import make_key
 from django_multisession.testing.rows import for_each
-from django_multisession.testing.stored_records import changed
+from django_multisession.testing.stored_records import changed, facts_of
 from django_multisession.user_sessions import list_sessions
 from tests.engine_fixtures import Engine, use_engine
 from tests.rows import restoring
@@ -509,3 +510,22 @@ def test_the_first_login_of_a_session_sees_an_assigned_limit(
         patched.setattr(site_settings, "MULTISESSION_MAX_SESSIONS", 1)
         stores[1].save()
     assert len(list_sessions(user)) == 1
+
+
+def test_a_session_that_lies_under_two_keys_counts_once(
+    clock: Clock, engine: Engine, login: Login, user: User
+) -> None:
+    client = login(user)
+    store = client.opened()
+    store.get("name")
+    site, record = store._recognized.site, store._recognized.state.snapshot.record  # type: ignore[union-attr]
+    # As where a server moves a session in steps.
+    key = Verified("", make_key())
+    body = site.open(record, Verified("", client.place))
+    assert carry_out(
+        engine.driver.add(key.storage_key, site.sign(facts_of(record), body, key, None))
+    )
+    clock.advance(seconds=1)
+    other = login(user)
+    assert logged_in([client, other]) == [True, True]
+    assert len(list_sessions(user)) == 2
