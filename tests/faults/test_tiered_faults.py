@@ -95,7 +95,8 @@ def test_a_dead_front_takes_nothing_from_a_site(
     with pytest.raises(SessionEnded):
         old.save()
     assert outages == []
-    assert [line.name for line in caplog.records] == [front.__name__]
+    assert [line.name for line in caplog.records] == [front.__name__] * 2
+    assert caplog.messages[1] == "The front of the sessions answers again."
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["unread", "read"])

@@ -147,6 +147,25 @@ def test_an_end_of_all_in_the_moment_of_another_end_spares_no_session(
     assert not is_logged_in(engine, request.session.session_key)
 
 
+def test_an_end_of_all_by_a_clock_that_is_behind_leaves_the_later_moment_of_another_end(
+    clock: Clock, settings: Settings, engine: Engine, user: User, login: Login
+) -> None:
+    key = login(user)
+    clock.advance(seconds=0.7)
+    other = login(user)
+    lose_lists(settings)
+    clock.advance(seconds=0.3)
+    request = request_of(engine, key)
+    end_other_sessions(request)
+    request.session.save()
+    # Before the login whose card is lost.
+    clock.advance(seconds=-0.5)
+    end_all_sessions(user)
+    clock.advance(seconds=LATER)
+    used(engine, other)
+    assert not is_logged_in(engine, other)
+
+
 def lose_list_of_cards(engine: Engine, settings: Settings, user: User) -> None:
     """Lose all but the mark of *user*."""
     place = marks.place_of(str(user.pk).encode(), b"")
