@@ -307,7 +307,7 @@ SHORT = (
     _limited("limit-deny", ((1,), (1,)), "deny", 1),
     Bound("listed", ((1,), (1,)), LISTED, Budget(clocks=1), is_listed=True),
 )
-#: Half a minute each at most.
+#: A minute of processor time each at most, in most cases a few seconds.
 LONG = (
     Bound(
         "limit-key-kept",

@@ -18,7 +18,7 @@ from django_multisession.testing.driver.fixtures import (
 from tests.exhaustive import bounds, known, site
 
 
-# Each takes half a minute at most; on a machine that does ten other things, several minutes.
+# Each takes a minute or so at most; on a machine that does ten other things, several minutes.
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "bound",

@@ -53,7 +53,7 @@ def test_a_tombstone_that_leads_to_no_storage_key_stops_no_list(
     engine: Engine, user: User, login: Login
 ) -> None:
     record, place = record_of(engine, login(user)), make_key()
-    main: Driver = engine.driver._main  # type: ignore[attr-defined]
+    main: Driver = engine.driver.main  # type: ignore[attr-defined]
     carry_out(main.add(place, record))
     left = Tombstone(b"12345678", Reason.MOVED, "a b")
     carry_out(main.delete(place, left))

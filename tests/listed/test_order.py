@@ -164,12 +164,12 @@ def test_an_end_of_a_users_session_leaves_the_card_of_another_user(
 ) -> None:
     store = engine.SessionStore(login(user))
     store.get("name")
-    snapshot: Any = store._recognized.state.snapshot  # type: ignore[union-attr]
-    key, record = snapshot.key.storage_key, snapshot.record
+    session: Any = store._recognized
+    key, record = session.state.snapshot.key.storage_key, session.state.snapshot.record
     carry_out(engine.notes.withdraw(place_of(key), make_card(key, record)))
     card = make_card(key, changed(record, user=b"8"))
     assert carry_out(engine.notes.add(place_of(key), card))
-    left = store._recognized.site.tombstone(Reason.ENDED)
+    left = session.site.tombstone(Reason.ENDED)
     assert is_indexed(engine.driver)
     assert carry_out(engine.driver.delete_many([key], left, user_id=str(user.pk))) == [True]
     assert carry_out(engine.notes.get(place_of(key))) == card

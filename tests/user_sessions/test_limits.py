@@ -518,7 +518,8 @@ def test_a_session_that_lies_under_two_keys_counts_once(
     client = login(user)
     store = client.opened()
     store.get("name")
-    site, record = store._recognized.site, store._recognized.state.snapshot.record  # type: ignore[union-attr]
+    session: Any = store._recognized
+    site, record = session.site, session.state.snapshot.record
     # As where a server moves a session in steps.
     key = Verified("", make_key())
     body = site.open(record, Verified("", client.place))

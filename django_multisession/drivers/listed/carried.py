@@ -39,7 +39,7 @@ class CarriedListedDriver(ListedDriver["RevocableDriver"]):
 
     def over(self, jar: Jar, make: MakeCard) -> CarriedListedDriver:
         """Return this driver over *jar*, with cards that *make* makes."""
-        return CarriedListedDriver(self._main.over(jar), self._listing, make)
+        return CarriedListedDriver(self.main.over(jar), self._listing, make)
 
     def retire(
         self,
@@ -57,7 +57,7 @@ class CarriedListedDriver(ListedDriver["RevocableDriver"]):
             return (yield from super().retire(key, base, left, now, latest_use))
         if card.series != base.series:
             return Answer(Outcome.CONFLICT, card)
-        self._main.note_copy(key, base)
+        self.main.note_copy(key, base)
         found = yield from self.delete(key, left)
         if isinstance(found, Tombstone):
             return Answer(Outcome.MISSING, found)
@@ -75,30 +75,30 @@ class CarriedListedDriver(ListedDriver["RevocableDriver"]):
 
     def purge_expired(self, now: int, limit: int) -> Steps[int]:
         """See Purging.purge_expired()."""
-        gone = yield from self._main.purge_expired(now, limit)
+        gone = yield from self.main.purge_expired(now, limit)
         if gone < limit and isinstance(self.notes, Purging):
             gone += yield from self.notes.purge_expired(now, limit - gone)
         return gone
 
     def count_expired(self, now: int) -> Steps[int]:
         """See Purging.count_expired()."""
-        count = yield from self._main.count_expired(now)
+        count = yield from self.main.count_expired(now)
         # The engine that keeps the ends may be the one that lists.
-        if isinstance(self.notes, Purging) and not self._main.keeps_ends_in(type(self.notes)):
+        if isinstance(self.notes, Purging) and not self.main.keeps_ends_in(type(self.notes)):
             count += yield from self.notes.count_expired(now)
         return count
 
     def _end(self, key: str, left: Tombstone, user_id: str | None) -> Steps[bool | Tombstone]:
         if user_id is None:
-            return (yield from self._main.delete(key, left))
+            return (yield from self.main.delete(key, left))
         held = read_known(key, self.server.raw(key))
         if held is None:
             held = yield from self.notes.get(place_of(key))
             if isinstance(held, Record):
-                self._main.note_copy(key, held)
+                self.main.note_copy(key, held)
         if isinstance(held, Record) and held.user_id == user_id:
-            return (yield from self._main.delete(key, left))
-        return answer_to_delete((yield from self._main.get(key)), left)
+            return (yield from self.main.delete(key, left))
+        return answer_to_delete((yield from self.main.get(key)), left)
 
     def _listed(
         self, cards: Iterable[tuple[str, Record]], is_meant: Callable[[Record], bool]
@@ -110,7 +110,7 @@ class CarriedListedDriver(ListedDriver["RevocableDriver"]):
             key = listed_in(place, card)
             if key is None:
                 continue
-            self._main.note_copy(key, card)
+            self.main.note_copy(key, card)
             raw = self.server.raw(key)
             record = card if raw is None else read_known(key, raw)
             if isinstance(record, Record) and is_meant(record):

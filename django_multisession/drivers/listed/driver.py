@@ -103,6 +103,7 @@ class ListedDriver(ABC, Generic[MainDriver]):
         make: Makes a card.
 
     Attributes:
+        main: See Args.
         notes: Keeps the marks and the seats of users.
     """
 
@@ -112,7 +113,7 @@ class ListedDriver(ABC, Generic[MainDriver]):
         self.capabilities = dataclasses.replace(main.capabilities, is_native_async=is_native_async)
         self.server = main.server
         self.notes = notes
-        self._main, self._listing, self._make = main, listing, make
+        self.main, self._listing, self._make = main, listing, make
         if isinstance(notes, Enumerable):
             self._enumerable, self.records = notes, self._records
 
@@ -122,11 +123,11 @@ class ListedDriver(ABC, Generic[MainDriver]):
 
     def get(self, key: str) -> Steps[Stored]:
         """See Driver.get()."""
-        return self._main.get(key)
+        return self.main.get(key)
 
     def replace(self, key: str, record: Record, base: Record, now: int) -> Steps[Answer]:
         """See Driver.replace()."""
-        writing = self._main.replace(key, record, base, now)
+        writing = self.main.replace(key, record, base, now)
         return Writing(lambda note: self._replace(key, record, base, writing, note))
 
     def move(
@@ -139,12 +140,12 @@ class ListedDriver(ABC, Generic[MainDriver]):
         now: int,
     ) -> Steps[Answer]:
         """See Driver.move()."""
-        writing = self._main.move(old_key, new_key, record, base, left, now)
+        writing = self.main.move(old_key, new_key, record, base, left, now)
         return Writing(lambda note: self._move(old_key, new_key, record, base, left, writing, note))
 
     def touch(self, key: str, base: Record, touched_ms: int, now: int) -> Steps[Answer]:
         """See Driver.touch()."""
-        writing = self._main.touch(key, base, touched_ms, now)
+        writing = self.main.touch(key, base, touched_ms, now)
         return Writing(lambda note: self._touch(key, base, touched_ms, writing, note))
 
     def retire(
@@ -156,24 +157,24 @@ class ListedDriver(ABC, Generic[MainDriver]):
         latest_use: int,
     ) -> Steps[Answer]:
         """See Driver.retire()."""
-        answer = yield from self._main.retire(key, base, left, now, latest_use)
+        answer = yield from self.main.retire(key, base, left, now, latest_use)
         if answer.outcome is Outcome.SAVED and _has_user(base):
             yield from self._listing.end([key], left)
         return answer
 
     def withdraw(self, key: str, record: Record) -> Steps[None]:
         """See Driver.withdraw()."""
-        yield from self._main.withdraw(key, record)
+        yield from self.main.withdraw(key, record)
         if record.user is None:
             return
         # Someone may have saved over it.
-        stored = yield from self._main.get(key)
+        stored = yield from self.main.get(key)
         if not isinstance(stored, Record):
             yield from self._listing.withdraw(key, self._make(key, record))
 
     def delete(self, key: str, left: Tombstone) -> Steps[bool | Tombstone]:
         """See Driver.delete()."""
-        found = yield from self._main.delete(key, left)
+        found = yield from self.main.delete(key, left)
         if found is True:
             yield from self._listing.end([key], left)
         return found
@@ -201,21 +202,21 @@ class ListedDriver(ABC, Generic[MainDriver]):
 
     def check(self) -> list[Problem]:
         """See Driver.check()."""
-        return [*self._main.check(), *self.notes.check()]
+        return [*self.main.check(), *self.notes.check()]
 
     def close(self) -> None:
         """See Driver.close()."""
-        self._main.close()
+        self.main.close()
         self.notes.close()
 
     async def aclose(self) -> None:
         """See close()."""
-        await self._main.aclose()
+        await self.main.aclose()
         await self.notes.aclose()
 
     def _add(self, key: str, record: Record, note: str | None) -> Steps[tuple[bool, Stored]]:
         found: Stored = None
-        is_added = yield from self._main.add(key, record)
+        is_added = yield from self.main.add(key, record)
         if is_added and record.user is not None:
             found = yield from self._keep(key, record, None, note, is_required=True)
         return is_added, found
@@ -298,7 +299,7 @@ class ListedDriver(ABC, Generic[MainDriver]):
 
     def _card(self, key: str) -> Steps[Record | None]:
         """Return the card of what is stored under *key* now."""
-        stored = yield from self._main.get(key)
+        stored = yield from self.main.get(key)
         return self._make(key, stored) if _has_user(stored) else None
 
     def _records(self, cursor: str, limit: int) -> Steps[Page]:
@@ -337,21 +338,22 @@ class StoredListedDriver(ListedDriver[Batching]):
         self, keys: Sequence[str], left: Tombstone, user_id: str | None
     ) -> Steps[list[bool | Tombstone]]:
         """See ListedDriver._end_many()."""
-        return self._main.delete_many(keys, left, user_id=user_id)
+        return self.main.delete_many(keys, left, user_id=user_id)
 
     def _listed(
         self, cards: Iterable[tuple[str, Record]], is_meant: Callable[[Record], bool]
     ) -> Steps[list[tuple[str, Record]]]:
         """See ListedDriver._listed().
 
-        Those that move meanwhile are followed, and logins that take their place: the card comes later.
+        It follows sessions that move meanwhile, and logins that take their place, to the new key. The
+        card of the new key is written later.
         """
         found: dict[str, Record] = {}
         keys = [key for place, card in cards if (key := listed_in(place, card)) is not None]
         for _ in range(MOST_HOPS):
             if not keys:
                 break
-            stored = yield from self._main.get_many(keys)
+            stored = yield from self.main.get_many(keys)
             found |= {
                 key: each
                 for key, each in zip(keys, stored, strict=True)
@@ -369,7 +371,7 @@ class StoredListedDriver(ListedDriver[Batching]):
 
 def unlisted(driver: Driver) -> Driver:
     """Return *driver* without the engine that lists its sessions, if there is one."""
-    return driver._main if isinstance(driver, ListedDriver) else driver  # noqa: SLF001  (of this module)
+    return driver.main if isinstance(driver, ListedDriver) else driver
 
 
 def _has_user(stored: Stored) -> TypeGuard[Record]:

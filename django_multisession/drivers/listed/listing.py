@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from django_multisession.core.records import (
     MISSING,
+    Answer,
     Outcome,
     Reason,
     Record,
@@ -24,7 +25,7 @@ from django_multisession.exceptions import StoreUnavailable
 #: See `Listing.keep()`.
 Again = Callable[[], Steps[Record | None]]
 
-#: How often a card is written at most that other saves write too.
+#: How often a save tries at most to write a card that other saves write too.
 MOST_TRIES = 4
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Listing(Quiet[IndexedDriver]):
         yield from self._quietly(self.driver.delete_many(places, left, user_id=user_id))
 
     def withdraw(self, key: str, card: Record) -> Steps[None]:
-        """Remove *card*: what lies under *key* is no longer a user's session."""
+        """Remove *card*, because the session under *key* no longer has a user."""
         yield from self._quietly(self.driver.withdraw(place_of(key), card))
 
     def _written(self, steps: Steps[None], note: str | None, *, is_required: bool) -> Steps[Stored]:
@@ -103,10 +104,8 @@ class Listing(Quiet[IndexedDriver]):
     def _keep(self, place: str, card: Record, base: Record | None, again: Again) -> Steps[None]:
         driver = self.driver
         answer = MISSING
-        if base is not None and base.revision == card.revision:
-            answer = yield from driver.touch(place, base, card.touched_ms, card.touched_ms)
-        elif base is not None:
-            answer = yield from driver.replace(place, card, base, card.touched_ms)
+        if base is not None:
+            answer = yield from self._write_over(place, card, base, card.touched_ms)
         for _ in range(MOST_TRIES):
             if answer.outcome is Outcome.SAVED or isinstance(answer.stored, Tombstone):
                 return
@@ -116,15 +115,15 @@ class Listing(Quiet[IndexedDriver]):
             stored, newest = (yield from driver.get(place)), (yield from again())
             if isinstance(stored, Tombstone) or newest is None:
                 return
-            if stored is None:
-                pass  # another save has withdrawn it meanwhile
-            elif stored.revision == newest.revision:
-                answer = yield from driver.touch(
-                    place, stored, newest.touched_ms, stored.touched_ms
-                )
-            else:
-                answer = yield from driver.replace(place, newest, stored, stored.touched_ms)
             card = newest
+            # Otherwise another save has withdrawn it meanwhile.
+            if stored is not None:
+                answer = yield from self._write_over(place, card, stored, stored.touched_ms)
+
+    def _write_over(self, place: str, card: Record, base: Record, now: int) -> Steps[Answer]:
+        if base.revision == card.revision:
+            return self.driver.touch(place, base, card.touched_ms, now)
+        return self.driver.replace(place, card, base, now)
 
     def _move(self, old: str, new: str, card: Record, base: Record, again: Again) -> Steps[None]:
         left = Tombstone(card.revision, Reason.MOVED, new)
