@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from django_multisession.core.lifetime import longest_ms
-from django_multisession.core.problems import Problem
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
 from django_multisession.engine import LISTED_IN, Engine, EngineOption, Keys, open_listing
 from django_multisession.session.carried import CarriedSessionStore, seconds
-from django_multisession.settings.check_ids import Check
 from django_multisession.settings.conf import config
+from django_multisession.settings.rules.options import listed_without_revocation
 
 __all__ = ["SessionStore"]
 
-_EXAMPLE = 'MULTISESSION_COOKIE = {"REVOCATION": "django_multisession.engines.redis"}'
+_SETTING = "MULTISESSION_COOKIE"
+_EXAMPLE = f'{_SETTING} = {{"REVOCATION": "django_multisession.engines.redis"}}'
 _REVOCATION = EngineOption(
     name="REVOCATION",
     expected="an engine with a server that all processes share",
@@ -38,24 +35,16 @@ def _open(options: SecretOptions) -> Driver:
     return driver if listing is None else CarriedListedDriver(driver, listing)
 
 
-def _judge(options: Mapping[str, Any]) -> Iterator[Problem]:
-    if options.get("LISTED_IN") is not None and options.get("REVOCATION") is None:
-        yield Check.LISTED_WITHOUT_REVOCATION.found(
-            "MULTISESSION_COOKIE has LISTED_IN and no REVOCATION. A listed session can't be ended.",
-            _EXAMPLE,
-        )
-
-
 class SessionStore(CarriedSessionStore):
     """A session in its cookie."""
 
     engine = Engine(
         name="cookie",
         open=_open,
-        setting="MULTISESSION_COOKIE",
+        setting=_SETTING,
         keys=Keys(others=("REVOCATION", "LISTED_IN"), has_client=False),
         engine_options=(_REVOCATION, LISTED_IN),
-        judge=_judge,
+        judge=lambda options: listed_without_revocation(_SETTING, options, _EXAMPLE),
         install="django-multisession[cookie]",
         example=_EXAMPLE,
     )

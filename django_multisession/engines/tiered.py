@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import dataclasses
 
 from django.utils import timezone
 
-from django_multisession.core.problems import Problem
 from django_multisession.core.secret import SecretOptions
 from django_multisession.drivers.base import Driver
 from django_multisession.engine import Engine, EngineOption, Keys
-from django_multisession.settings.check_ids import Check
+from django_multisession.settings.rules.options import same_tiers
 from django_multisession.store import DriverSessionStore
 
 __all__ = ["SessionStore"]
@@ -21,6 +19,14 @@ _EXAMPLE = (
     f'{_SETTING} = {{"FRONT": "django_multisession.engines.redis", '
     '"BACK": "django_multisession.engines.mongodb"}'
 )
+_FRONT = EngineOption(
+    name="FRONT",
+    expected="an engine that keeps sessions in a store",
+    # This one would be its own part.
+    fits=lambda engine: engine.setting != _SETTING,
+    is_required=True,
+)
+_TIERS = (_FRONT, dataclasses.replace(_FRONT, name="BACK"))
 
 
 def _open(options: SecretOptions) -> Driver:
@@ -28,24 +34,6 @@ def _open(options: SecretOptions) -> Driver:
 
     front, back = (part.open_driver() for part in SessionStore.engine.parts(options))
     return TieredDriver(front, back, lambda: timezone.now().timestamp())
-
-
-def _judge(options: Mapping[str, Any]) -> Iterator[Problem]:
-    front, back = SessionStore.engine.parts(options)
-    if front is back:
-        yield Check.SAME_TIERS.found(
-            f"The two engines of {_SETTING} must differ (got {options['BACK']!r} twice).", _EXAMPLE
-        )
-
-
-def _tier(name: str) -> EngineOption:
-    return EngineOption(
-        name=name,
-        expected="an engine that keeps sessions in a store",
-        # This one would be its own part.
-        fits=lambda engine: engine.setting != _SETTING,
-        is_required=True,
-    )
 
 
 class SessionStore(DriverSessionStore):
@@ -56,7 +44,9 @@ class SessionStore(DriverSessionStore):
         open=_open,
         setting=_SETTING,
         keys=Keys(one_of=("FRONT",), others=("BACK",), has_client=False),
-        engine_options=(_tier("FRONT"), _tier("BACK")),
-        judge=_judge,
+        engine_options=_TIERS,
+        judge=lambda options: same_tiers(
+            _SETTING, [tier.engine(options) for tier in _TIERS], options["BACK"], _EXAMPLE
+        ),
         example=_EXAMPLE,
     )

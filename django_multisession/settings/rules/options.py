@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
 from django_multisession.core.problems import Problem
 from django_multisession.settings.check_ids import Check
 
 NOT_GIVEN: Final = object()
+
+#: What stands in addresses, and hardly in the name of a cache.
+_IN_ADDRESSES = frozenset(":/@")
 
 #: Every engine may have these. Django's error pages show stars for a value of such a name.
 CREDENTIALS = ("USERNAME", "PASSWORD")
@@ -100,6 +103,39 @@ def password_in_address(setting: str, options: Mapping[str, Any]) -> Iterator[Pr
                 f'Take it out of the address: {setting} = {{"{name}": ..., "PASSWORD": '
                 'os.environ["..."]}. Django shows stars for it then.',
             )
+
+
+def address_as_alias(
+    setting: str, alias: object, known: Container[str], example: str
+) -> Iterator[Problem]:
+    """Report that *alias* is none of the *known* caches, but the address of a server."""
+    if isinstance(alias, str) and alias not in known and not _IN_ADDRESSES.isdisjoint(alias):
+        # A driver quotes an alias that it doesn't find, and an address may hold a password.
+        yield Check.ALIAS_IS_ADDRESS.found(
+            f'{setting}["CACHE_ALIAS"] must be the name of a cache in CACHES (got an address).',
+            f"Write the address as URL: {example}",
+        )
+
+
+def same_tiers(
+    setting: str, tiers: Iterable[object], path: object, example: str
+) -> Iterator[Problem]:
+    """Report that the two *tiers* of *setting* are one engine, that of *path*."""
+    front, back = tiers
+    if front is back:
+        yield Check.SAME_TIERS.found(
+            f"The two engines of {setting} must differ (got {path!r} twice).", example
+        )
+
+
+def listed_without_revocation(
+    setting: str, options: Mapping[str, Any], example: str
+) -> Iterator[Problem]:
+    """Report that *options* name what lists sessions, and nothing that ends them."""
+    if options.get("LISTED_IN") is not None and options.get("REVOCATION") is None:
+        yield Check.LISTED_WITHOUT_REVOCATION.found(
+            f"{setting} has LISTED_IN and no REVOCATION. A listed session can't be ended.", example
+        )
 
 
 def _is_dict(options: object) -> TypeGuard[Mapping[str, Any]]:
