@@ -24,6 +24,7 @@ import pytest
 import server_binaries
 from django.db import connections
 from django.utils import timezone, translation
+from pymongo import MongoClient
 from pymongo.asynchronous import pool as pymongo_pool
 from pytest_django import DjangoDbBlocker
 from server_binaries import MissingServer
@@ -71,10 +72,18 @@ OTHER_VERSIONS = set(ENGINES) - set(ONE_OF_EACH_KIND)
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.markexpr:
-        config.option.markexpr = "not long"
+        config.option.markexpr = "not (long or release)"
     # A shell that starts us in the background ignores Ctrl-C, and every child would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have tests that share a server run in one process; see `scheduling`."""
+    from tests.scheduling import Scheduling
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -218,6 +227,14 @@ class Running:
     def mongodb_of(self, name: str) -> MongoServer | MongoReplicaSet:
         """Return the kind of MongoDB that is called so."""
         return self.replica_set() if name == "mongodb-replica-set" else self.mongodb()
+
+    def mongodb_client(self, name: str) -> MongoClient[dict[str, Any]]:
+        """Return a client of it that stays open."""
+        client = self._started.get(f"client of {name}")
+        if client is None:
+            client = self._stack.enter_context(MongoClient(self.mongodb_of(name).url))
+            self._started[f"client of {name}"] = client
+        return client
 
     def _mongod(self) -> Path:
         return server_binaries.mongod_binary(self._directory)

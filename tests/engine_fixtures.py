@@ -129,7 +129,7 @@ def use_engine(
 ) -> Engine:
     """Start the server of engine *name* and point the settings at it.
 
-    Each test gets a driver, and a prefix or a collection, of its own: none sees another's records.
+    Each test gets a driver of its own, and a prefix or a collection without records.
     The clients are patient; a test that waits for an outage shortens that: see `add_options`.
 
     Args:
@@ -156,10 +156,12 @@ def use_engine(
         settings.MULTISESSION_MONGODB = {
             "URI": url or engine.server.url,
             "DATABASE": "multisession_tests",
-            "COLLECTION": f"sessions_{mine}",
+            "COLLECTION": "sessions",
             # Its client finds out by waiting that a proxy refuses connections.
             "OPTIONS": PATIENCE["mongodb"] | ({"serverSelectionTimeoutMS": 2000} if url else {}),
         }
+        # A new collection and its indexes would take the server as long as the test.
+        running_servers.mongodb_client(name)["multisession_tests"]["sessions"].delete_many({})
     elif engine.kind == "memcached":
         engine = Engine(name, running_servers.memcached())
         settings.MULTISESSION_MEMCACHED = {

@@ -180,6 +180,10 @@ def of_djangos_suites(cases: Sequence[Case]) -> list[Case]:
     return _on((REDIS, DATABASE, COOKIE) if is_of_sessions else (REDIS,), cases)
 
 
+def of_overlapping_requests(cases: Sequence[Case]) -> list[Case]:
+    return [case for case in _on((REDIS, MONGODB, DATABASE, TIERED), cases) if _is_in_turn(case)]
+
+
 #: A directory or a file → which places it runs in. Every other one runs as a whole.
 PARTS: dict[str, Choice] = {
     "asked": in_turn_on(MEMORY),
@@ -189,12 +193,12 @@ PARTS: dict[str, Choice] = {
     "devices": in_turn_on(REDIS, MEMORY),
     "django_suites": of_djangos_suites,
     "drivers": all_of(*ONE_OF_EACH_KIND),
-    "faults": all_of(*ENGINES),
+    "faults": all_of(REDIS, DATABASE),
     "interleavings": in_turn_on(REDIS, MEMORY),
     "moving": in_turn_on(REDIS, MONGODB),
     # A middleware, used as a decorator.
     "test_decorated_views.py": in_turn_on(REDIS, MEMORY),
-    "stateful": all_of(REDIS, MONGODB, DATABASE, TIERED),
+    "stateful": of_overlapping_requests,
     "test_driver_contract.py": of_driver_contract,
     "test_engine_contract.py": of_engine_contract,
     # A move in steps is made of verbs whose laws run on every server.

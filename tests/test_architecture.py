@@ -239,12 +239,11 @@ def twins_with_docstrings() -> Iterator[tuple[str, str, str]]:
                         yield path, verb, docstring
 
 
-@for_each(
-    ("path", "verb", "docstring"),
-    [pytest.param(*row, id=row[0]) for row in twins_with_docstrings()],
-)
-def test_a_twin_is_documented_where_its_verb_is(path: str, verb: str, docstring: str) -> None:
-    assert docstring.startswith((f"See {verb}().", f"See {verb}();"))
+def test_a_twin_is_documented_where_its_verb_is() -> None:
+    twins = list(twins_with_docstrings())
+    assert len(twins) > 50
+    for path, verb, docstring in twins:
+        assert docstring.startswith((f"See {verb}().", f"See {verb}();")), path
 
 
 # Sync verbs do their I/O synchronously, a-verbs asynchronously.

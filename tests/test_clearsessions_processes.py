@@ -41,6 +41,7 @@ def test_an_interrupted_run_ends_its_batch_and_says_what_it_removed(
     assert "Traceback" not in err
 
 
+@pytest.mark.long
 def test_a_terminal_gets_a_bar_that_moves_with_every_batch_and_a_program_pure_json() -> None:
     ours, theirs = pty.openpty()
     run = start(Kept(expired=500), "--json", "--batch-size=100", stderr=theirs)
@@ -70,6 +71,7 @@ def test_a_log_gets_one_line_for_many_batches() -> None:
     assert "\r" not in err
 
 
+@pytest.mark.long
 def test_an_outage_is_told_without_a_traceback() -> None:
     out, err, code = end(start(Kept(is_down=True), "--json"))
     assert code == 1

@@ -10,6 +10,7 @@ import pytest
 
 from django_multisession.testing.rows import for_each
 from tests.engine_fixtures import ENCRYPTED, ENGINES, TIERED_ENGINES
+from tests.scheduling import SHARED, scope_of
 from tests.selection import (
     DJANGOS,
     HERE,
@@ -152,6 +153,25 @@ def test_a_test_of_no_part_in_the_table_runs_as_a_whole() -> None:
     assert core_of(everything, "unit") == everything
 
 
+def test_tests_that_share_what_takes_long_to_start_run_in_one_process() -> None:
+    outage, walk = (
+        "tests/browser/test_outage.py::test_a[redis]",
+        "tests/browser/test_walk.py::test_b",
+    )
+    assert scope_of(outage) == scope_of(walk)
+    on_mongodb, on_a_replica_set = (
+        f"tests/a.py::test_a[{TIERED_ENGINES[0]}]",
+        "tests/b.py::test_b[x-mongodb-replica-set]",
+    )
+    assert scope_of(on_mongodb) == scope_of(on_a_replica_set) != scope_of(walk)
+    assert scope_of("tests/a.py::test_a[memory]") != scope_of("tests/a.py::test_a[redis-8.2]")
+
+
+def test_whatever_is_shared_is_there() -> None:
+    for shared in SHARED:
+        assert any(shared in engine for engine in ENGINES) or (HERE.parent / shared).exists()
+
+
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("site", [("memory", DJANGOS), ("redis-6.2", OURS)])
 @pytest.mark.parametrize("row", [1])
@@ -169,7 +189,11 @@ def test_a_place_is_read_from_the_parameters(
     ("arguments", "has_long"),
     [
         (["-o", "testpaths=tests/exhaustive"], False),
-        (["-o", "testpaths=tests/exhaustive", "-m", "long or not once"], True),
+        pytest.param(
+            ["-o", "testpaths=tests/exhaustive", "-m", "long or not once"],
+            True,
+            marks=pytest.mark.long,
+        ),
         (["tests/exhaustive"], True),
     ],
 )

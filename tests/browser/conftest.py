@@ -46,7 +46,7 @@ def shops(running_servers: Running) -> Iterator[Shops]:
 
 
 @pytest.fixture(
-    params=["redis", pytest.param("mongodb", marks=pytest.mark.long)],
+    params=["redis", pytest.param("mongodb", marks=pytest.mark.release)],
     ids=lambda engine: f"{engine}-{INTERFACES[engine]}",
 )
 def shop(request: pytest.FixtureRequest, shops: Shops) -> Shop:

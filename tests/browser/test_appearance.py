@@ -86,6 +86,7 @@ def test_a_button_under_the_pointer_can_be_read(
     assert plain == {None, "plain"}
 
 
+@pytest.mark.long
 def test_light_and_dark_are_two_looks(any_shop: Shop, new_visitor: NewVisitor) -> None:
     looks = set()
     for scheme in SCHEMES:

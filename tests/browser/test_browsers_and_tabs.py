@@ -36,6 +36,7 @@ def test_two_browsers_side_by_side_have_two_sessions(
     assert visitor.key != other.key
 
 
+@pytest.mark.long
 def test_a_user_who_logs_out_in_one_browser_stays_logged_in_in_the_other(
     visitor: Visitor, new_visitor: NewVisitor
 ) -> None:
@@ -69,6 +70,7 @@ def test_two_tabs_change_one_session_and_neither_undoes_the_other(visitor: Visit
     assert visitor.shown().cart == visitor.shown(tab).cart == {"Pencil": 1, "Ink": 1}
 
 
+@pytest.mark.long
 def test_a_log_in_in_one_tab_is_one_in_the_other(visitor: Visitor) -> None:
     tab = visitor.open_tab()
     visitor.add("Notebook")

@@ -53,7 +53,7 @@ def as_text(seconds: int) -> str:
     return f"{seconds // 60}:{seconds % 60:02}"
 
 
-@pytest.mark.parametrize("title", ["Idle", "Absolute"])
+@pytest.mark.parametrize("title", ["Idle", pytest.param("Absolute", marks=pytest.mark.long)])
 def test_a_countdown_moves_with_time(visitor: Visitor, title: str) -> None:
     page, seconds = visitor.page, rendered_seconds(visitor.page, title)
     assert clock_text(page, title) == as_text(seconds)
@@ -102,6 +102,7 @@ def test_a_countdown_in_its_last_minute_looks_different(visitor: Visitor) -> Non
     assert clock.text_content() == "1:00"
 
 
+@pytest.mark.long
 def test_a_countdown_at_zero_says_that_the_session_has_ended_and_goes_no_further(
     visitor: Visitor,
 ) -> None:

@@ -48,6 +48,7 @@ class Keyboard:
             self._page.keyboard.press(key)
 
 
+@pytest.mark.long
 def test_the_shop_can_be_used_with_the_keyboard_alone(
     any_shop: Shop, new_visitor: NewVisitor
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_shop_can_be_used_with_the_keyboard_alone(
     expect(visitor.page.get_by_role("button", name="Log in")).to_be_visible()
 
 
+@pytest.mark.long
 def test_the_first_stop_skips_to_the_session(any_shop: Shop, new_visitor: NewVisitor) -> None:
     visitor = new_visitor(any_shop)
     visitor.open()
@@ -99,6 +101,7 @@ def test_the_first_stop_skips_to_the_session(any_shop: Shop, new_visitor: NewVis
     assert keyboard.tab() == "Add Notebook to the cart"
 
 
+@pytest.mark.long
 def test_the_skip_link_is_out_of_sight_until_it_has_the_focus(
     any_shop: Shop, new_visitor: NewVisitor
 ) -> None:

@@ -95,6 +95,7 @@ def test_everything_has_a_name_and_every_reference_an_aim(visitor: Visitor, path
     assert visitor.page.evaluate(MISTAKES) == []
 
 
+@pytest.mark.long
 def test_a_refused_log_in_is_tied_to_its_field(any_shop: Shop, new_visitor: NewVisitor) -> None:
     visitor = new_visitor(any_shop)
     visitor.open()

@@ -30,7 +30,7 @@ def test_each_picture_is_there_and_small(name: str, scheme: str) -> None:
     assert len(picture) < LARGEST
 
 
-@pytest.mark.long
+@pytest.mark.release
 def test_the_pictures_of_sessions_can_be_taken_again(
     any_shop: Shop, shops: Shops, chromium: Browser
 ) -> None:
@@ -41,6 +41,6 @@ def test_the_pictures_of_sessions_can_be_taken_again(
     }
 
 
-@pytest.mark.long
+@pytest.mark.release
 def test_the_readmes_picture_can_be_taken_again(any_shop: Shop, chromium: Browser) -> None:
     assert size_of(take(chromium, any_shop, "light")) == (WIDTH, HEIGHT)

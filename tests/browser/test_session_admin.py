@@ -108,7 +108,7 @@ def test_the_keyboard_alone_ends_a_session(
 @pytest.mark.parametrize(
     ("language", "title"),
     [
-        ("en-US", "Select sessions to end"),
+        pytest.param("en-US", "Select sessions to end", marks=pytest.mark.release),
         ("de-DE", "Zu beendende Sitzungen auswählen"),
     ],
     ids=["en", "de"],

@@ -203,6 +203,7 @@ def test_it_asks_nothing_until_the_warning_is_due_and_people_stay_by_one_button(
     expect(page.get_by_role("heading")).to_have_text("ada")
 
 
+@pytest.mark.long
 def test_escape_says_that_someone_is_there(tabs: Tabs) -> None:
     page = tabs.open()
     tabs.wait(IDLE - WARN)
@@ -221,6 +222,7 @@ def test_at_the_end_it_goes_to_the_login_page_and_back(tabs: Tabs) -> None:
     page.wait_for_url(f"{tabs.url}/login/?next=%2F%3Fa%3D1")
 
 
+@pytest.mark.long
 def test_content_of_the_page_does_not_pass_for_the_script(tabs: Tabs) -> None:
     image = '<img name="currentScript" alt="" data-url="/elsewhere/" data-idle="" data-absolute="">'
 
@@ -260,6 +262,7 @@ def test_who_stays_in_one_tab_closes_the_warning_in_the_others(tabs: Tabs) -> No
     expect(warning(one)).to_be_hidden()
 
 
+@pytest.mark.long
 def test_a_page_in_another_tab_is_use_and_no_tab_asks(tabs: Tabs) -> None:
     one = tabs.open()
     tabs.wait(IDLE - WARN - 60)
@@ -276,6 +279,7 @@ def test_a_logout_in_one_tab_sends_the_others_to_the_login_page(tabs: Tabs) -> N
     one.wait_for_url(f"{tabs.url}/login/?next=%2F")
 
 
+@pytest.mark.long
 def test_a_page_without_a_user_that_the_browser_kept_sends_no_one_away(tabs: Tabs) -> None:
     one = tabs.open()
     with one.expect_response(f"**{TIME_LEFT}"):
@@ -317,6 +321,7 @@ def test_an_outage_logs_no_one_out(tabs: Tabs) -> None:
     assert tabs.asked[-1] == "POST"
 
 
+@pytest.mark.long
 def test_a_machine_that_slept_through_the_end_goes_to_the_login_page(tabs: Tabs) -> None:
     page = tabs.open()
     tabs.clock.advance(seconds=IDLE + 3600)
@@ -340,6 +345,7 @@ def test_the_absolute_end_is_announced_and_cannot_be_put_off(tabs: Tabs) -> None
     page.wait_for_url(f"{tabs.url}/login/?next=%2F")
 
 
+@pytest.mark.long
 def test_a_login_in_another_tab_changes_the_token_and_people_stay_all_the_same(tabs: Tabs) -> None:
     page = tabs.open()
     tabs.wait(IDLE - WARN)
@@ -351,6 +357,7 @@ def test_a_login_in_another_tab_changes_the_token_and_people_stay_all_the_same(t
     assert tabs.asked == ["GET", "POST", "GET", "POST"]
 
 
+@pytest.mark.long
 def test_the_warning_moves_nothing_and_fits_a_small_screen(tabs: Tabs) -> None:
     page = tabs.open()
     page.set_viewport_size({"width": 320, "height": 480})
@@ -366,6 +373,7 @@ def test_the_warning_moves_nothing_and_fits_a_small_screen(tabs: Tabs) -> None:
     assert warning(page).evaluate(style) == ["none", "0s"]
 
 
+@pytest.mark.long
 def test_a_page_that_the_browser_kept_asks_what_is_left(tabs: Tabs, chromium: Browser) -> None:
     # Under a driven clock, no page can tell how it was come to.
     with chromium.new_context() as context:

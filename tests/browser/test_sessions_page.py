@@ -24,6 +24,8 @@ END, END_OTHERS = "End session", "End all other sessions"
 END_ONE = re.compile(r"End session: .+, last used (just now|\d+ minutes? ago)")
 SCHEMES = ("light", "dark")
 SESSION_ENDED = "The session was ended."
+#: German has the longest words of all.
+OTHER_LANGUAGES = ("en-US", "fr-FR", "pl-PL")
 
 LogIn = Callable[..., Visitor]
 
@@ -112,7 +114,7 @@ def test_a_session_that_was_ended_elsewhere_is_not_found(log_in: LogIn) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(
     "has_scripts",
-    [True, False],
+    [True, pytest.param(False, marks=pytest.mark.release)],
     ids=["scripts", "no scripts"],
 )
 def test_the_keyboard_alone_ends_one_session_and_the_others(
@@ -177,7 +179,10 @@ def test_every_text_stands_out_in_light_and_in_dark(log_in: LogIn) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("language", ["en-US", "de-DE", "fr-FR", "pl-PL"])
+@pytest.mark.parametrize(
+    "language",
+    ["de-DE", *(pytest.param(each, marks=pytest.mark.release) for each in OTHER_LANGUAGES)],
+)
 def test_nothing_is_cut_off_on_any_screen(log_in: LogIn, language: str) -> None:
     mine = log_in(locale=language)
     found = []

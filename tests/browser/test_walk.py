@@ -10,7 +10,7 @@ from tests.browser.conftest import NewVisitor
 from tests.browser.shops import Shop, Shops
 
 
-@pytest.mark.long
+@pytest.mark.release
 def test_every_step_of_the_walk_holds_for_a_person_who_clicks(
     shop: Shop, new_visitor: NewVisitor
 ) -> None:

@@ -124,6 +124,7 @@ def passed(output: str) -> int:
     return int(ran[1]) - sum(int(others) for others in re.findall(r"=(\d+)", ran[2]))
 
 
+@pytest.mark.long
 def test_every_test_of_djangos_session_mixin_passes(suites: Suites) -> None:
     output = suites.run(
         "-W", "error", "-m", "django", "test", SETTINGS, MIXIN, seconds=MIXIN_SECONDS
@@ -131,6 +132,7 @@ def test_every_test_of_djangos_session_mixin_passes(suites: Suites) -> None:
     assert passed(output) >= MIXIN_TESTS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ONE_OF_EACH_KIND, indirect=True)
 def test_djangos_tests_of_its_middleware_pass_on_ours_but_for_the_named(suites: Suites) -> None:
     output = suites.run(
@@ -167,6 +169,7 @@ def test_djangos_own_suites_pass_with_the_engine(suites: Suites) -> None:
     assert len(of_the_mixin) >= MIXIN_TESTS
 
 
+@pytest.mark.long
 def test_the_session_mixin_passes_on_cookies_but_for_ends_without_a_server(
     cookie_engine: str, django_tests: Path, tmp_path: Path
 ) -> None:

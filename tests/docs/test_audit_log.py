@@ -26,10 +26,13 @@ import django
 logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s", stream=sys.stdout)
 django.setup()
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
+# The default one takes half a second for each password.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 visitor, ada = Client(SERVER_NAME="localhost"), get_user_model().objects.get()
 
 
@@ -102,6 +105,7 @@ for _ in range(2):
     ]
 
 
+@pytest.mark.long
 def test_a_session_that_expired_is_noted_when_a_client_comes_with_it(
     audited_project: Path,
 ) -> None:
@@ -113,6 +117,7 @@ comes(visitor, seconds=14 * 24 * 60 * 60 + 30)
     assert audit_of(audited_project, script) == [login("A", before="B"), end("A", "idle")]
 
 
+@pytest.mark.long
 def test_a_session_that_the_server_has_removed_is_not_noted(audited_project: Path) -> None:
     script = """
 visitor.force_login(ada)
@@ -133,6 +138,7 @@ comes(visitor)
     ]
 
 
+@pytest.mark.long
 def test_a_new_device_is_noted(audited_project: Path) -> None:
     script = """
 from django.test import override_settings

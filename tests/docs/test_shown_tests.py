@@ -67,7 +67,7 @@ def shown(views: str) -> list[Block]:
     return [block for block in files if block.file != NOT_FOR[views]]
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=[pytest.param("sync", marks=pytest.mark.release), "async"])
 def views(request: pytest.FixtureRequest) -> str:
     kind: str = request.param
     return kind

@@ -299,7 +299,6 @@ def _limited(
 #: A few seconds each.
 SHORT = (
     Bound("one-verb", ((1,), (1,)), budget=Budget(faults=2)),
-    Bound("gather", ((2, 2),), GATHERED),
     Bound("authentication", ((1,), (1,)), AUTHENTICATION, Budget(1, 1), ("1",)),
     Bound("authentication-login", ((1,), (1,)), ("authenticate", *LOGINS), Budget(1), ("1",)),
     Bound("undone", ((1,), (1,)), (*ALL, *UNDONE)),
@@ -317,6 +316,7 @@ LONG = (
         laws=("I9",),
     ),
     _limited("limit-deny-of-two", ((1,), (1,)), "deny", 2),
+    Bound("gather", ((2, 2),), GATHERED),
     Bound("gather-faults", ((2, 1),), GATHERED, Budget(faults=1)),
     Bound(
         "listed-key-kept",
@@ -334,6 +334,18 @@ LONG = (
         settings={"MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
         laws=("I8",),
     ),
+    _limited("listed-limit-deny", ((1,), (1,)), "deny", 1, is_listed=True),
+    _limited("limit-oldest-faults", ((1,), (1,)), "oldest", 1, Budget(faults=1)),
+    Bound("listed-faults", ((1,), (1,)), LISTED, Budget(faults=1), is_listed=True),
+    Bound("one-verb-rollbacks", ((1,), (1,)), budget=Budget(rollbacks=1)),
+    Bound("two-verbs", ((2,), (1,)), CORE, Budget(faults=1)),
+    Bound("three-requests", ((1,), (1,), (1,))),
+)
+#: By command, before a release: half an hour.
+BY_COMMAND = (
+    _limited(
+        "listed-limit-oldest", ((1,), (1,)), "oldest", 1, verbs=BESIDE_LIMITED, is_listed=True
+    ),
     _limited("limit-oldest-mishaps", ((1,), (1,)), "oldest", 1, Budget(faults=1, clocks=1)),
     _limited("limit-least-used-mishaps", ((1,), (1,)), "least_used", 2, Budget(faults=1, clocks=1)),
     _limited("limit-deny-mishaps", ((1,), (1,)), "deny", 1, Budget(faults=1, clocks=1)),
@@ -344,16 +356,7 @@ LONG = (
         Budget(faults=1, clocks=1),
         is_listed=True,
     ),
-    _limited(
-        "listed-limit-oldest", ((1,), (1,)), "oldest", 1, verbs=BESIDE_LIMITED, is_listed=True
-    ),
-    _limited("listed-limit-deny", ((1,), (1,)), "deny", 1, is_listed=True),
     Bound("one-verb-mishaps", ((1,), (1,)), budget=Budget(faults=1, clocks=1, rollbacks=1)),
-    Bound("two-verbs", ((2,), (1,)), CORE, Budget(faults=1)),
-    Bound("three-requests", ((1,), (1,), (1,))),
-)
-#: By command: 20 minutes.
-BY_COMMAND = (
     Bound("two-verbs-faults", ((2,), (1,)), budget=Budget(faults=1)),
     Bound("two-verbs-clock", ((2,), (1,)), budget=Budget(clocks=1)),
     Bound("two-by-two", ((2,), (2,))),

@@ -259,8 +259,8 @@ def in_parallel(clients: list[Client], act: Any) -> None:
     "engines",
     [
         (f"{DJANGOS}.db", REDIS, f"{DJANGOS}.db"),
-        (f"{DJANGOS}.cache", REDIS, f"{DJANGOS}.cache"),
-        (REDIS, MONGODB, REDIS),
+        pytest.param((f"{DJANGOS}.cache", REDIS, f"{DJANGOS}.cache"), marks=pytest.mark.release),
+        pytest.param((REDIS, MONGODB, REDIS), marks=pytest.mark.release),
         (REDIS, DATABASE, TIERED),
     ],
     ids=[

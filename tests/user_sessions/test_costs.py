@@ -87,8 +87,9 @@ def test_an_end_of_all_users_sessions_costs_a_few_commands(
     engine: Engine, user: User, many: list[str]
 ) -> None:
     counting = commands(engine, lambda: end_all("--dry-run"))
-    # The store is read twice. memcached takes fifty ends in a command, and the cards end apart.
-    most = {"memcached": 9}.get(engine.kind, 7)
+    # The store is read twice. memcached takes fifty ends in a command, and the cards end apart, from
+    # a list of Redis that may have a page more while it shrinks.
+    most = {"memcached": 10}.get(engine.kind, 7)
     assert commands(engine, end_all) - 2 * counting <= most
     assert list_sessions(user) == []
 

@@ -138,7 +138,9 @@ def test_what_an_async_page_leaves_to_djangos_middleware_is_saved_in_a_thread(
 
 @pytest.mark.long
 @under_none
-@pytest.mark.parametrize("run", [asyncio.run, "async_to_sync"])
+@pytest.mark.parametrize(
+    "run", [asyncio.run, pytest.param("async_to_sync", marks=pytest.mark.release)]
+)
 def test_no_connection_outlives_its_event_loop(
     engine: Engine, proxy: TCPProxy, settings: Settings, run: Any
 ) -> None:

@@ -73,7 +73,10 @@ def valid_keys(engine: Engine) -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("asks_first", "seed"), [("load", SEED), ("is_empty", SEED + 1)])
+@pytest.mark.parametrize(
+    ("asks_first", "seed"),
+    [("load", SEED), pytest.param("is_empty", SEED + 1, marks=pytest.mark.release)],
+)
 def test_no_forged_key_opens_a_session_or_costs_a_byte(
     *,
     asks_first: str,
