@@ -73,6 +73,9 @@ OTHER_VERSIONS = set(ENGINES) - set(ONE_OF_EACH_KIND)
 def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.markexpr:
         config.option.markexpr = "not (long or release)"
+    if getattr(config.option, "maxworkerrestart", "") is None:
+        # Another process would begin with what the one that crashed had done.
+        config.option.maxworkerrestart = "0"
     # A shell that starts us in the background ignores Ctrl-C, and every child would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -83,7 +86,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Have tests that share a server run in one process; see `scheduling`."""
     from tests.scheduling import Scheduling
 
-    return Scheduling(config, log)
+    return Scheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.hookimpl(wrapper=True)

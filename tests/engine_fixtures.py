@@ -129,7 +129,8 @@ def use_engine(
 ) -> Engine:
     """Start the server of engine *name* and point the settings at it.
 
-    Each test gets a driver of its own, and a prefix or a collection without records.
+    Each test gets a driver of its own, and a prefix or a collection without records. A MongoDB of the
+    test's own, as *url*, isn't emptied.
     The clients are patient; a test that waits for an outage shortens that: see `add_options`.
 
     Args:

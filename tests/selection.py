@@ -23,6 +23,7 @@ from tests.engine_fixtures import (
     ENGINES,
     ONE_OF_EACH_KIND,
     REVOCABLE,
+    SQLITE,
     TIERED,
     TIERED_ENGINES,
 )
@@ -193,7 +194,7 @@ PARTS: dict[str, Choice] = {
     "devices": in_turn_on(REDIS, MEMORY),
     "django_suites": of_djangos_suites,
     "drivers": all_of(*ONE_OF_EACH_KIND),
-    "faults": all_of(REDIS, DATABASE),
+    "faults": all_of(REDIS, DATABASE, SQLITE),
     "interleavings": in_turn_on(REDIS, MEMORY),
     "moving": in_turn_on(REDIS, MONGODB),
     # A middleware, used as a decorator.

@@ -46,7 +46,7 @@ class SessionStore(DriverSessionStore):
         keys=Keys(one_of=("FRONT",), others=("BACK",), has_client=False),
         engine_options=_TIERS,
         judge=lambda options: same_tiers(
-            _SETTING, [tier.engine(options) for tier in _TIERS], options["BACK"], _EXAMPLE
+            _SETTING, [tier.engine(options) for tier in _TIERS], options.get("BACK"), _EXAMPLE
         ),
         example=_EXAMPLE,
     )

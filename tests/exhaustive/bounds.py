@@ -316,6 +316,7 @@ LONG = (
         laws=("I9",),
     ),
     _limited("limit-deny-of-two", ((1,), (1,)), "deny", 2),
+    _limited("limit-least-used", ((1,), (1,)), "least_used", 2),
     Bound("gather", ((2, 2),), GATHERED),
     Bound("gather-faults", ((2, 1),), GATHERED, Budget(faults=1)),
     Bound(

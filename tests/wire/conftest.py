@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Running
 
+#: How many connections of a client only watch the server.
+WATCHING = {"mongodb": 2}
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 under_ours = pytest.mark.parametrize("session_middleware", [OURS], ids=["ours"])

@@ -30,7 +30,7 @@ from tests.drivers.problems import OF_RELEASES
 from tests.engine_fixtures import PATIENCE, SQLITE, add_options, use_engine
 from tests.proxy import TCPProxy
 from tests.web.conftest import DJANGOS, OURS
-from tests.wire.conftest import under_ours
+from tests.wire.conftest import WATCHING, under_ours
 from tests.wire.outages import (
     DATABASES,
     DEADLINE_SECONDS,
@@ -237,6 +237,9 @@ async def test_a_request_waits_once_for_a_server_that_hangs(
 ) -> None:
     settings.MULTISESSION_ON_OUTAGE = on_outage
     await visitor.begin("first")
+    # PyMongo opens two more, to watch the server, at any time after its first.
+    while place.proxy.connections < 1 + WATCHING.get(outage.kind, 0):  # noqa: ASYNC110  (a proxy has no event)
+        await asyncio.sleep(0.01)
     with outage.begin(place):
         place.proxy.reset()
         assert (await visitor.get(page)).status_code == failed
