@@ -234,7 +234,7 @@ def test_missing_server_is_told_with_what_to_install(
     ("arguments", "finding"),
     [
         (["--engine", "cassandra"], "no module 'cassandra'"),
-        (["--port", "0"], "--port must be from 1 to"),
+        pytest.param(["--port", "0"], "--port must be from 1 to", marks=pytest.mark.long),
         (["--port", "70000"], "--port must be from 1 to"),
     ],
 )

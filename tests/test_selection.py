@@ -194,7 +194,7 @@ def test_a_place_is_read_from_the_parameters(
             True,
             marks=pytest.mark.long,
         ),
-        (["tests/exhaustive"], True),
+        pytest.param(["tests/exhaustive"], True, marks=pytest.mark.long),
     ],
 )
 def test_long_tests_run_where_a_path_or_a_mark_is_named(

@@ -88,6 +88,7 @@ def end(session: str, reason: str) -> dict[str, Any]:
     return {"event": "end", "session": session, "reason": reason}
 
 
+@pytest.mark.long
 def test_a_login_is_noted_with_and_without_a_session_before(audited_project: Path) -> None:
     script = """
 visitor.post("/add/", {"thing": "tea"})

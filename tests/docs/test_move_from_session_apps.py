@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from django_multisession import user_sessions
 from django_multisession.settings import conf
 from django_multisession.testing.rows import for_each
@@ -114,6 +116,7 @@ def shown(section: str) -> dict[str, str]:
     return {block.file: block.text for block in blocks_of(PAGE) if block.section == section}
 
 
+@pytest.mark.long
 def test_the_settings_and_urls_shown_replace_allauths_list(tmp_path: Path) -> None:
     site = tmp_path / "mysite"
     site.mkdir()

@@ -37,7 +37,7 @@ each_way_to_save = pytest.mark.parametrize(
     [
         pytest.param(DJANGOS, "write", marks=pytest.mark.long),
         (OURS, "write"),
-        (OURS, "write_and_leave_it"),
+        pytest.param(OURS, "write_and_leave_it", marks=pytest.mark.long),
     ],
     ids=["djangos", "ours", "ours_saves"],
 )
