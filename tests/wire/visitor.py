@@ -107,6 +107,12 @@ class Visitor:
                 return response
             assert time.monotonic() < deadline, response
 
+    async def see(self, page: str, expected: Mapping[str, Any]) -> None:
+        """Visit *page* until it shows *expected*, as a busy machine may miss a short limit of time."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while (response := await self.get(page)).status_code != 200 or response.json() != expected:
+            assert time.monotonic() < deadline, response
+
     def run(self, scenario: Coroutine[Any, Any, None]) -> None:
         """Run *scenario*, with all its visits in one event loop under ASGI, and in none under WSGI.
 
