@@ -160,6 +160,9 @@ def tabs(chromium: Browser, site: str, clock: Clock) -> Iterator[Tabs]:
     def note(request: Request) -> None:
         if request.url.endswith(TIME_LEFT):
             tabs.asked.append(request.method)
+            is_question = request.headers.get("x-session-poll") == "1"
+            if is_question is not (request.method == "GET"):
+                tabs.complaints.append(f"X-Session-Poll of {request.method}: {is_question}")
 
     context.on("request", note)
     context.on("weberror", lambda error: tabs.complaints.append(str(error.error)))

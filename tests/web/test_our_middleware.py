@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory
 
 from django_multisession import middleware
 from django_multisession.drivers import base
@@ -260,6 +262,25 @@ def test_a_page_that_changes_the_session_in_an_outage_is_a_503_and_keeps_the_coo
     assert reply.headers["Retry-After"] == str(middleware.RETRY_AFTER)
     assert cache_control(reply) == {"private", "no-store"}
     assert reply.cookies == {}
+
+
+def test_a_new_session_that_cannot_be_stored_is_a_503_under_wsgi_and_asgi(
+    network_engine: Engine, unreachable: Callable[[], None], rf: RequestFactory
+) -> None:
+    def begin(request: HttpRequest) -> HttpResponse:
+        request.session["city"] = "Oslo"
+        return HttpResponse("saved")
+
+    async def begin_async(request: HttpRequest) -> HttpResponse:
+        await request.session.aset("city", "Oslo")
+        return HttpResponse("saved")
+
+    unreachable()
+    statuses = [
+        middleware.SessionMiddleware(begin)(rf.get("/")).status_code,
+        asyncio.run(middleware.SessionMiddleware(begin_async)(rf.get("/"))).status_code,
+    ]
+    assert statuses == [503, 503]
 
 
 def test_a_page_that_reads_in_an_outage_is_a_503(
