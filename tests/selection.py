@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -232,6 +232,11 @@ def left_to_ci(cases: Sequence[Case], part: str) -> list[Case]:
     else:
         left = []
     return left if len(left) < len(cases) else []
+
+
+def left_to_release(rows: Iterable[Any], in_ci: Container[Any]) -> list[Any]:
+    """Return *rows* for ``parametrize``, with the mark ``release`` for all but those *in_ci*."""
+    return [row if row in in_ci else pytest.param(row, marks=pytest.mark.release) for row in rows]
 
 
 #: Servers read a record's bytes, each in its own way.

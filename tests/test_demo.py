@@ -22,6 +22,7 @@ from shop.walk import STEPS
 from django_multisession.engines.memory import SessionStore
 from tests import broken_engines
 from tests.conftest import give_up
+from tests.selection import left_to_release
 
 MANAGE = Path(__file__).resolve().parent.parent / "testproject" / "manage.py"
 SECONDS = 120
@@ -125,10 +126,7 @@ def test_walk_succeeds_on_every_engine_over_wsgi_and_asgi(demo_engine: str) -> N
 @pytest.mark.long
 @pytest.mark.parametrize(
     "broken",
-    [
-        each if each in IN_CI else pytest.param(each, marks=pytest.mark.release)
-        for each in CAUGHT_AT
-    ],
+    left_to_release(CAUGHT_AT, IN_CI),
     ids=lambda broken: broken.__name__,
 )
 def test_walk_names_the_step_at_which_an_engine_is_broken(
@@ -162,7 +160,7 @@ def test_walk_shows_no_session_key(tmp_path: Path) -> None:
 @has_proc
 @pytest.mark.parametrize(
     "stop",
-    [pytest.param(signal.SIGINT, marks=pytest.mark.release), signal.SIGTERM],
+    left_to_release([signal.SIGINT, signal.SIGTERM], {signal.SIGTERM}),
     ids=lambda stop: stop.name,
 )
 def test_demo_serves_every_engine_and_leaves_nothing_behind(

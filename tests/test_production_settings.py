@@ -15,6 +15,7 @@ import pytest
 from servers import RedisServer
 
 from tests.drivers.problems import OF_RELEASES
+from tests.selection import left_to_release
 
 if TYPE_CHECKING:
     from tests.conftest import Running
@@ -221,10 +222,7 @@ def test_nothing_is_left_to_say_about_the_production_settings(
 @pytest.mark.long
 @pytest.mark.parametrize(
     "removed",
-    [
-        each if each in IN_CI else pytest.param(each, marks=pytest.mark.release)
-        for each in WEAKENINGS
-    ],
+    left_to_release(WEAKENINGS, IN_CI),
 )
 def test_a_protection_that_is_removed_is_missed(
     removed: str, on_redis: dict[str, str], tmp_path: Path

@@ -16,6 +16,7 @@ from tests.browser.test_appearance import SCREENS
 from tests.browser.test_keyboard import Keyboard
 from tests.browser.test_markup import MISTAKES, Balance
 from tests.browser.visitor import Visitor, follow
+from tests.selection import left_to_release
 
 PATH = "account/sessions/"
 LINK = "see and end your sessions"
@@ -25,7 +26,7 @@ END_ONE = re.compile(r"End session: .+, last used (just now|\d+ minutes? ago)")
 SCHEMES = ("light", "dark")
 SESSION_ENDED = "The session was ended."
 #: German has the longest words of all.
-OTHER_LANGUAGES = ("en-US", "fr-FR", "pl-PL")
+LANGUAGES = ("de-DE", "en-US", "fr-FR", "pl-PL")
 
 LogIn = Callable[..., Visitor]
 
@@ -181,7 +182,7 @@ def test_every_text_stands_out_in_light_and_in_dark(log_in: LogIn) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(
     "language",
-    ["de-DE", *(pytest.param(each, marks=pytest.mark.release) for each in OTHER_LANGUAGES)],
+    left_to_release(LANGUAGES, {"de-DE"}),
 )
 def test_nothing_is_cut_off_on_any_screen(log_in: LogIn, language: str) -> None:
     mine = log_in(locale=language)

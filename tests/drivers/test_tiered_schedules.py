@@ -14,6 +14,7 @@ from django_multisession.drivers.tiered import copies, front
 from django_multisession.drivers.tiered.driver import TieredDriver
 from django_multisession.testing.rows import for_each
 from tests.drivers.tiered_schedules import FRONTS, PROGRAMS, Budget, Search
+from tests.selection import left_to_release
 
 BUDGETS = {
     "undisturbed": Budget(),
@@ -56,20 +57,22 @@ def test_three_requests_break_no_promise(third: str) -> None:
     break_no_promise(("read", "save", third), Budget(), ["nothing"])
 
 
+TRIPLES = (
+    ("read", "read", "delete"),
+    ("read", "read", "save"),
+    ("read", "save", "save"),
+    ("read", "save", "delete"),
+    ("read", "save", "move"),
+    ("read", "touch", "save"),
+    ("read", "delete", "move"),
+)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
 @pytest.mark.parametrize(
     "programs",
-    [
-        *PAIRS,
-        ("read", "save", "delete"),
-        pytest.param(("read", "read", "delete"), marks=pytest.mark.release),
-        pytest.param(("read", "read", "save"), marks=pytest.mark.release),
-        pytest.param(("read", "save", "save"), marks=pytest.mark.release),
-        pytest.param(("read", "save", "move"), marks=pytest.mark.release),
-        pytest.param(("read", "touch", "save"), marks=pytest.mark.release),
-        pytest.param(("read", "delete", "move"), marks=pytest.mark.release),
-    ],
+    [*PAIRS, *left_to_release(TRIPLES, {("read", "save", "delete")})],
     ids="-".join,
 )
 def test_no_requests_break_a_promise(programs: tuple[str, ...], budget: Budget) -> None:

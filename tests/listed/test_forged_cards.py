@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -53,7 +53,8 @@ def test_a_tombstone_that_leads_to_no_storage_key_stops_no_list(
     engine: Engine, user: User, login: Login
 ) -> None:
     record, place = record_of(engine, login(user)), make_key()
-    main: Driver = engine.driver.main  # type: ignore[attr-defined]
+    driver: Any = engine.driver
+    main: Driver = driver.main
     carry_out(main.add(place, record))
     left = Tombstone(b"12345678", Reason.MOVED, "a b")
     carry_out(main.delete(place, left))

@@ -94,23 +94,24 @@ class Visitor:
 
     async def begin(self, name: str) -> None:
         """Begin a session, in as many tries as a busy machine needs to reach the server in time."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while (response := await self.get("write", name=name)).status_code != 200:
-            assert time.monotonic() < deadline, response
+        await self._visit_until(lambda _: True, "write", name=name)
 
     async def read_until_well(self) -> Response:
         """Read until the session is there again; how long a client takes to notice is its own affair."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while True:
-            response = await self.get("read")
-            if response.status_code == 200 and response.json()["name"] is not None:
-                return response
-            assert time.monotonic() < deadline, response
+        return await self._visit_until(lambda shown: shown.json()["name"] is not None, "read")
 
     async def see(self, page: str, expected: Mapping[str, Any]) -> None:
         """Visit *page* until it shows *expected*, as a busy machine may miss a short limit of time."""
+        await self._visit_until(lambda shown: shown.json() == expected, page)
+
+    async def _visit_until(
+        self, is_well: Callable[[Response], bool], page: str, **query: str
+    ) -> Response:
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while (response := await self.get(page)).status_code != 200 or response.json() != expected:
+        while True:
+            response = await self.get(page, **query)
+            if response.status_code == 200 and is_well(response):
+                return response
             assert time.monotonic() < deadline, response
 
     def run(self, scenario: Coroutine[Any, Any, None]) -> None:
