@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -14,12 +15,21 @@ import pytest
 import redis
 import server_binaries
 import servers
+from pymemcache.client.base import Client
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from server_binaries import MissingServer
-from servers import MongoReplicaSet, MongoServer, PostgreSQLServer, RedisServer, ServerFailed
+from servers import (
+    MemcachedServer,
+    MongoReplicaSet,
+    MongoServer,
+    PostgreSQLServer,
+    RedisServer,
+    ServerFailed,
+)
 
 from tests.conftest import Running
+from tests.engine_fixtures import places_of
 
 Mongo = pymongo.MongoClient[dict[str, Any]]
 
@@ -157,6 +167,24 @@ def test_a_redis_starts_again_with_what_its_options_keep(
             server.restart()
             assert client.get("name") == kept
         assert server.port == port
+
+
+def test_every_key_of_a_memcached_is_found_while_they_move_between_its_queues(
+    running_servers: Running, tmp_path: Path
+) -> None:
+    with (
+        # In an empty one they move most.
+        MemcachedServer(running_servers.memcached().binary, tmp_path) as server,
+        contextlib.closing(Client(server.url)) as client,
+    ):
+        for number in range(20):
+            keys = [f"{number}-{name}" for name in ("first", "second")]
+            client.set_many(dict.fromkeys(keys, b"value"), expire=600)
+            # What is read again moves.
+            for key in keys * 3:
+                client.get(key)
+            assert sorted(places_of(server)) == keys
+            client.delete_many(keys)
 
 
 def test_a_killed_server_starts_again(own_redis: RedisServer) -> None:

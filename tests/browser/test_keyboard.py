@@ -9,6 +9,7 @@ from tests.browser.appearance import OTHER_CONTRAST, focus_of
 from tests.browser.conftest import NewVisitor
 from tests.browser.shops import Shop
 from tests.browser.visitor import ADMIN_LINK, Visitor
+from tests.selection import left_to_release
 
 MOST_STOPS = 40
 #: What a person sees first when they press Tab.
@@ -115,8 +116,8 @@ def test_the_skip_link_is_out_of_sight_until_it_has_the_focus(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["", "read/"])
+@pytest.mark.parametrize("scheme", left_to_release(["light", "dark"], {"dark"}))
+@pytest.mark.parametrize("path", left_to_release(["", "read/"], {""}))
 def test_tab_stops_visibly_at_everything_that_can_be_pressed_and_nowhere_else(
     any_shop: Shop, path: str, scheme: str, new_visitor: NewVisitor
 ) -> None:

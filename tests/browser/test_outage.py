@@ -58,6 +58,7 @@ def test_an_outage_shows_an_error_page_and_logs_nobody_out(
 
 
 @pytest.mark.long
+@pytest.mark.release
 def test_who_has_no_session_sees_the_shop_during_an_outage(
     own_redis: RedisServer, own_shops: Shops, new_visitor: NewVisitor
 ) -> None:

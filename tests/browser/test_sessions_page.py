@@ -115,7 +115,7 @@ def test_a_session_that_was_ended_elsewhere_is_not_found(log_in: LogIn) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(
     "has_scripts",
-    [True, False],
+    left_to_release([True, False], {True}),
     ids=["scripts", "no scripts"],
 )
 def test_the_keyboard_alone_ends_one_session_and_the_others(

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import NewVisitor
 from tests.browser.shops import Shop
 from tests.browser.visitor import Visitor
+from tests.selection import left_to_release
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def visitor(any_shop: Shop, new_visitor: NewVisitor) -> Visitor:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("path", ["", "async/"])
+@pytest.mark.parametrize("path", left_to_release(["", "async/"], {""}))
 def test_everything_works_without_scripts(visitor: Visitor, path: str) -> None:
     visitor.open(path)
     visitor.add("Notebook")

@@ -31,7 +31,7 @@ NOT_RUN = {
     "daphne ": "the last test here runs it on a free port",
     "python3 -m venv .venv && ": ".ci/run runs the README's two, in a fresh clone",
     "INTERLEAVING_ROUNDS=": "it takes a quarter of an hour; that it finds the suite is tested",
-    ".venv/bin/pytest -q -n 4 -m 'every_engine or release'": "it takes more than an hour",
+    ".venv/bin/pytest -q -n 4 -m 'every_engine or release'": "it takes most of an hour",
     ".venv/bin/python -m tests.exhaustive --long": "it takes half an hour",
     "pip install ": "the environment has it; that the extra exists is tested",
 }

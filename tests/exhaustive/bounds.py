@@ -327,7 +327,8 @@ LONG = (
         laws=("I8",),
         is_listed=True,
     ),
-    Bound("of-user", ((1,), (1,)), (*CORE, *OF_USER), Budget(faults=1, clocks=1)),
+    Bound("of-user", ((1,), (1,)), (*CORE, *OF_USER), Budget(clocks=1)),
+    Bound("of-user-faults", ((1,), (1,)), (*CORE, *OF_USER), Budget(faults=1)),
     Bound(
         "of-user-key-kept",
         ((1,), (1,)),
@@ -347,6 +348,7 @@ BY_COMMAND = (
     _limited(
         "listed-limit-oldest", ((1,), (1,)), "oldest", 1, verbs=BESIDE_LIMITED, is_listed=True
     ),
+    Bound("of-user-mishaps", ((1,), (1,)), (*CORE, *OF_USER), Budget(faults=1, clocks=1)),
     _limited("limit-oldest-mishaps", ((1,), (1,)), "oldest", 1, Budget(faults=1, clocks=1)),
     _limited("limit-least-used-mishaps", ((1,), (1,)), "least_used", 2, Budget(faults=1, clocks=1)),
     _limited("limit-deny-mishaps", ((1,), (1,)), "deny", 1, Budget(faults=1, clocks=1)),

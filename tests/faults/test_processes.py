@@ -10,6 +10,7 @@ from django.db import connections
 
 from tests.engine_fixtures import DATABASES, Engine
 from tests.faults.processes_worker import CONFLICT, SAVED, Orders, started
+from tests.selection import left_to_release
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -17,14 +18,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 PROCESSES, SAVES = 8, 50
-#: That of each kind takes ten seconds.
-EVERY_SERVER = (
-    "redis-8.2",
-    *(
-        pytest.param(name, marks=pytest.mark.long)
-        for name in ("mongodb-standalone", "memcached", *DATABASES)
-    ),
-)
+#: What a killed worker leaves is the affair of the server. On memcached a save is one command.
+SERVERS_THAT_PERSIST = ("redis-8.2", "mongodb-standalone", *DATABASES)
+SERVERS = ("memcached", *SERVERS_THAT_PERSIST)
 
 
 @pytest.fixture
@@ -54,7 +50,11 @@ def _stored(engine: Engine, session_key: str) -> dict[str, Any]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("network_engine", EVERY_SERVER, indirect=True)
+@pytest.mark.parametrize(
+    "network_engine",
+    left_to_release(SERVERS, {"redis-8.2", "database-postgresql"}),
+    indirect=True,
+)
 def test_eight_processes_that_save_one_session_at_once_lose_no_entry_of_any(
     network_engine: Engine, site: dict[str, Any], session_key: str
 ) -> None:
@@ -86,15 +86,11 @@ def test_eight_processes_that_save_one_session_at_once_lose_no_entry_of_any(
     assert _stored(network_engine, session_key) == {"begun": True} | theirs
 
 
-#: What a killed worker leaves is the affair of the server. On memcached a save is one command.
-on_servers_that_persist = pytest.mark.parametrize(
-    "network_engine", ["redis-8.2", "mongodb-standalone"], indirect=True
-)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "network_engine", ["redis-8.2", "mongodb-standalone", *DATABASES], indirect=True
+    "network_engine",
+    left_to_release(SERVERS_THAT_PERSIST, {"redis-8.2", "database-sqlite"}),
+    indirect=True,
 )
 def test_of_workers_that_are_killed_amid_saves_what_was_acknowledged_is_there(
     network_engine: Engine, site: dict[str, Any], session_key: str
@@ -138,7 +134,7 @@ def test_of_workers_that_are_killed_amid_saves_what_was_acknowledged_is_there(
 
 
 @pytest.mark.long
-@on_servers_that_persist
+@pytest.mark.parametrize("network_engine", ["redis-8.2", "mongodb-standalone"], indirect=True)
 def test_a_worker_that_exits_before_its_save_is_answered_has_saved_it_whole_or_not_at_all(
     network_engine: Engine, site: dict[str, Any], session_key: str
 ) -> None:
