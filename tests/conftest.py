@@ -184,6 +184,7 @@ class Running:
         self._directory = directory
         self._stack = stack
         self._started: dict[str, Any] = {}
+        self._clients: dict[str, MongoClient[dict[str, Any]]] = {}
         self.directory = directory
         #: Of this test.
         self.allow_queries: Callable[[], object] = lambda: None
@@ -233,11 +234,10 @@ class Running:
 
     def mongodb_client(self, name: str) -> MongoClient[dict[str, Any]]:
         """Return a client of it that stays open."""
-        client = self._started.get(f"client of {name}")
-        if client is None:
-            client = self._stack.enter_context(MongoClient(self.mongodb_of(name).url))
-            self._started[f"client of {name}"] = client
-        return client
+        if name not in self._clients:
+            client: MongoClient[dict[str, Any]] = MongoClient(self.mongodb_of(name).url)
+            self._clients[name] = self._stack.enter_context(client)
+        return self._clients[name]
 
     def _mongod(self) -> Path:
         return server_binaries.mongod_binary(self._directory)

@@ -464,7 +464,7 @@ def _is_revoked(session: Session, copy: _Found) -> Steps[bool]:
     if user_id is None or not base.is_indexed(site.driver):
         return False
     user = bytes_of_user(user_id)
-    mark = yield from site.notes.get(marks.place_of(user, site.bound[0]))
+    mark = yield from site.notes.get(site.place_of_mark(user))
     if copy.record is None:
         return line.is_revoked(session, user, mark, 0)
     return line.is_revoked(session, user, mark, copy.record.began_ms, copy.record.series)

@@ -191,7 +191,7 @@ def is_revoked(
     site = session.site
     if not isinstance(mark, Record) or not marks.ends_login(mark, began_ms, site.now()):
         return False
-    payload = open_note(site, marks.place_of(user, site.bound[0]), mark)
+    payload = open_note(site, site.place_of_mark(user), mark)
     return payload is not None and not marks.spares(payload, series)
 
 

@@ -94,7 +94,7 @@ def mark(session: Session, user_id: str, spared: Record | None = None) -> Steps[
     indexed(session)
     site, driver, now = session.site, lasting(session.site.notes), session.site.now()
     user, is_listed = bytes_of_user(user_id), site.is_listed
-    place, until_ms = marks.place_of(user, site.bound[0]), _marked_until(site)
+    place, until_ms = site.place_of_mark(user), _marked_until(site)
 
     def signed(before: Record | None) -> Record:
         at, own = now, spared if is_listed else None

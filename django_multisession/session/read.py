@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_multisession.core import marks
 from django_multisession.core.entries import Entries
 from django_multisession.core.keys import Verified
 from django_multisession.core.records import (
@@ -183,8 +182,7 @@ def _heeding(
 ) -> Steps[Answer]:
     """Touch *record* by *touching*; end it if all sessions of its user were ended while no list had it."""
     user, site = record.user or b"", session.site
-    place = marks.place_of(user, site.bound[0])
-    answer, mark = yield from driver.write_and_get(touching, place)
+    answer, mark = yield from driver.write_and_get(touching, site.place_of_mark(user))
     if not line.is_revoked(session, user, mark, record.began_ms, record.series):
         return answer
     left = site.tombstone(Reason.ENDED)

@@ -277,7 +277,7 @@ def _list_again(session: Session, sent: Sent) -> Steps[None]:
 
 def _place_of_mark(session: Session, sent: Sent) -> str:
     user = sent.composed.record.user
-    return "" if user is None else marks.place_of(user, session.site.bound[0])
+    return "" if user is None else session.site.place_of_mark(user)
 
 
 def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:

@@ -15,7 +15,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.signing import JSONSerializer
 from django.utils import timezone
 
-from django_multisession.core import encryption, keys, lifetime, payloads, signing
+from django_multisession.core import encryption, keys, lifetime, marks, payloads, signing
 from django_multisession.core.keys import Verified
 from django_multisession.core.merging import USER_ID_ENTRY
 from django_multisession.core.records import Facts, Reason, Record, Tombstone, new_revision
@@ -143,6 +143,10 @@ class Site:
             given = self._hook("get_namespace")
             self._bound = _binding_to(config().namespace if given is None else str(given))
         return self._bound
+
+    def place_of_mark(self, user: bytes) -> str:
+        """Return the storage key of the mark that ends the logins of *user*; see `core.marks`."""
+        return marks.place_of(user, self.bound[0])
 
     @property
     def has_namespace(self) -> bool:
