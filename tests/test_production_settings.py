@@ -139,6 +139,7 @@ VISIT = """
 import json
 import django
 django.setup()
+from django.conf import global_settings, settings
 from django.test import Client
 
 client = Client()
@@ -151,6 +152,7 @@ print(json.dumps({
     "https": [shown.status_code, shown["Strict-Transport-Security"]],
     "cookie": {name: value for name, value in cookie.items() if value and name != "expires"},
     "entries": client.get("/state.json", secure=True).json()["entries"],
+    "has_slow_hashes": settings.PASSWORD_HASHERS == global_settings.PASSWORD_HASHERS,
 }))
 """
 
@@ -285,3 +287,4 @@ def test_the_site_in_production_keeps_its_sessions(on_each_engine: dict[str, str
         "max-age": 30 * 60,
     }
     assert seen["entries"] == ["cart"]
+    assert seen["has_slow_hashes"]

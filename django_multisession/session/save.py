@@ -252,7 +252,7 @@ def _with_mark(
     session: Session, driver: Driver, sent: Sent, writing: DriverSteps[Result]
 ) -> Steps[tuple[Result, Marking]]:
     """Write what a login stores, or what may lie in no list, and look for the mark of its user."""
-    place = _place_of_mark(session, sent)
+    place = session.site.place_of_mark(sent.composed.record.user)
     if place and is_indexed(driver):
         return (yield from driver.write_and_get(writing, place))
     return (yield from writing), None
@@ -260,9 +260,10 @@ def _with_mark(
 
 def _look_for_mark(session: Session, sent: Sent) -> Steps[None]:
     """Look for the mark after a login whose answer did not arrive, and keep the limit."""
-    place, driver = _place_of_mark(session, sent) if sent.is_login else "", session.site.driver
-    if place and is_indexed(driver):
-        noted = yield from skip_newer(place, session.site.notes.get(place))
+    site, user = session.site, sent.composed.record.user if sent.is_login else None
+    place = site.place_of_mark(user)
+    if place and is_indexed(site.driver):
+        noted = yield from skip_newer(place, site.notes.get(place))
         yield from _heed(session, sent, noted)
     if session.admission is not None and sent.is_login:
         yield from _keep_limit(session, sent)
@@ -273,11 +274,6 @@ def _list_again(session: Session, sent: Sent) -> Steps[None]:
     driver = session.site.driver
     if sent.is_login and isinstance(driver, ListedDriver):
         yield from driver.add(sent.composed.key.storage_key, sent.composed.record)
-
-
-def _place_of_mark(session: Session, sent: Sent) -> str:
-    user = sent.composed.record.user
-    return "" if user is None else session.site.place_of_mark(user)
 
 
 def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
@@ -294,7 +290,7 @@ def _heed(session: Session, sent: Sent, mark: Marking) -> Steps[None]:
         and marks.is_of_the_future(mark, site.now())
     ):
         # By a clock ahead. When its time comes, it would end this login at a use that is noted.
-        yield from site.notes.withdraw(_place_of_mark(session, sent), mark)
+        yield from site.notes.withdraw(site.place_of_mark(record.user), mark)
     user, began_ms = record.user, session.login_ms if sent.is_login else record.began_ms
     if user is None or not line.is_revoked(session, user, mark, began_ms, record.series):
         return

@@ -144,9 +144,9 @@ class Site:
             self._bound = _binding_to(config().namespace if given is None else str(given))
         return self._bound
 
-    def place_of_mark(self, user: bytes) -> str:
-        """Return the storage key of the mark that ends the logins of *user*; see `core.marks`."""
-        return marks.place_of(user, self.bound[0])
+    def place_of_mark(self, user: bytes | None) -> str:
+        """Return the storage key of the mark that ends the logins of *user*, if there is a user."""
+        return "" if user is None else marks.place_of(user, self.bound[0])
 
     @property
     def has_namespace(self) -> bool:

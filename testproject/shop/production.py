@@ -1,6 +1,6 @@
 """Settings with which the shop could be public: `manage.py check --deploy` finds nothing in them.
 
-``manage.py check --deploy --settings shop.production``. The environment tells what only this site
+``manage.py check --deploy --settings shop.production``; each command needs the option. The environment tells what only this site
 knows: its secrets, its hosts, and (`shop.environment`) where its servers are.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+
+from django.conf import global_settings
 
 from shop.settings import *  # noqa: F403  (the shop itself: its apps, URLs, templates, engine)
 
@@ -19,6 +21,10 @@ ALLOWED_HOSTS = os.environ.get("SHOP_HOSTS", "").split()
 SECRET_KEY = os.environ.get("SHOP_SECRET_KEY", "")
 # What SECRET_KEY was before: still verified, and replaced at the next visit.
 SECRET_KEY_FALLBACKS = os.environ.get("SHOP_SECRET_KEY_FALLBACKS", "").split()
+
+# --- passwords --------------------------------------------------------------------------------
+# Django's own; the demonstration's are for passwords that everybody knows.
+PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
 
 # --- sessions ---------------------------------------------------------------------------------
 MULTISESSION_IDLE_TIMEOUT = timedelta(minutes=30)

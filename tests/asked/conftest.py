@@ -50,7 +50,6 @@ def site(
     settings.LOGIN_URL = "/login/"
     settings.STATIC_URL = "/static/"
     settings.TEMPLATES = TEMPLATES
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.MIDDLEWARE = [
         session_middleware,
         "django.middleware.csrf.CsrfViewMiddleware",

@@ -10,7 +10,6 @@ from playwright.sync_api import expect
 from tests.browser.conftest import NewVisitor
 from tests.browser.shops import Shop
 from tests.browser.visitor import Visitor
-from tests.selection import left_to_release
 
 VOID = {"img", "input", "link", "meta", "br", "hr"}
 PATHS = ("", "read/", "async/")
@@ -79,21 +78,21 @@ def visitor(any_shop: Shop, key_of_a_user: str, new_visitor: NewVisitor) -> Visi
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("path", left_to_release(PATHS, {""}))
-def test_every_element_is_closed_where_it_was_opened(visitor: Visitor, path: str) -> None:
-    balance = Balance()
+def test_every_element_is_closed_where_it_was_opened(visitor: Visitor) -> None:
+    for path in PATHS:
+        balance = Balance()
 
-    balance.feed(visitor.open(path).text())
+        balance.feed(visitor.open(path).text())
 
-    assert (balance.mistakes, balance.open) == ([], [])
+        assert (balance.mistakes, balance.open) == ([], []), path
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("path", left_to_release(PATHS, {""}))
-def test_everything_has_a_name_and_every_reference_an_aim(visitor: Visitor, path: str) -> None:
-    visitor.open(path)
+def test_everything_has_a_name_and_every_reference_an_aim(visitor: Visitor) -> None:
+    for path in PATHS:
+        visitor.open(path)
 
-    assert visitor.page.evaluate(MISTAKES) == []
+        assert visitor.page.evaluate(MISTAKES) == [], path
 
 
 @pytest.mark.long
@@ -111,23 +110,21 @@ def test_a_refused_log_in_is_tied_to_its_field(any_shop: Shop, new_visitor: NewV
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("path", left_to_release(PATHS, {""}))
-def test_a_page_has_its_landmarks_a_language_a_title_and_one_heading(
-    visitor: Visitor, path: str
-) -> None:
-    visitor.open(path)
-    page = visitor.page
+def test_a_page_has_its_landmarks_a_language_a_title_and_one_heading(visitor: Visitor) -> None:
+    for path in PATHS:
+        visitor.open(path)
+        page = visitor.page
 
-    assert [page.get_by_role(role).count() for role in LANDMARKS] == [1, 1, 1, 1]  # type: ignore[arg-type]  # ARIA's words
-    assert page.get_by_role("heading", level=1).count() == 1
-    assert page.locator("html").get_attribute("lang") == "en"
-    assert page.title().endswith(f" · {visitor.shop.title}")
-    for region in page.get_by_role("region").all():
-        assert region.get_attribute("aria-labelledby")
-    names = page.get_by_role("region").evaluate_all(
-        "regions => regions.map((region) => region.getAttribute('aria-labelledby'))"
-    )
-    assert len(names) == len(set(names)) > 1
+        assert [page.get_by_role(role).count() for role in LANDMARKS] == [1, 1, 1, 1]  # type: ignore[arg-type]  # ARIA's words
+        assert page.get_by_role("heading", level=1).count() == 1
+        assert page.locator("html").get_attribute("lang") == "en"
+        assert page.title().endswith(f" · {visitor.shop.title}")
+        for region in page.get_by_role("region").all():
+            assert region.get_attribute("aria-labelledby")
+        names = page.get_by_role("region").evaluate_all(
+            "regions => regions.map((region) => region.getAttribute('aria-labelledby'))"
+        )
+        assert len(names) == len(set(names)) > 1
 
 
 @pytest.mark.long

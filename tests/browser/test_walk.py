@@ -25,7 +25,6 @@ def test_the_clicked_walk_leaves_no_step_of_the_walk_out() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.release
 def test_the_shop_on_another_engine_is_a_link_away_with_a_session_of_its_own(
     shops: Shops, new_visitor: NewVisitor
 ) -> None:

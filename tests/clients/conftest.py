@@ -35,8 +35,6 @@ def users_in_database(db: None, browser: Browser, settings: Settings) -> None:
     """Users as every site has them, templates, and messages in sessions."""
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     settings.MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
-    # Real ones take a second each.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.STATIC_URL = "/static/"
     settings.TEMPLATES = TEMPLATES
 

@@ -43,7 +43,6 @@ def shown(file: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def ada(settings: Settings, django_user_model: type[User]) -> User:
     settings.SESSION_ENGINE = "django_multisession.engines.memory"
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     close_drivers()
     return django_user_model.objects.create_user("ada", "ada@example.com", "secret")
 

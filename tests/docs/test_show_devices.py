@@ -56,7 +56,6 @@ def test_the_mail_shown_names_device_and_network(
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
     ]
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     names = shown(PAGE, "shop/mails.py")
     assert callable(names["mail_about_new_device"])
     ada = django_user_model.objects.create_superuser("ada", "ada@shop.example", "secret")

@@ -261,7 +261,7 @@ def in_parallel(clients: list[Client], act: Any) -> None:
         (f"{DJANGOS}.db", REDIS, f"{DJANGOS}.db"),
         pytest.param((f"{DJANGOS}.cache", REDIS, f"{DJANGOS}.cache"), marks=pytest.mark.release),
         pytest.param((REDIS, MONGODB, REDIS), marks=pytest.mark.release),
-        pytest.param((REDIS, DATABASE, TIERED), marks=pytest.mark.release),
+        (REDIS, DATABASE, TIERED),
     ],
     ids=[
         "db to redis and back",

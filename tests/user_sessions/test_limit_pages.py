@@ -107,7 +107,6 @@ def middleware(request: pytest.FixtureRequest, settings: Settings) -> str:
         request.param,
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ]
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     close_drivers()
     User.objects.create_user("ada", password="secret")
     return str(request.param)

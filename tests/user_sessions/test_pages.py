@@ -65,7 +65,6 @@ def site(settings: Settings) -> None:
     close_drivers()  # users of other tests had the same ids
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = MIDDLEWARE
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.STATIC_URL = "/static/"
     settings.SESSION_ENGINE = "django_multisession.engines.memory"
     use_templates(settings, {"account.html": EMBEDDED})

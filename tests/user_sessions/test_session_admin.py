@@ -56,7 +56,6 @@ def site(settings: Settings) -> None:
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
     ]
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.STATIC_URL = "/static/"
     settings.TEMPLATES = TEMPLATES
     settings.SESSION_ENGINE = "django_multisession.engines.memory"

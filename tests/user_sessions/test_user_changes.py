@@ -71,7 +71,6 @@ def site(settings: Settings) -> None:
         "django_multisession.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ]
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     close_drivers()
 
 
