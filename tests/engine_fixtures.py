@@ -262,8 +262,8 @@ def places_of(server: MemcachedServer) -> list[str]:
         socket.create_connection((server.host, server.port), 60) as connection,
         connection.makefile("rb") as lines,
     ):
-        # By its hash table: of "all", which goes through the queues of eviction, a memcached leaves
-        # out, or names twice, what moves from one to another meanwhile, as what was just read does.
+        # "all" walks the eviction queues. It skips or repeats a key that moves between them, as a
+        # key does that was just read. The hash table has each key once.
         connection.sendall(b"lru_crawler metadump hash\r\n")
         listed = iter(lines.readline, b"END\r\n")
         # The first word of a line is "key=", with the key as in a URL.

@@ -260,12 +260,14 @@ def _with_mark(
 
 def _look_for_mark(session: Session, sent: Sent) -> Steps[None]:
     """Look for the mark after a login whose answer did not arrive, and keep the limit."""
-    site, user = session.site, sent.composed.record.user if sent.is_login else None
-    place = site.place_of_mark(user)
+    if not sent.is_login:
+        return
+    site = session.site
+    place = site.place_of_mark(sent.composed.record.user)
     if place and is_indexed(site.driver):
         noted = yield from skip_newer(place, site.notes.get(place))
         yield from _heed(session, sent, noted)
-    if session.admission is not None and sent.is_login:
+    if session.admission is not None:
         yield from _keep_limit(session, sent)
 
 

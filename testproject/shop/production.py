@@ -1,7 +1,8 @@
 """Settings with which the shop could be public: `manage.py check --deploy` finds nothing in them.
 
-``manage.py check --deploy --settings shop.production``; each command needs the option. The environment tells what only this site
-knows: its secrets, its hosts, and (`shop.environment`) where its servers are.
+``manage.py check --deploy --settings shop.production``. Every command needs the option. The
+environment supplies what only this site knows: its secrets, its hosts, and the addresses of its
+servers (`shop.environment`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SECRET_KEY = os.environ.get("SHOP_SECRET_KEY", "")
 SECRET_KEY_FALLBACKS = os.environ.get("SHOP_SECRET_KEY_FALLBACKS", "").split()
 
 # --- passwords --------------------------------------------------------------------------------
-# Django's own; the demonstration's are for passwords that everybody knows.
+# Django's default. The demonstration hashes its public passwords quickly.
 PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
 
 # --- sessions ---------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ MULTISESSION_TOUCH_INTERVAL = timedelta(seconds=2)
 # The page with the form.
 LOGIN_URL = "sync:overview"
 
-# A password is its user's name here: hashes that take long to guess would only make logins slow.
+# Each password is its user's name. A slow hash would protect nothing and delay every login.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 # Cookies are not kept apart by port: sites that run side by side need names of their own.

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from playwright.sync_api import expect
 
+from django_multisession.testing.rows import for_each
 from tests.browser.conftest import NewVisitor
 from tests.browser.shops import Shop
 from tests.browser.visitor import Visitor
@@ -78,21 +79,21 @@ def visitor(any_shop: Shop, key_of_a_user: str, new_visitor: NewVisitor) -> Visi
 
 
 @pytest.mark.long
-def test_every_element_is_closed_where_it_was_opened(visitor: Visitor) -> None:
-    for path in PATHS:
-        balance = Balance()
+@for_each("path", PATHS)
+def test_every_element_is_closed_where_it_was_opened(visitor: Visitor, path: str) -> None:
+    balance = Balance()
 
-        balance.feed(visitor.open(path).text())
+    balance.feed(visitor.open(path).text())
 
-        assert (balance.mistakes, balance.open) == ([], []), path
+    assert (balance.mistakes, balance.open) == ([], [])
 
 
 @pytest.mark.long
-def test_everything_has_a_name_and_every_reference_an_aim(visitor: Visitor) -> None:
-    for path in PATHS:
-        visitor.open(path)
+@for_each("path", PATHS)
+def test_everything_has_a_name_and_every_reference_an_aim(visitor: Visitor, path: str) -> None:
+    visitor.open(path)
 
-        assert visitor.page.evaluate(MISTAKES) == [], path
+    assert visitor.page.evaluate(MISTAKES) == []
 
 
 @pytest.mark.long
@@ -110,21 +111,23 @@ def test_a_refused_log_in_is_tied_to_its_field(any_shop: Shop, new_visitor: NewV
 
 
 @pytest.mark.long
-def test_a_page_has_its_landmarks_a_language_a_title_and_one_heading(visitor: Visitor) -> None:
-    for path in PATHS:
-        visitor.open(path)
-        page = visitor.page
+@for_each("path", PATHS)
+def test_a_page_has_its_landmarks_a_language_a_title_and_one_heading(
+    visitor: Visitor, path: str
+) -> None:
+    visitor.open(path)
+    page = visitor.page
 
-        assert [page.get_by_role(role).count() for role in LANDMARKS] == [1, 1, 1, 1]  # type: ignore[arg-type]  # ARIA's words
-        assert page.get_by_role("heading", level=1).count() == 1
-        assert page.locator("html").get_attribute("lang") == "en"
-        assert page.title().endswith(f" · {visitor.shop.title}")
-        for region in page.get_by_role("region").all():
-            assert region.get_attribute("aria-labelledby")
-        names = page.get_by_role("region").evaluate_all(
-            "regions => regions.map((region) => region.getAttribute('aria-labelledby'))"
-        )
-        assert len(names) == len(set(names)) > 1
+    assert [page.get_by_role(role).count() for role in LANDMARKS] == [1, 1, 1, 1]  # type: ignore[arg-type]  # ARIA's words
+    assert page.get_by_role("heading", level=1).count() == 1
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.title().endswith(f" · {visitor.shop.title}")
+    for region in page.get_by_role("region").all():
+        assert region.get_attribute("aria-labelledby")
+    names = page.get_by_role("region").evaluate_all(
+        "regions => regions.map((region) => region.getAttribute('aria-labelledby'))"
+    )
+    assert len(names) == len(set(names)) > 1
 
 
 @pytest.mark.long

@@ -27,7 +27,7 @@ INTENDED_IN_OUR_MIDDLEWARE = {
     f"{OURS}Tests.test_session_delete_on_end_with_custom_domain_and_path": LIKE_THE_SET_ONE,
 }
 
-#: They use no session, and take two thirds of the time of all.
+#: They use no session, and take three quarters of the time.
 OF_PASSWORD_HASHES = "auth_tests.test_hashers."
 
 EXCEPTIONS = BOUND_TO_DJANGOS_DB_ENGINE | INTENDED_IN_OUR_MIDDLEWARE
