@@ -7,21 +7,22 @@ import json
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from http.cookies import SimpleCookie
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
+from asgiref.testing import ApplicationCommunicator
 from channels.auth import AuthMiddlewareStack
 from channels.generic.http import AsyncHttpConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.routing import ProtocolTypeRouter
 from channels.sessions import SessionMiddlewareStack
-from channels.testing import ApplicationCommunicator, HttpCommunicator, WebsocketCommunicator
 
 from tests.web.browser import Browser, Reply
 
 Scope = Any
+Message = dict[str, Any]
+Headers = list[tuple[bytes, bytes]]
 #: What a consumer does with its scope; what it returns is sent as JSON.
 Body = Callable[[Scope], Coroutine[Any, Any, Any]]
-Answer = TypeVar("Answer")
 
 #: Seconds after which a client gives up. Nothing waits that long unless it hangs.
 DEADLINE = 60
@@ -61,31 +62,65 @@ def application(stack: Callable[[Any], Any]) -> ProtocolTypeRouter:
     )
 
 
-class Socket:
-    """The client's end of an open websocket."""
+class WebSocket:
+    """The client's end of a websocket. It is open between `connect` and `disconnect`."""
 
-    def __init__(self, communicator: WebsocketCommunicator, runner: asyncio.Runner) -> None:
-        self._communicator = communicator
+    def __init__(self, application: Any, headers: Headers) -> None:
+        scope = {"type": "websocket", "path": "/", "query_string": b"", "subprotocols": []}
+        self._site = ApplicationCommunicator(application, scope | {"headers": headers})
+
+    async def connect(self) -> None:
+        answer = await answer_of(self._site, {"type": "websocket.connect"})
+        assert answer["type"] == "websocket.accept"
+
+    async def ask(self, content: object) -> Message:
+        """Send *content* as JSON, and return what comes back."""
+        sent = {"type": "websocket.receive", "text": json.dumps(content)}
+        return await answer_of(self._site, sent)
+
+    async def disconnect(self) -> None:
+        """Close it, unless the application did."""
+        if not self._site.future.done():
+            await self._site.send_input({"type": "websocket.disconnect", "code": 1000})
+            await self._site.wait(DEADLINE)
+
+
+async def answer_of(site: ApplicationCommunicator, message: Message) -> Message:
+    """Send *message* to an application; return its next one, or raise what ends it meanwhile.
+
+    A communicator looks for that only after its whole time limit.
+    """
+    await site.send_input(message)
+    receiving = asyncio.create_task(site.receive_output(DEADLINE))
+    await asyncio.wait({receiving, site.future}, return_when=asyncio.FIRST_COMPLETED)
+    if not receiving.done() and site.future.exception() is not None:
+        receiving.cancel()
+        await asyncio.wait({receiving})
+        site.future.result()
+    answer: Message = await receiving
+    return answer
+
+
+class Socket:
+    """An open websocket, for sync tests."""
+
+    def __init__(self, client: WebSocket, runner: asyncio.Runner) -> None:
+        self._client = client
         self._runner = runner
 
     def __enter__(self) -> Self:
-        connecting = self._communicator.connect(DEADLINE)
-        is_accepted, _ = self._runner.run(unless_it_raises(self._communicator, connecting))
-        assert is_accepted
+        self._runner.run(self._client.connect())
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._communicator.future.done():
-            self._runner.run(self._communicator.disconnect(timeout=DEADLINE))
+        self._runner.run(self._client.disconnect())
 
     def ask(self, body: Body) -> Any:
         """Have the consumer do *body*, and return its answer."""
         with named(body) as name:
-            return self._runner.run(unless_it_raises(self._communicator, self._asking(name)))
-
-    async def _asking(self, name: str) -> Any:
-        await self._communicator.send_json_to(name)
-        return await self._communicator.receive_json_from(DEADLINE)
+            answer = self._runner.run(self._client.ask(name))
+        assert answer["type"] == "websocket.send"
+        return json.loads(answer["text"])
 
 
 class SocketSite:
@@ -107,8 +142,8 @@ class SocketSite:
             knows_users: Is Channels' AuthMiddleware in front of the consumer?
         """
         stack = AuthMiddlewareStack if knows_users else SessionMiddlewareStack
-        communicator = WebsocketCommunicator(application(stack), "/", headers(browser))
-        return self._stack.enter_context(Socket(communicator, self._runner))
+        client = WebSocket(application(stack), headers(browser))
+        return self._stack.enter_context(Socket(client, self._runner))
 
     def ask(self, browser: Browser, body: Body) -> Reply:
         """Ask the HTTP consumer for a page that does *body*; its cookies go into the jar."""
@@ -116,18 +151,20 @@ class SocketSite:
             return self._runner.run(self._asking(browser, name))
 
     async def _asking(self, browser: Browser, name: str) -> Reply:
-        communicator = HttpCommunicator(
-            application(AuthMiddlewareStack), "GET", f"/{name}/", headers=headers(browser)
-        )
-        got = await unless_it_raises(communicator, communicator.get_response(DEADLINE))
-        await communicator.wait(DEADLINE)
+        scope = {"type": "http", "method": "GET", "path": f"/{name}/", "headers": headers(browser)}
+        site = ApplicationCommunicator(application(AuthMiddlewareStack), scope)
+        start = await answer_of(site, {"type": "http.request"})
+        content = await site.receive_output(DEADLINE)
+        await site.wait(DEADLINE)
         cookies = SimpleCookie()
-        for header, value in got["headers"]:
+        for header, value in start["headers"]:
             assert header == b"Set-Cookie"
             cookies.load(value.decode())
         for morsel in cookies.values():
             morsel["max-age"] = int(morsel["max-age"]) if morsel["max-age"] else ""
-        reply = Reply(status=got["status"], body=got["body"], headers={}, cookies=dict(cookies))
+        reply = Reply(
+            status=start["status"], body=content["body"], headers={}, cookies=dict(cookies)
+        )
         if reply.deletes_the_cookie:
             browser.cookies.clear()
         elif reply.new_key is not None:
@@ -135,23 +172,7 @@ class SocketSite:
         return reply
 
 
-async def unless_it_raises(
-    communicator: ApplicationCommunicator, exchange: Coroutine[Any, Any, Answer]
-) -> Answer:
-    """Await *exchange*, or raise what ends the application meanwhile.
-
-    A communicator looks for that only after its whole time limit.
-    """
-    task = asyncio.create_task(exchange)
-    await asyncio.wait({task, communicator.future}, return_when=asyncio.FIRST_COMPLETED)
-    if not task.done() and communicator.future.exception() is not None:
-        task.cancel()
-        await asyncio.wait({task})
-        communicator.future.result()
-    return await task
-
-
-def headers(browser: Browser) -> list[tuple[bytes, bytes]]:
+def headers(browser: Browser) -> Headers:
     """Return what the browser sends along with a websocket's handshake."""
     line = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     return [(b"cookie", line.encode())] if line else []

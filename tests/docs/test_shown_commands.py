@@ -28,7 +28,6 @@ from tests.engine_fixtures import ONE_OF_EACH_KIND
 #: Beginnings of commands that no test runs → why.
 NOT_RUN = {
     "uvicorn ": "the last test here runs it on a free port",
-    "daphne ": "the last test here runs it on a free port",
     "python3 -m venv .venv && ": ".ci/run runs the README's two, in a fresh clone",
     "INTERLEAVING_ROUNDS=": "it takes a quarter of an hour; that it finds the suite is tested",
     ".venv/bin/pytest -q -n 4 -m 'every_engine or release'": "it takes most of an hour",
@@ -140,11 +139,7 @@ def test_the_extras_shown_exist(command: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(
     "command",
-    [
-        row
-        for row in commands(TUTORIAL, TESTING)
-        if str(row.values[0]).startswith(("uvicorn", "daphne"))
-    ],
+    [row for row in commands(TUTORIAL, TESTING) if str(row.values[0]).startswith("uvicorn")],
 )
 def test_the_asgi_server_shown_serves_the_site(command: str, project: Path, tmp_path: Path) -> None:
     port = free_port()
@@ -169,5 +164,4 @@ def test_the_asgi_server_shown_serves_the_site(command: str, project: Path, tmp_
         server.send_signal(signal.SIGINT)
         server.wait(STOP_SECONDS)
     assert "You are not logged in." in body
-    if command.startswith("uvicorn"):
-        assert "ASGI 'lifespan' protocol appears unsupported" in (tmp_path / "log").read_text()
+    assert "ASGI 'lifespan' protocol appears unsupported" in (tmp_path / "log").read_text()

@@ -8,13 +8,13 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.http import HttpResponse, JsonResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 
 from django_multisession.engines.memory import SessionStore
+from tests.clients.sockets import WebSocket
 from tests.docs import test_asked_again
 from tests.docs.pages import Block, block_of, blocks
 from tests.web.people import BACKEND, person
@@ -121,15 +121,13 @@ class Socket:
         async def application(scope: Any, receive: Any, send: Any) -> None:
             await consumer({**scope, "session": self._session}, receive, send)
 
-        self._client = WebsocketCommunicator(application, "/")
+        self._client = WebSocket(application, [])
 
     async def asks(self) -> dict[str, Any]:
         """Connect, send one message and return what comes back."""
-        assert (await self._client.connect())[0]
-        await self._client.send_json_to({})
-        answer: dict[str, Any] = await self._client.receive_output()
-        if answer["type"] == "websocket.send":
-            await self._client.disconnect()
+        await self._client.connect()
+        answer = await self._client.ask({})
+        await self._client.disconnect()
         return answer
 
 
