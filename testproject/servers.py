@@ -392,6 +392,13 @@ class MariaDBServer(DatabaseServer):
     backend, database, user = "mysql", "sessions", "root"
     _ready = "ready for connections"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what ``DATABASES`` holds for it with PyMySQL."""
+        # Even for a server without TLS, PyMySQL reads the certificates of this machine for each
+        # connection: 40 ms of processor time.
+        return super().settings | {"OPTIONS": {"ssl_disabled": True}}
+
     def _making(self, place: Path) -> list[str]:
         installing = ["mariadb-install-db", "--no-defaults", f"--user={getpass.getuser()}"]
         login = ["--auth-root-authentication-method=normal", "--skip-test-db"]

@@ -209,7 +209,8 @@ def open_database(alias: str, database: Mapping[str, Any], options: Mapping[str,
         import pymysql
 
         pymysql.install_as_MySQLdb()
-    given = {DEFAULT_DB_ALIAS: {}, alias: {**database, "OPTIONS": dict(options)}}
+    options = database.get("OPTIONS", {}) | options
+    given = {DEFAULT_DB_ALIAS: {}, alias: {**database, "OPTIONS": options}}
     connections.settings[alias] = connections.configure_settings(given)[alias]
     _let_go_of_another_place(alias)
     sync_code = SyncToAsync.single_thread_executor

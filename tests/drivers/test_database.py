@@ -22,6 +22,7 @@ from django_multisession.database.models import Session
 from django_multisession.drivers.base import run
 from django_multisession.drivers.database import rows
 from django_multisession.drivers.database.driver import DatabaseDriver
+from django_multisession.drivers.database.server import TRIES
 from django_multisession.exceptions import OutageKind, StoreUnavailable
 from django_multisession.testing.driver.fixtures import (
     NOW,
@@ -436,6 +437,60 @@ def test_a_lost_connection_is_opened_again(
 
         elsewhere(end)
         assert verb()  # type: ignore[no-untyped-call]  # mypy types no lambda in a tuple
+
+
+@pytest.mark.parametrize("alias", ["database-postgresql"], indirect=True)
+@pytest.mark.parametrize("undone", [TRIES - 1, TRIES])
+def test_a_write_that_other_transactions_undo_is_sent_again(
+    driver: DatabaseDriver, alias: str, connection: BaseDatabaseWrapper, undone: int
+) -> None:
+    key, record = make_key(), make_record()
+    run(driver.add(key, record))
+    with connection.cursor() as cursor, contextlib.ExitStack() as stack:
+        # A sequence counts on when a statement fails.
+        cursor.execute(f"""
+            CREATE SEQUENCE tries;
+            CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('tries') <= {undone} THEN
+                    RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01';
+                END IF;
+                RETURN NEW;
+            END $$;
+            CREATE TRIGGER undoing BEFORE UPDATE ON django_multisession_session
+            FOR EACH ROW EXECUTE FUNCTION undo()""")
+        stack.callback(cursor.execute, "DROP FUNCTION undo CASCADE; DROP SEQUENCE tries")
+        touch = driver.touch(key, record, NOW + SECOND, NOW)
+        if undone < TRIES:
+            assert run(touch) == SAVED
+            return
+        with pytest.raises(StoreUnavailable) as caught:
+            run(touch)
+    assert caught.value.kind is OutageKind.OVERLOADED
+    assert run(driver.get(key)) == record
+
+
+@pytest.mark.parametrize("alias", ["database-mariadb"], indirect=True)
+def test_writes_lock_a_row_by_one_index(
+    driver: DatabaseDriver, connection: BaseDatabaseWrapper, clock: Clock
+) -> None:
+    key, record = make_key(), make_record()
+    run(driver.add(key, record))
+    writes = {
+        "over": driver.replace(key, next_write(record), record, NOW),
+        "end": driver.delete(key, make_end()),
+        "clear": driver.add(key, next_write(record)),
+    }
+    for name, write in writes.items():
+        with CaptureQueriesContext(connection) as queries:
+            run(write)
+        clock.now += (TOMBSTONE_MS + 2 * SLACK_MS) / 1000
+        sent = [query["sql"] for query in queries if query["sql"].startswith(("UPDATE", "DELETE"))]
+        assert len(sent) == 1, name
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {sent[0]}")
+            titles = [column[0] for column in cursor.description]
+            plan = dict(zip(titles, cursor.fetchone(), strict=True))
+        assert plan["possible_keys"] == "storage_key", name
 
 
 @pytest.mark.parametrize("alias", ["database-sqlite"], indirect=True)

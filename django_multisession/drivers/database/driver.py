@@ -97,13 +97,15 @@ class DatabaseDriver(DatabaseLists):
 
         def run(connection: Connection) -> Answer:
             with transaction.atomic(using=connection.alias):
-                if not self._put(connection, old_key, left, base, now, record.touched_ms):
-                    stored = self._find(connection, old_key)
-                    return answer_to_retire(stored, base, left, now, record.touched_ms) or MISSING
-                if table.insert(connection, new_key, record, self._clock_ms):
-                    return SAVED
-                transaction.set_rollback(True, using=connection.alias)
-            return MISSING
+                if self._put(connection, old_key, left, base, now, record.touched_ms):
+                    if table.insert(connection, new_key, record, self._clock_ms):
+                        return SAVED
+                    transaction.set_rollback(True, using=connection.alias)
+                    return MISSING
+            # After the transaction: MariaDB leaves a refused write one of its two locks on the row, and
+            # a read that locks would wait for one who has the other.
+            stored = self._find(connection, old_key)
+            return answer_to_retire(stored, base, left, now, record.touched_ms) or MISSING
 
         return self._ask("move", Command(run, after_rollback=run))
 

@@ -1,4 +1,4 @@
-"""How a database is reached: Django's connection of an alias, the one retry, rollbacks.
+"""How a database is reached: Django's connection of an alias, retries, rollbacks.
 
 A command runs on the connection of the thread, and so in the transaction that is open there. An end
 or a move that a rollback undoes is sent again once the thread is out of the transaction: a logout
@@ -23,6 +23,9 @@ from django_multisession.drivers.database.errors import ERRORS, is_to_be_sent_ag
 from django_multisession.exceptions import StoreUnavailable
 
 logger = logging.getLogger(__name__)
+
+#: How often a command is sent that other transactions undo.
+TRIES = 4
 
 
 class Command(NamedTuple):
@@ -86,7 +89,7 @@ class DatabaseServer:
         """See close()."""
 
     def _send(self, connection: BaseDatabaseWrapper, command: Command) -> Any:
-        for is_last in (False, True):
+        for number in range(TRIES):
             was_open = connection.connection is not None
             is_inside = connection.in_atomic_block
             try:
@@ -99,7 +102,9 @@ class DatabaseServer:
             except ERRORS as error:
                 failure = outage_of(error, connection.alias)
                 is_undone = is_to_be_sent_again(error)
-            if is_last or is_inside or not (is_undone or (was_open and _is_lost(connection))):
+            is_last = is_inside or number == TRIES - 1
+            # A connection that was opened just now is not opened again.
+            if is_last or not (is_undone or (was_open and _is_lost(connection))):
                 # Raised here and not where the error was caught: its frames hold the values.
                 raise failure
         raise AssertionError

@@ -29,16 +29,24 @@ ROUNDS = 5
 Result = TypeVar("Result")
 
 
-def race(*starts: Callable[[], Result]) -> list[Result]:
-    """Run *starts* in threads that set off together; return their results in order."""
+def race(ready: Callable[[], object], *starts: Callable[[], Result]) -> list[Result]:
+    """Run *starts* in threads that set off together; return their results in order.
+
+    Args:
+        ready: Is done first in each thread. A thread that has to connect comes too late to meet others.
+        starts: What is done then.
+    """
     barrier = threading.Barrier(len(starts))
 
     def start_together(start: Callable[[], Result]) -> Result:
+        ready()
         barrier.wait(timeout=30)
-        return closing_databases(start)
+        return start()
 
     with ThreadPoolExecutor(len(starts)) as pool:
-        return list(pool.map(start_together, starts))
+        return list(
+            pool.map(lambda start: closing_databases(lambda: start_together(start)), starts)
+        )
 
 
 def arace(*starts: Callable[[], Coroutine[Any, Any, Result]]) -> list[Result]:
@@ -60,7 +68,8 @@ class DriverRaceContract:
 
     def _race(self, driver: Driver, mode: str, calls: list[tuple[Any, ...]]) -> list[Any]:
         if mode == "sync":
-            return race(*(_sync_call(driver, *call) for call in calls))
+            starts = (_sync_call(driver, *call) for call in calls)
+            return race(lambda: run(driver.get(make_key())), *starts)
         return arace(*(_async_call(driver, *call) for call in calls))
 
     @pytest.mark.parametrize("mode", ["sync", "async"])
