@@ -310,17 +310,14 @@ def _subclasses(of: type[DriverSessionStore]) -> Iterator[type[DriverSessionStor
 
 
 @pytest.fixture(autouse=True)
-def no_language() -> Iterator[None]:
-    """Let no test speak the language that another one's browser asked for: it stays in the thread."""
-    yield
-    translation.deactivate()
-
-
-@pytest.fixture(autouse=True)
-def no_outage() -> None:
-    """Forget the outage that another test left this process in."""
+def nothing_of_other_tests() -> None:
+    """Forget what other tests left in this process."""
     for each in _subclasses(DriverSessionStore):
         each.outage_watch = OutageWatch()
+    # Which lines it wrote.
+    log_lines.counter.clear()
+    # What a browser asked for stays in the thread.
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)
@@ -371,12 +368,6 @@ def nothing_left_of_pymongo(connects_given_up: list[BaseException]) -> Iterator[
             warnings.simplefilter("ignore", ResourceWarning)
             connects_given_up.clear()
             gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def no_lines() -> None:
-    """Forget which lines other tests had this process write."""
-    log_lines.counter.clear()
 
 
 @pytest.fixture

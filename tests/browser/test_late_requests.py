@@ -66,6 +66,7 @@ def test_a_late_response_logs_nobody_out(
     pytest.fail(f"Each of {TRIES} tries took longer than the touch interval.")
 
 
+@pytest.mark.long
 def test_a_late_change_is_refused_and_logs_nobody_out(shop: Shop, new_visitor: NewVisitor) -> None:
     path = "/async/cart/add/ink/"
     with Gate(shop.url) as gate:

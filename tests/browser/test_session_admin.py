@@ -63,6 +63,7 @@ def is_logged_in(visitor: Visitor) -> bool:
     return visitor.shown().user is not None
 
 
+@pytest.mark.long
 def test_sessions_are_ended_one_by_one_and_all_of_a_user(
     any_shop: Shop, others: list[Visitor], key_of_a_user: str, new_visitor: NewVisitor
 ) -> None:
