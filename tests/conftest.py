@@ -90,13 +90,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Keep what collection makes out of every later garbage collection, and collect none meanwhile.
 
     It stays to the end of the run. Looking through it takes half a second, and tests ask for that.
     """
     gc.disable()
     try:
+        worker = getattr(session.config, "workerinput", None)
+        if worker and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+            from tests.scheduling import import_share
+
+            import_share(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
         return (yield)
     finally:
         gc.freeze()

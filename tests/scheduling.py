@@ -1,6 +1,12 @@
-"""Which tests run in one process of several: those that share what takes long to start."""
+"""What each of several processes does.
+
+Tests that share what takes long to start run in one of them.
+"""
 
 from __future__ import annotations
+
+import importlib
+from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
 
@@ -25,3 +31,13 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)
+
+
+def import_share(number: int, processes: int) -> None:
+    """Import every test module whose turn it is in this process, before pytest collects them all.
+
+    In a first run no module is compiled. The processes would each compile all of them, side by side.
+    """
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("test_*.py"))[number::processes]:
+        importlib.import_module(".".join(path.relative_to(here.parent).with_suffix("").parts))
