@@ -82,6 +82,13 @@ def test_of_the_verbs_of_a_driver_one_end_is_left_to_ci() -> None:
     assert left_to_ci(connections, "drivers") == []
 
 
+def test_of_the_two_kinds_of_mongodb_a_law_of_drivers_leaves_one_to_ci() -> None:
+    laws = [[Case(Place(each), (), "tests.a", f"test_{n}") for each in ENGINES] for n in range(50)]
+    left = [case.place for law in laws for case in left_to_ci(law, "test_driver_contract.py")]
+    assert len(left) == len(laws)
+    assert {place.engine for place in left} == {"mongodb-standalone", "mongodb-replica-set"}
+
+
 def test_a_row_that_some_places_lack_runs() -> None:
     everywhere = cases(PLACES, 3)
     only_there = Case(Place("memory", DJANGOS, "sync"), 3, "tests.a")

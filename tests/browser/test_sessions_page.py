@@ -64,7 +64,6 @@ def is_logged_in(visitor: Visitor) -> bool:
     return visitor.shown().user is not None
 
 
-@pytest.mark.long
 def test_one_browser_ends_the_session_of_the_other(log_in: LogIn) -> None:
     mine, other = log_in(), log_in()
 
@@ -80,6 +79,7 @@ def test_one_browser_ends_the_session_of_the_other(log_in: LogIn) -> None:
     assert is_logged_in(mine)
 
 
+@pytest.mark.long
 def test_one_browser_ends_all_others_after_a_question(log_in: LogIn) -> None:
     mine, *others = (log_in() for _ in range(3))
     mine.follow(LINK)
