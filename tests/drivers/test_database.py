@@ -493,6 +493,30 @@ def test_writes_lock_a_row_by_one_index(
         assert plan["possible_keys"] == "storage_key", name
 
 
+@pytest.mark.parametrize("alias", SERVERS, indirect=True)
+def test_a_refused_write_outside_a_transaction_holds_no_lock_while_it_reads(
+    driver: DatabaseDriver, connection: BaseDatabaseWrapper
+) -> None:
+    key, record, new = make_key(), make_record(), make_key()
+    left, end = left_by(record, new), make_end()
+    run(driver.add(key, record))
+    run(driver.delete(key, end))
+    refused = {
+        "add": driver.add(key, record),
+        "replace": driver.replace(key, next_write(record), record, NOW),
+        "touch": driver.touch(key, record, NOW + SECOND, NOW),
+        "move": driver.move(key, new, next_write(record), record, left, NOW),
+        "retire": driver.retire(key, record, left, NOW, NOW),
+        "delete": driver.delete(key, make_end()),
+    }
+    for name, write in refused.items():
+        with CaptureQueriesContext(connection) as queries:
+            run(write)
+        assert queries.captured_queries[-1]["sql"].startswith("SELECT record"), name
+        assert "FOR UPDATE" not in queries.captured_queries[-1]["sql"], name
+    assert run(driver.get(key)) == end
+
+
 @pytest.mark.parametrize("alias", ["database-sqlite"], indirect=True)
 def test_a_locked_sqlite_is_overloaded(
     driver: DatabaseDriver, alias: str, connection: BaseDatabaseWrapper
