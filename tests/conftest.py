@@ -319,9 +319,9 @@ def nothing_of_other_tests() -> None:
     """Forget what other tests left in this process."""
     for each in _subclasses(DriverSessionStore):
         each.outage_watch = OutageWatch()
-    # Which lines it wrote.
+    # The log lines of this process.
     log_lines.counter.clear()
-    # What a browser asked for stays in the thread.
+    # The language of a request stays in its thread.
     translation.deactivate()
 
 

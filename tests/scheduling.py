@@ -1,13 +1,15 @@
-"""What each of several processes does.
+"""How the processes of pytest-xdist share the work.
 
 Tests that share what takes long to start run in one of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 #: What the ids of tests hold that share a browser, a download or a server.
@@ -36,8 +38,10 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has
 def import_share(number: int, processes: int) -> None:
     """Import every test module whose turn it is in this process, before pytest collects them all.
 
-    In a first run no module is compiled. The processes would each compile all of them, side by side.
+    In a first run no module is compiled, and each process would compile all of them.
     """
     here = Path(__file__).parent
     for path in sorted(here.rglob("test_*.py"))[number::processes]:
-        importlib.import_module(".".join(path.relative_to(here.parent).with_suffix("").parts))
+        # pytest imports it again, and reports what is wrong.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(path.relative_to(here.parent).with_suffix("").parts))

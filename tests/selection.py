@@ -134,7 +134,7 @@ def _is_in_turn(case: Case, engines: Sequence[str] = FACTORS["engine"]) -> bool:
 #: A law of the driver contract runs on one of each pair. A tiered engine has no server of its own,
 #: and the older releases of Redis get the commands that the newest one gets.
 PAIRS = (TIERED_ENGINES, ("redis-6.2", "redis-7.0"))
-#: A member of a replica set is asked for the same; of these, one is left to CI.
+#: Both kinds of MongoDB get the same commands. CI runs the second one.
 MONGODBS = ("mongodb-standalone", "mongodb-replica-set")
 
 

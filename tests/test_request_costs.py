@@ -87,7 +87,7 @@ def calls_of(act: Callable[[], Any], place: str = PACKAGE) -> list[str]:
     """Return the names of the functions that *act* calls of those at *place*: of this package.
 
     In a context of its own: a session that another test keeps alive (in an error's traceback) is one
-    more to look at. Without the garbage collector, which would close connections of other tests.
+    more to look at. The garbage collector is off: it would close connections of other tests.
     """
     called: list[str] = []
 

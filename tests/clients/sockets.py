@@ -79,16 +79,17 @@ class WebSocket:
         return await answer_of(self._site, sent)
 
     async def disconnect(self) -> None:
-        """Close it, unless the application did."""
+        """Close the websocket, unless the application did."""
         if not self._site.future.done():
             await self._site.send_input({"type": "websocket.disconnect", "code": 1000})
             await self._site.wait(DEADLINE)
 
 
 async def answer_of(site: ApplicationCommunicator, message: Message) -> Message:
-    """Send *message* to an application; return its next one, or raise what ends it meanwhile.
+    """Send *message* to an application, and return its next one.
 
-    A communicator looks for that only after its whole time limit.
+    An error that ends the application meanwhile is raised. A communicator looks for it only after its
+    whole time limit.
     """
     await site.send_input(message)
     receiving = asyncio.create_task(site.receive_output(DEADLINE))

@@ -419,6 +419,7 @@ def test_a_lost_connection_is_opened_again(
     driver: DatabaseDriver, alias: str, connection: BaseDatabaseWrapper
 ) -> None:
     key, record = make_key(), make_record()
+    new, moved = make_key(), next_write(record, touched_ms=NOW + SECOND)
     run(driver.add(key, record))
     asked, ending = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
@@ -427,6 +428,7 @@ def test_a_lost_connection_is_opened_again(
     for verb in (
         lambda: run(driver.get(key)) == record,
         lambda: run(driver.touch(key, record, NOW + SECOND, NOW)) == SAVED,
+        lambda: run(driver.move(key, new, moved, record, left_by(moved, new), NOW)) == SAVED,
     ):
         with connection.cursor() as cursor:
             cursor.execute(asked)

@@ -93,7 +93,7 @@ class DatabaseDriver(DatabaseLists):
         left: Tombstone,
         now: int,
     ) -> Steps[Answer]:
-        """See Driver.move(); one transaction."""
+        """See Driver.move(). It writes in one transaction."""
 
         def run(connection: Connection) -> Answer:
             with transaction.atomic(using=connection.alias):
@@ -102,8 +102,8 @@ class DatabaseDriver(DatabaseLists):
                         return SAVED
                     transaction.set_rollback(True, using=connection.alias)
                     return MISSING
-            # After the transaction: MariaDB leaves a refused write one of its two locks on the row, and
-            # a read that locks would wait for one who has the other.
+            # After the transaction. On MariaDB a refused write keeps one of its two locks on the row. A
+            # locking read would wait for the transaction that holds the other one.
             stored = self._find(connection, old_key)
             return answer_to_retire(stored, base, left, now, record.touched_ms) or MISSING
 

@@ -3,8 +3,8 @@
 The names are as Django writes them, which no database needs quoted. A write names in its condition
 all that it goes over, so that one statement compares and writes.
 
-It finds its row by the index of the key: ``ends_ms + 0`` has no other. In a small table MariaDB took
-the index of the ends instead, and two writes that lock a row by two indexes lock each other out.
+`OVER` and `CLEAR` compare ``ends_ms + 0``, which no index serves. In a small table MariaDB took the
+index on ``ends_ms``, and two writes that lock a row through two indexes deadlock.
 """
 
 from __future__ import annotations

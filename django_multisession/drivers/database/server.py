@@ -24,7 +24,7 @@ from django_multisession.exceptions import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-#: How often a command is sent that other transactions undo.
+#: The engine sends a command at most this often where other transactions undo it.
 TRIES = 4
 
 
@@ -89,9 +89,9 @@ class DatabaseServer:
         """See close()."""
 
     def _send(self, connection: BaseDatabaseWrapper, command: Command) -> Any:
-        for number in range(TRIES):
-            was_open = connection.connection is not None
-            is_inside = connection.in_atomic_block
+        is_inside, has_lost = connection.in_atomic_block, False
+        for left in reversed(range(TRIES)):
+            opened = connection.connection
             try:
                 with (
                     transaction.atomic(using=connection.alias)
@@ -102,11 +102,11 @@ class DatabaseServer:
             except ERRORS as error:
                 failure = outage_of(error, connection.alias)
                 is_undone = is_to_be_sent_again(error)
-            is_last = is_inside or number == TRIES - 1
-            # A connection that was opened just now is not opened again.
-            if is_last or not (is_undone or (was_open and _is_lost(connection))):
+            may_go_on = is_undone or (not has_lost and _is_lost(connection, opened))
+            if is_inside or not left or not may_go_on:
                 # Raised here and not where the error was caught: its frames hold the values.
                 raise failure
+            has_lost = has_lost or not is_undone
         raise AssertionError
 
     # Rollbacks
@@ -144,9 +144,13 @@ class DatabaseServer:
                 )
 
 
-def _is_lost(connection: BaseDatabaseWrapper) -> bool:
-    """Was the connection lost? Then the next command opens another."""
-    if connection.connection is None or connection.is_usable():
+def _is_lost(connection: BaseDatabaseWrapper, opened: object) -> bool:
+    """Was the connection lost that was *opened* before? Then the next command has another."""
+    if opened is None:
         return False
-    connection.close()
+    if connection.connection is opened:
+        if connection.is_usable():
+            return False
+        connection.close()
+    # Otherwise atomic() has closed it, and may have opened the other one.
     return True
