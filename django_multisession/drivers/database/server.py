@@ -102,8 +102,8 @@ class DatabaseServer:
             except ERRORS as error:
                 failure = outage_of(error, connection.alias)
                 is_undone = is_to_be_sent_again(error)
-            may_go_on = is_undone or (not has_lost and _is_lost(connection, opened))
-            if is_inside or not left or not may_go_on:
+            is_last = is_inside or not left
+            if is_last or not (is_undone or (not has_lost and _is_lost(connection, opened))):
                 # Raised here and not where the error was caught: its frames hold the values.
                 raise failure
             has_lost = has_lost or not is_undone
