@@ -237,8 +237,8 @@ async def test_a_request_waits_once_for_a_server_that_hangs(
     settings.MULTISESSION_ON_OUTAGE = on_outage
     await visitor.begin("first")
     # PyMongo opens two more, to watch the server, at any time after its first.
-    while place.proxy.connections < 1 + WATCHING.get(outage.kind, 0):  # noqa: ASYNC110  (a proxy has no event)
-        await asyncio.sleep(0.01)
+    while place.proxy.connections < 1 + WATCHING.get(outage.kind, 0):
+        await visitor.call(time.sleep, 0.01)
     with outage.begin(place):
         place.proxy.reset()
         assert (await visitor.get(page)).status_code == failed
