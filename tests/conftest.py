@@ -45,6 +45,7 @@ from django_multisession.store import DriverSessionStore
 from tests import selection
 from tests.engine_fixtures import (
     ENGINES,
+    MONGODBS,
     ONE_OF_EACH_KIND,
     closed_connections,
     cookie_engine,
@@ -66,7 +67,6 @@ __all__ = [
 Kind = TypeVar("Kind", bound=Startable)
 
 REDIS = ("redis-6.2", "redis-7.0", "redis-8.2")
-MONGODB = ("mongodb-standalone", "mongodb-replica-set")
 OTHER_VERSIONS = set(ENGINES) - set(ONE_OF_EACH_KIND)
 
 
@@ -282,7 +282,7 @@ def newest_redis(running_servers: Running) -> RedisServer:
     return running_servers.newest_redis()
 
 
-@pytest.fixture(scope="session", params=MONGODB)
+@pytest.fixture(scope="session", params=MONGODBS)
 def mongodb_server(
     request: pytest.FixtureRequest, running_servers: Running
 ) -> MongoServer | MongoReplicaSet:

@@ -66,6 +66,7 @@ COOKIE, REVOCABLE = COOKIE_ENGINES
 ENCRYPTED = "memory-encrypted"
 SQLITE = "database-sqlite"
 DATABASES = (SQLITE, "database-postgresql", "database-mariadb")
+MONGODBS = ("mongodb-standalone", "mongodb-replica-set")
 
 #: One server of each kind, for what lies above the drivers: a driver's own laws run on every server.
 ONE_OF_EACH_KIND = ("memory", "redis-8.2", "mongodb-standalone", "memcached", "database-postgresql")

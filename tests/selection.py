@@ -21,6 +21,7 @@ from tests.engine_fixtures import (
     COOKIE_ENGINES,
     ENCRYPTED,
     ENGINES,
+    MONGODBS,
     ONE_OF_EACH_KIND,
     REVOCABLE,
     SQLITE,
@@ -134,8 +135,6 @@ def _is_in_turn(case: Case, engines: Sequence[str] = FACTORS["engine"]) -> bool:
 #: A law of the driver contract runs on one of each pair. A tiered engine has no server of its own,
 #: and the older releases of Redis get the commands that the newest one gets.
 PAIRS = (TIERED_ENGINES, ("redis-6.2", "redis-7.0"))
-#: Both kinds of MongoDB get the same commands. CI runs the second one.
-MONGODBS = ("mongodb-standalone", "mongodb-replica-set")
 
 
 def of_driver_contract(cases: Sequence[Case]) -> list[Case]:
@@ -232,6 +231,7 @@ def left_to_ci(cases: Sequence[Case], part: str) -> list[Case]:
     elif part == "drivers" and cases[0].module.endswith(OF_VERBS):
         left = [case for case in cases if case.place.end and not _is_in_turn(case)]
     elif part == "test_driver_contract.py":
+        # Both kinds of MongoDB get the same commands.
         left = [case for case in cases if case.place.engine == MONGODBS[case.turn // 4 % 2]]
     else:
         left = []
