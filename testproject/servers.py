@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import random
 import select
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -49,18 +50,24 @@ class ServerFailed(RuntimeError):  # noqa: N818  (the name says what is wrong)
     """A server did not start; the message ends with its log."""
 
 
-def free_port() -> int:
-    """Find a port of 127.0.0.1 that nobody listens on.
+def free_port(owner: object) -> int:
+    """Take a port of 127.0.0.1 for as long as *owner* lives.
 
-    Below the range of outgoing connections: while a server is down, none of those may take its
-    port, and a client that looks for it must not be connected to itself.
+    Linux gives it to no one else meanwhile. Another server would answer in place of one that is
+    down, and an outgoing connection could be connected to itself.
     """
-    for port in random.SystemRandom().sample(range(20000, 32768), 200):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise ServerFailed("One port between 20000 and 32767 must be free (tried 200).")
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    port: int = held.getsockname()[1]
+    # A server sets SO_REUSEADDR, and may listen on this port because this socket has it too. This
+    # one sets it after its bind, because with it the bind could take a port that is held.
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "linux":
+        weakref.finalize(owner, held.close)
+    else:
+        # On macOS a server may not listen on a port that is bound.
+        held.close()
+    return port
 
 
 class Startable:
@@ -122,19 +129,15 @@ class Server(Startable):
 
     def start(self) -> Self:
         """Start it and wait until it answers; nothing happens when it runs."""
-        attempts = 1 if self.port else 5
-        while not self.running:
+        if not self.running:
             self.kill()
-            self.port = self.port or free_port()
-            attempts -= 1
+            self.port = self.port or free_port(self)
             try:
                 self._launch()
                 self._wait()
             except BaseException:
                 self.kill()
-                if not attempts or "already in use" not in self._end_of_log():
-                    raise
-                self.port = 0
+                raise
         return self
 
     def stop(self) -> None:

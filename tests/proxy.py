@@ -461,15 +461,9 @@ class TCPProxy:
         return sum(link.client.transport is not None for link in self._links)
 
     async def _accept(self) -> None:
-        while self._listener is None:
-            port = self.port or free_port()
-            try:
-                self._listener = socket.create_server((self.host, port), backlog=1000)
-            except OSError:
-                if self.port:
-                    raise
-                continue
-            self.port = port
+        if self._listener is None:
+            self.port = self.port or free_port(self)
+            self._listener = socket.create_server((self.host, self.port), backlog=1000)
             self._listener.setblocking(False)
             self._loop.add_reader(self._listener, self._take, self._listener)
 

@@ -205,6 +205,7 @@ def test_a_server_that_died_by_itself_starts_again(own_redis: RedisServer) -> No
         assert not refuses(server.port)
 
 
+@pytest.mark.long
 def test_a_database_that_was_made_in_part_is_made_anew(
     running_servers: Running, tmp_path: Path
 ) -> None:
@@ -292,13 +293,16 @@ def test_a_server_that_cannot_start_shows_its_log(
     assert not server.running
 
 
-def test_a_taken_port_is_not_used(
-    newest_redis: RedisServer, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    offered = iter([newest_redis.port, free := servers.free_port()])
-    monkeypatch.setattr(servers, "free_port", lambda: next(offered))
-    with own_redis as server:
-        assert server.port == free
+@pytest.mark.skipif(sys.platform != "linux", reason="a server may not listen on a held port")
+def test_no_other_program_gets_the_port_of_a_server_that_is_down(own_redis: RedisServer) -> None:
+    own_redis.start().stop()
+    place = ("127.0.0.1", own_redis.port)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(place)
+    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.bind(place)
+    with own_redis:
+        assert place[1] == own_redis.port
 
 
 def test_a_server_whose_port_was_taken_meanwhile_says_so(own_redis: RedisServer) -> None:

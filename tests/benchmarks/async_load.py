@@ -177,7 +177,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer(redis_binary(Path(folder)), Path(folder))
-        port = free_port()
+        port = free_port(server)
         log = Path(folder) / "log"
         with server, log.open("w") as told:
             site = subprocess.Popen(

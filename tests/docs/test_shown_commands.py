@@ -102,6 +102,7 @@ def test_the_command_shown_succeeds_while_a_site_moves(command: str, project: Pa
         assert run.returncode == 0, run.stdout + run.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command", [row for row in commands() if "INTERLEAVING_ROUNDS" in str(row.values[0])]
 )
@@ -141,8 +142,10 @@ def test_the_extras_shown_exist(command: str) -> None:
     "command",
     [row for row in commands(TUTORIAL, TESTING) if str(row.values[0]).startswith("uvicorn")],
 )
-def test_the_asgi_server_shown_serves_the_site(command: str, project: Path, tmp_path: Path) -> None:
-    port = free_port()
+def test_the_asgi_server_shown_serves_the_site(
+    request: pytest.FixtureRequest, command: str, project: Path, tmp_path: Path
+) -> None:
+    port = free_port(request.node)
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(
             [*command.split(), "--port", str(port)],

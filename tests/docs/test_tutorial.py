@@ -60,8 +60,8 @@ class Visitor:
 
 
 @pytest.fixture
-def ports() -> dict[str, int]:
-    return {"6379": free_port(), "8000": free_port(), "27017": free_port()}
+def ports(request: pytest.FixtureRequest) -> dict[str, int]:
+    return {shown: free_port(request.node) for shown in ("6379", "8000", "27017")}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 from django.core.exceptions import ImproperlyConfigured
-from servers import RedisServer
+from servers import RedisServer, free_port
 
 from django_multisession.core.problems import Problem
 from django_multisession.core.records import SAVED
@@ -371,9 +371,11 @@ def test_a_server_that_throws_sessions_away_is_a_warning(
 
 
 def test_a_redis_cluster_is_an_error(
-    newest_redis: RedisServer, connect: Connect, tmp_path: Path
+    request: pytest.FixtureRequest, newest_redis: RedisServer, connect: Connect, tmp_path: Path
 ) -> None:
-    options = ("--cluster-enabled", "yes")
+    # By default the port of its bus is 10,000 above its own, where there may be none.
+    bus = str(free_port(request.node))
+    options = ("--cluster-enabled", "yes", "--cluster-port", bus)
     with RedisServer(newest_redis.binary, tmp_path / "cluster", *options) as server:
         driver = connect(server)
         hint = "Give sessions a Redis of their own; Sentinel makes it fail over."

@@ -577,8 +577,8 @@ def test_a_unix_socket_is_spoken_to(run: Run, newest_redis: RedisServer, tmp_pat
         run(ask())
 
 
-def test_tls_is_spoken(run: Run, tmp_path: Path) -> None:
-    certificate, key, port = tmp_path / "cert.pem", tmp_path / "key.pem", free_port()
+def test_tls_is_spoken(request: pytest.FixtureRequest, run: Run, tmp_path: Path) -> None:
+    certificate, key, port = tmp_path / "cert.pem", tmp_path / "key.pem", free_port(request.node)
     with contextlib.suppress(FileNotFoundError):
         subprocess.run(
             [

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import redis
 from servers import RedisServer as Redis
-from servers import free_port
 
 from django_multisession.drivers.redis import scripts as redis_scripts
 from django_multisession.drivers.redis.protocol import NO_RECORD
@@ -147,7 +146,7 @@ def _cannot_save(server: Redis) -> dict[str, Any]:
 
 
 def _replica(server: Redis) -> dict[str, Any]:
-    configure(server, "REPLICAOF", "127.0.0.1", free_port())
+    configure(server, "REPLICAOF", "127.0.0.1", 1)
     return {}
 
 
@@ -162,7 +161,7 @@ def _no_replicas(server: Redis) -> dict[str, Any]:
 
 def _masterless(server: Redis) -> dict[str, Any]:
     configure(server, "CONFIG", "SET", "replica-serve-stale-data", "no")
-    configure(server, "REPLICAOF", "127.0.0.1", free_port())
+    configure(server, "REPLICAOF", "127.0.0.1", 1)
     return {}
 
 

@@ -50,7 +50,7 @@ class _Sentinel(RedisServer):
         self._primary, self._down_after = primary, down_after
         self.name = secrets.token_hex(20)
         self.others: list[_Sentinel] = []
-        self.port = free_port()
+        self.port = free_port(self)
 
     def _arguments(self) -> list[str]:
         lines = [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from servers import RedisServer, free_port
+from servers import RedisServer
 
 from django_multisession.core.records import SAVED
 from django_multisession.drivers.redis.driver import RedisDriver
@@ -160,7 +160,7 @@ def test_a_save_that_a_hanging_server_takes_up_late_is_whole_and_stands_in_nobod
 
 @contextlib.contextmanager
 def _read_only(client: Any) -> Iterator[None]:
-    client.replicaof("127.0.0.1", free_port())
+    client.replicaof("127.0.0.1", 1)
     yield
     client.replicaof("NO", "ONE")
 

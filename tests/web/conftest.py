@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import servers
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.signals import user_logged_in
 
@@ -76,18 +75,17 @@ def unreachable(network_engine: Engine, settings: Settings) -> Iterator[Callable
     """Take the server away: whatever speaks to it from then on fails."""
 
     def take_away() -> None:
-        port = servers.free_port()
         options: dict[str, Any]
         if network_engine.kind == "redis":
-            options = {**settings.MULTISESSION_REDIS, "URL": f"redis://127.0.0.1:{port}/0"}
+            options = {**settings.MULTISESSION_REDIS, "URL": "redis://127.0.0.1:1/0"}
             settings.MULTISESSION_REDIS = options
         elif network_engine.kind == "memcached":
-            options = {**settings.MULTISESSION_MEMCACHED, "SERVERS": [f"127.0.0.1:{port}"]}
+            options = {**settings.MULTISESSION_MEMCACHED, "SERVERS": ["127.0.0.1:1"]}
             settings.MULTISESSION_MEMCACHED = options
         else:
             options = {
                 **settings.MULTISESSION_MONGODB,
-                "URI": f"mongodb://127.0.0.1:{port}/",
+                "URI": "mongodb://127.0.0.1:1/",
                 "OPTIONS": {"timeoutMS": 200},
             }
             settings.MULTISESSION_MONGODB = options

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import servers
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 
@@ -81,7 +80,7 @@ class Site:
     def without_server(self, on_outage: str) -> Browser:
         browser = self.with_session()
         self.settings.MULTISESSION_ON_OUTAGE = on_outage
-        self.settings.MULTISESSION_REDIS = {"URL": f"redis://127.0.0.1:{servers.free_port()}/0"}
+        self.settings.MULTISESSION_REDIS = {"URL": "redis://127.0.0.1:1/0"}
         return browser
 
     def rotated(self) -> Browser:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import servers
 from asgiref.sync import SyncToAsync
 from django.contrib.sessions.backends import cache, db
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
@@ -257,7 +256,7 @@ def purging(settings: Settings) -> None:
 def without_a_server(settings: Settings) -> Browser:
     browser = a_browser()
     backend = "django.core.cache.backends.redis.RedisCache"
-    location = f"redis://127.0.0.1:{servers.free_port()}/0"
+    location = "redis://127.0.0.1:1/0"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": location}}
     return browser
 

@@ -20,7 +20,6 @@ from servers import (
     PostgreSQLServer,
     RedisServer,
     Server,
-    free_port,
 )
 
 from tests.conftest import Running
@@ -285,7 +284,7 @@ def out_of_memory(place: Place) -> Iterator[None]:
 @contextmanager
 def read_only_replica(place: Place) -> Iterator[None]:
     with _redis_admin(place.server) as client:
-        client.replicaof("127.0.0.1", free_port())
+        client.replicaof("127.0.0.1", 1)
         try:
             yield
         finally:
