@@ -126,7 +126,7 @@ def _unfit_target() -> list[Problem]:
 
 def check_pages(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Report pages of sessions on an engine that can't find sessions."""
-    name = conf.site().engine
+    name = conf.given("SESSION_ENGINE")
     if _has_wrong_settings() or _wrong_engine(name):
         return []
     can = _lists_sessions()
@@ -212,7 +212,7 @@ def _exposures_of(chosen: Engine) -> Iterator[Problem]:
     for engine in chosen.with_parts():
         if not engine.is_shared:
             is_part = engine is not chosen
-            name = engine.name if is_part else conf.site().engine
+            name = engine.name if is_part else conf.given("SESSION_ENGINE")
             yield rules.unshared(name, chosen.setting if is_part else "SESSION_ENGINE")
         if engine.setting and not _has_wrong_settings():
             yield from options.password_in_address(engine.setting, engine.options())
@@ -236,7 +236,7 @@ def _messages(problems: Iterable[Problem]) -> list[checks.CheckMessage]:
 def _store() -> type[DriverSessionStore] | None:
     """Return the store of ``SESSION_ENGINE``; None if it is not over a driver of ours or a site's."""
     try:
-        store = import_module(conf.site().engine).SessionStore
+        store = import_module(conf.given("SESSION_ENGINE")).SessionStore
     except Exception:  # noqa: BLE001  (whatever an engine raises, Django's middleware tells it)
         return None
     is_ours = isinstance(store, type) and issubclass(store, DriverSessionStore)
@@ -253,7 +253,7 @@ def _chosen_engine() -> Engine | None:
 
 def _engines_in_use() -> list[Engine]:
     """Return the site's engine, and the one whose sessions are adopted or go back to the site's."""
-    chosen, found = _chosen_engine(), conf.site().config.migration
+    chosen, found = _chosen_engine(), conf.migration()
     used = [] if chosen is None else [chosen]
     if found is not None and to_milliseconds(timezone.now()) < found.until_ms:
         store = source_of(found.engine).store

@@ -195,6 +195,11 @@ def problems() -> list[Problem]:
     return reader.problems
 
 
+def migration() -> Migration | None:
+    """Return the migration that the settings ask for, without a ``SECRET_KEY``."""
+    return _migration(SettingReader(settings))
+
+
 def site() -> Site:
     """Return what the checks judge; needs no ``SECRET_KEY``, as checks may have none."""
     reader = SettingReader(settings)

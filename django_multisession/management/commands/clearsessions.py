@@ -71,7 +71,7 @@ class Command(clearsessions.Command):
 
     def handle(self, **options: Any) -> None:
         """See BaseCommand.handle()."""
-        store: type[SessionBase] = import_module(conf.site().engine).SessionStore
+        store: type[SessionBase] = import_module(conf.given("SESSION_ENGINE")).SessionStore
         if not issubclass(store, DriverSessionStore):
             _refuse(options, store)
             super().handle(**options)

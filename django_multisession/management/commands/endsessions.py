@@ -144,7 +144,7 @@ def _end_user(given: str, *, is_dry_run: bool) -> str:
 
 def _store() -> type[DriverSessionStore]:
     """Return the store of the site's engine, which lists its sessions."""
-    engine = conf.site().engine
+    engine = conf.given("SESSION_ENGINE")
     store: type[DriverSessionStore] = import_module(engine).SessionStore
     if not issubclass(store, DriverSessionStore):
         raise CommandError(
