@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import collections
+import functools
 import importlib
 import inspect
 import re
@@ -119,6 +120,7 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
 
 
+@functools.cache
 def imported_by(module: str) -> set[str]:
     """Return the modules, and the names in them, that *module* imports."""
     imported = set()

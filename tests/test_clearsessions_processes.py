@@ -61,6 +61,7 @@ def test_a_terminal_gets_a_bar_that_moves_with_every_batch_and_a_program_pure_js
     assert drawn == {0, 100, 200, 300, 400, 500}
 
 
+@pytest.mark.long
 def test_a_log_gets_one_line_for_many_batches() -> None:
     out, err, code = end(start(Kept(expired=200), "--batch-size=1"))
     assert code == 0

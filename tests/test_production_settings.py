@@ -239,6 +239,7 @@ def test_a_protection_that_is_removed_is_missed(
     assert done.returncode == 1
 
 
+@pytest.mark.long
 def test_the_servers_are_not_asked_while_an_image_is_built() -> None:
     # There are no secrets and no servers then.
     urls = {
@@ -251,17 +252,20 @@ def test_the_servers_are_not_asked_while_an_image_is_built() -> None:
     assert done.stdout == SILENCE
 
 
+@pytest.mark.long
 def test_the_site_has_no_secret_of_its_own(on_redis: dict[str, str]) -> None:
     done = check("--deploy", **on_redis | {"SHOP_SECRET_KEY": ""})
     assert ids_in(done.stderr) == {"security.W009"}
     assert done.returncode == 0
 
 
+@pytest.mark.long
 def test_the_site_is_for_the_hosts_it_is_told(on_redis: dict[str, str]) -> None:
     done = check("--deploy", **on_redis | {"SHOP_HOSTS": ""})
     assert ids_in(done.stderr) == {"security.W020"}
 
 
+@pytest.mark.long
 def test_the_demonstrations_settings_are_not_for_production(on_redis: dict[str, str]) -> None:
     done = check("--deploy", "--settings", "shop.settings", **on_redis)
     assert {"security.W009", "security.W018"} <= ids_in(done.stderr)

@@ -8,6 +8,8 @@ from tests.browser.conftest import NewVisitor
 from tests.browser.shops import Shop
 from tests.browser.visitor import Visitor
 
+pytestmark = pytest.mark.long
+
 CSRF_FAILED = 403
 
 
@@ -19,7 +21,6 @@ def visitor(shop: Shop, new_visitor: NewVisitor) -> Visitor:
     return visitor
 
 
-@pytest.mark.long
 def test_two_browsers_side_by_side_have_two_sessions(
     visitor: Visitor, new_visitor: NewVisitor
 ) -> None:
@@ -36,7 +37,6 @@ def test_two_browsers_side_by_side_have_two_sessions(
     assert visitor.key != other.key
 
 
-@pytest.mark.long
 def test_a_user_who_logs_out_in_one_browser_stays_logged_in_in_the_other(
     visitor: Visitor, new_visitor: NewVisitor
 ) -> None:
@@ -70,7 +70,6 @@ def test_two_tabs_change_one_session_and_neither_undoes_the_other(visitor: Visit
     assert visitor.shown().cart == visitor.shown(tab).cart == {"Pencil": 1, "Ink": 1}
 
 
-@pytest.mark.long
 def test_a_log_in_in_one_tab_is_one_in_the_other(visitor: Visitor) -> None:
     tab = visitor.open_tab()
     visitor.add("Notebook")
@@ -82,7 +81,6 @@ def test_a_log_in_in_one_tab_is_one_in_the_other(visitor: Visitor) -> None:
     assert visitor.shown(tab).user == "demo"
 
 
-@pytest.mark.long
 def test_a_form_older_than_a_log_in_in_another_tab_is_explained_and_changes_nothing(
     visitor: Visitor,
 ) -> None:
@@ -99,7 +97,6 @@ def test_a_form_older_than_a_log_in_in_another_tab_is_explained_and_changes_noth
     assert (shown.user, shown.cart) == ("demo", {"Notebook": 1})
 
 
-@pytest.mark.long
 def test_a_log_out_in_one_tab_leaves_the_other_nothing_to_change(visitor: Visitor) -> None:
     visitor.add("Notebook")
     visitor.log_in()

@@ -13,6 +13,8 @@ import pytest
 from tests.docs.pages import Block, blocks_of
 from tests.docs.project import run_in
 
+pytestmark = pytest.mark.long
+
 PAGE = "docs/howto/audit-log.md"
 
 BEGINNING = """
@@ -88,7 +90,6 @@ def end(session: str, reason: str) -> dict[str, Any]:
     return {"event": "end", "session": session, "reason": reason}
 
 
-@pytest.mark.long
 def test_a_login_is_noted_with_and_without_a_session_before(audited_project: Path) -> None:
     script = """
 visitor.post("/add/", {"thing": "tea"})
@@ -106,7 +107,6 @@ for _ in range(2):
     ]
 
 
-@pytest.mark.long
 def test_a_session_that_expired_is_noted_when_a_client_comes_with_it(
     audited_project: Path,
 ) -> None:
@@ -118,7 +118,6 @@ comes(visitor, seconds=14 * 24 * 60 * 60 + 30)
     assert audit_of(audited_project, script) == [login("A", before="B"), end("A", "idle")]
 
 
-@pytest.mark.long
 def test_a_session_that_the_server_has_removed_is_not_noted(audited_project: Path) -> None:
     script = """
 visitor.force_login(ada)
@@ -139,7 +138,6 @@ comes(visitor)
     ]
 
 
-@pytest.mark.long
 def test_a_new_device_is_noted(audited_project: Path) -> None:
     script = """
 from django.test import override_settings

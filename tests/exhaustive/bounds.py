@@ -302,9 +302,7 @@ SHORT = (
     Bound("authentication", ((1,), (1,)), AUTHENTICATION, Budget(1, 1), ("1",)),
     Bound("authentication-login", ((1,), (1,)), ("authenticate", *LOGINS), Budget(1), ("1",)),
     Bound("undone", ((1,), (1,)), (*ALL, *UNDONE)),
-    _limited("limit-oldest", ((1,), (1,)), "oldest", 1),
     _limited("limit-deny", ((1,), (1,)), "deny", 1),
-    Bound("listed", ((1,), (1,)), LISTED, Budget(clocks=1), is_listed=True),
 )
 #: A minute of processor time each at most, in most cases a few seconds.
 LONG = (
@@ -315,10 +313,12 @@ LONG = (
         settings={"MULTISESSION_MAX_SESSIONS": 1, "MULTISESSION_ALWAYS_CYCLE_ON_LOGIN": False},
         laws=("I9",),
     ),
+    _limited("limit-oldest", ((1,), (1,)), "oldest", 1),
     _limited("limit-deny-of-two", ((1,), (1,)), "deny", 2),
     _limited("limit-least-used", ((1,), (1,)), "least_used", 2),
     Bound("gather", ((2, 2),), GATHERED),
     Bound("gather-faults", ((2, 1),), GATHERED, Budget(faults=1)),
+    Bound("listed", ((1,), (1,)), LISTED, Budget(clocks=1), is_listed=True),
     Bound(
         "listed-key-kept",
         ((1,), (1,)),

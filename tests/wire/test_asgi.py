@@ -108,6 +108,7 @@ def test_no_thread_does_session_io_for_a_hundred_requests_in_flight(
     assert io_threads == {threading.get_ident()}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small_pool", "clock")
 @each_way_to_save
 def test_a_hundred_requests_in_flight_share_the_connections_of_the_pool(
