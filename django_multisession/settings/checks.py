@@ -114,14 +114,14 @@ def _limit_not_indexed() -> list[Problem]:
 
 def _unfit_target() -> list[Problem]:
     """Return what speaks against a migration to the site's engine."""
-    engine, site = _chosen_engine(), conf.site()
+    engine = _chosen_engine()
     # Of an engine for development nothing is expected.
-    if engine is None or not engine.is_shared or site.config.migration is None:
+    if engine is None or not engine.is_shared or conf.migration() is None:
         return []
     can = engine.driver().capabilities
     if can.survives_restart and can.saves_conditionally:
         return []
-    return [migration.unfit_target(site.engine)]
+    return [migration.unfit_target(conf.given("SESSION_ENGINE"))]
 
 
 def check_pages(**_kwargs: Any) -> list[checks.CheckMessage]:

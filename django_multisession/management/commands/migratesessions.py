@@ -123,20 +123,19 @@ def _left(listing: Listing, size: int) -> int | None:
 
 def _engines() -> tuple[type[DriverSessionStore], Listing]:
     """Return the store of the new engine, and what lists the sessions of the old one."""
-    site = conf.site()
-    if site.config.migration is None:
+    migration, engine = conf.migration(), conf.given("SESSION_ENGINE")
+    if migration is None:
         raise CommandError(
             "MULTISESSION_MIGRATE_FROM isn't set: there is no engine to move sessions from."
         )
-    store = import_module(site.engine).SessionStore
+    store = import_module(engine).SessionStore
     if not issubclass(store, DriverSessionStore):
         raise CommandError(
-            f"SESSION_ENGINE must be an engine of django_multisession (got {site.engine!r})."
+            f"SESSION_ENGINE must be an engine of django_multisession (got {engine!r})."
         )
-    listing = listing_of(source_of(site.config.migration.engine), store()._inner.site)  # noqa: SLF001  (of this package)
+    listing = listing_of(source_of(migration.engine), store()._inner.site)  # noqa: SLF001  (of this package)
     if listing is None:
         raise CommandError(
-            f"{site.config.migration.engine!r} can't list its sessions. "
-            "Each is moved when its client comes."
+            f"{migration.engine!r} can't list its sessions. Each is moved when its client comes."
         )
     return store, listing
