@@ -181,12 +181,12 @@ class CacheSource(Source):
         """See Source.load()."""
         store = self.store()
         # The alias is a setting, and a subclass may choose another cache.
-        return _copy(store._cache.get(store.cache_key_prefix + command.key))  # noqa: SLF001
+        return _copy(store._cache.get(store.cache_key_prefix + command.key))  # noqa: SLF001  (Django's)
 
     async def aload(self, command: Command) -> Copy | None:
         """See load()."""
         store = self.store()
-        return _copy(await store._cache.aget(store.cache_key_prefix + command.key))  # noqa: SLF001
+        return _copy(await store._cache.aget(store.cache_key_prefix + command.key))  # noqa: SLF001  (as above)
 
 
 class CachedTableSource(Source):

@@ -231,7 +231,7 @@ def left_to_ci(cases: Sequence[Case], part: str) -> list[Case]:
     elif part == "drivers" and cases[0].module.endswith(OF_VERBS):
         left = [case for case in cases if case.place.end and not _is_in_turn(case)]
     elif part == "test_driver_contract.py":
-        # Both kinds of MongoDB get the same commands.
+        # Both kinds of MongoDB get the same commands. Other bits choose the end and the pairs.
         left = [case for case in cases if case.place.engine == MONGODBS[case.turn // 4 % 2]]
     else:
         left = []

@@ -151,7 +151,7 @@ def test_the_time_zone_of_a_visitor_does_not_move_the_clock(
         session.save()
         with timezone.override("Pacific/Honolulu"):
             assert SessionStore(session.session_key).get("a") == 1
-        assert session.get_expiry_date() == datetime(2026, 1, 1, 12, 30)  # noqa: DTZ001
+        assert session.get_expiry_date() == datetime(2026, 1, 1, 12, 30)  # noqa: DTZ001  (as above)
         idle_deadline_at = session.deadlines().idle_deadline_at
         assert idle_deadline_at == datetime(2026, 1, 1, 18, 30, tzinfo=UTC)
 

@@ -57,7 +57,8 @@ def shown_address(text: object, *, is_truncated: bool) -> str:
         address = address.ipv4_mapped
     if not is_truncated:
         return str(address)
-    bits = IPV4_NETWORK_BITS if address.version == 4 else IPV6_NETWORK_BITS  # noqa: PLR2004
+    is_v4 = isinstance(address, ipaddress.IPv4Address)
+    bits = IPV4_NETWORK_BITS if is_v4 else IPV6_NETWORK_BITS
     return str(ipaddress.ip_network((address, bits), strict=False))
 
 
@@ -96,7 +97,7 @@ def _parsed(user_agent: str) -> Device:
 def _has_parser() -> bool:
     try:
         # Releases before 1.0 have other functions.
-        from ua_parser import parse_os, parse_user_agent  # noqa: F401
+        from ua_parser import parse_os, parse_user_agent  # noqa: F401  (are they there?)
     except ImportError:
         return False
     return True

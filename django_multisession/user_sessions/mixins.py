@@ -39,4 +39,5 @@ class RecentlyAuthenticatedMixin(View):
             return refused
         answer: Any = super().dispatch(request, *args, **kwargs)
         # The answer to a method that the view doesn't have isn't awaited by Django 5.2.
-        return await answer if hasattr(answer, "__await__") else answer  # type: ignore[no-any-return]
+        response: HttpResponseBase = await answer if hasattr(answer, "__await__") else answer
+        return response

@@ -51,7 +51,7 @@ def _follow(*, setting: str, **_kwargs: Any) -> None:
 def _record(*, request: Any = None, **_kwargs: Any) -> None:
     store = getattr(request, "session", None)
     # Code that logs in without a session sends the signal, too.
-    if not isinstance(store, DriverSessionStore) or not store._recognized.is_login:  # noqa: SLF001
+    if not isinstance(store, DriverSessionStore) or not store._recognized.is_login:  # noqa: SLF001  (of this package)
         return
     for name, value in recorded(request, conf.config()).items():
         if value is not None:

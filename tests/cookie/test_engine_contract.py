@@ -15,7 +15,7 @@ class TestEngine(EngineContract):
         return store_of_one_browser()
 
     # A key holds its session.
-    test_a_key_is_forty_characters_and_never_two_alike = None  # type: ignore[assignment]
+    test_a_key_is_forty_characters_and_never_two_alike = None  # type: ignore[assignment]  # no test
 
 
 class TestEngineExpiry(EngineExpiryContract):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from django_multisession.core.records import NEVER
 from django_multisession.drivers.cookie.revocations import Revocations
 from django_multisession.testing.driver.fixtures import IDLE_MS, NOW, make_record
@@ -33,6 +35,8 @@ def test_an_end_is_kept_until_the_last_copy_is_worth_nothing(
     row: tuple[list[dict[str, Any]], int],
 ) -> None:
     copies, until = row
-    ends = Revocations(lambda: None, lambda: NOW / 1000, lambda: LONGEST_MS)  # type: ignore[arg-type,return-value]
+    ends = Revocations(
+        lambda: pytest.fail("It was opened."), lambda: NOW / 1000, lambda: LONGEST_MS
+    )
     began = {"began_ms": NOW, "deadline_ms": NEVER, "idle_ms": IDLE_MS}
     assert ends.until(*(make_record(**(began | each)) for each in copies)) == until

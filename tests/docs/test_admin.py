@@ -30,8 +30,8 @@ def test_the_shown_admin_site_lists_sessions(
     close_drivers()  # users of other tests had the same ids
     shown: dict[str, Any] = {"__name__": "people.admin"}
     exec(block_of(PAGE, ADMIN).text, shown)
-    urls = types.ModuleType("urls_of_a_page")
-    urls.urlpatterns = [path("admin/", shown["site"].urls)]  # type: ignore[attr-defined]  # made here
+    urls: Any = types.ModuleType("urls_of_a_page")
+    urls.urlpatterns = [path("admin/", shown["site"].urls)]
     settings.ROOT_URLCONF = urls
     settings.MIDDLEWARE = MIDDLEWARE
     settings.STATIC_URL = "/static/"

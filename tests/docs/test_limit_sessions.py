@@ -65,10 +65,8 @@ def test_the_form_and_the_api_shown_deny_a_login(
     ada: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.MULTISESSION_MAX_SESSIONS, settings.MULTISESSION_AT_LIMIT = 1, "deny"
-    urls = types.ModuleType("urls_of_limits")
-    urls.urlpatterns = [  # type: ignore[attr-defined]
-        path("api", shown("shop/api.py", monkeypatch).Login.as_view())
-    ]
+    urls: Any = types.ModuleType("urls_of_limits")
+    urls.urlpatterns = [path("api", shown("shop/api.py", monkeypatch).Login.as_view())]
     settings.ROOT_URLCONF = urls
     settings.MIDDLEWARE = ["django_multisession.middleware.SessionMiddleware"]
     form = shown("shop/forms.py", monkeypatch).LoginForm

@@ -38,8 +38,8 @@ def leave(request: HttpRequest) -> HttpResponse:
 
 @pytest.fixture(autouse=True)
 def old_site(settings: Settings) -> None:
-    urls = types.ModuleType("urls_of_a_site_that_moves")
-    urls.urlpatterns = [path(f"{view.__name__}/", view) for view in (show, leave)]  # type: ignore[attr-defined]  # a module made here
+    urls: Any = types.ModuleType("urls_of_a_site_that_moves")
+    urls.urlpatterns = [path(f"{view.__name__}/", view) for view in (show, leave)]
     settings.ROOT_URLCONF = urls
     settings.AUTHENTICATION_BACKENDS = [BACKEND]
     settings.MIDDLEWARE = STARTED["MIDDLEWARE"]

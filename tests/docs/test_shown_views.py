@@ -38,10 +38,10 @@ def runs(block: Block) -> bool:
 
 
 @pytest.fixture
-def site(settings: Settings) -> types.ModuleType:
+def site(settings: Settings) -> Any:
     """A site without pages yet."""
-    urls = types.ModuleType("urls_of_a_page")
-    urls.urlpatterns = []  # type: ignore[attr-defined]  # a module made here
+    urls: Any = types.ModuleType("urls_of_a_page")
+    urls.urlpatterns = []
     settings.ROOT_URLCONF = urls
     settings.MIDDLEWARE = MIDDLEWARE
     return urls
@@ -180,10 +180,10 @@ def test_the_consumer_shown_takes_no_key_from_the_browser_while_the_secret_is_ro
 
 
 def test_the_shown_page_of_devices_lists_and_ends_them(
-    site: types.ModuleType, settings: Settings, django_user_model: Any, db: None
+    site: Any, settings: Settings, django_user_model: Any, db: None
 ) -> None:
     shown = views_of(block_of("docs/howto/show-and-end-sessions.md", "views.py"))
-    site.urlpatterns = [  # type: ignore[attr-defined]
+    site.urlpatterns = [
         path("devices", shown["devices"]),
         path("end/<session_id>", shown["end_device"]),
         path("end-others", shown["end_other_devices"]),

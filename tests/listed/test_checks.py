@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -68,9 +68,9 @@ def test_the_setting_of_the_engine_that_lists_is_judged_too(settings: Settings) 
 
 
 def test_a_limit_and_pages_need_an_engine_that_lists(settings: Settings) -> None:
-    urls = types.ModuleType("urls_with_pages")
+    urls: Any = types.ModuleType("urls_with_pages")
     included = include("django_multisession.user_sessions.urls")
-    urls.urlpatterns = [path("account/sessions/", included)]  # type: ignore[attr-defined]  # made here
+    urls.urlpatterns = [path("account/sessions/", included)]
     settings.ROOT_URLCONF = urls
     clear_url_caches()
     settings.MULTISESSION_MAX_SESSIONS = 3

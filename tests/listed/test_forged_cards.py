@@ -32,7 +32,8 @@ ENGINES = "django_multisession.engines"
 def record_of(engine: Engine, key: str) -> Record:
     store = engine.SessionStore(key)
     store.get("name")
-    found: Record = store._recognized.state.snapshot.record  # type: ignore[union-attr]
+    state: Any = store._recognized.state
+    found: Record = state.snapshot.record
     return found
 
 

@@ -250,7 +250,7 @@ def test_a_session_that_no_list_had_ends_with_its_next_key(
 def test_a_mark_lasts_as_long_as_the_sessions_of_a_site_s_own_store(
     clock: Clock, engine: Engine
 ) -> None:
-    class SessionStore(engine.SessionStore):  # type: ignore[name-defined,misc]
+    class SessionStore(engine.SessionStore):  # type: ignore[name-defined,misc]  # a class at run time
         def get_session_cookie_age(self) -> int:
             return 90 * 86_400
 

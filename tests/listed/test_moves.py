@@ -63,7 +63,8 @@ def test_a_session_that_ended_before_its_card_was_written_isnt_listed(
     places: list[str] = []
 
     def end() -> None:
-        engine.SessionStore(store._recognized.state.sent[0].composed.key.session_key).flush()  # type: ignore[union-attr]
+        state: Any = store._recognized.state
+        engine.SessionStore(state.sent[0].composed.key.session_key).flush()
         places.append("ended")
 
     before_the_card(engine, end, monkeypatch)

@@ -84,7 +84,8 @@ def test_an_end_that_meets_a_newer_login_keeps_its_card(
     key, other = login(user), make_user()
     store = engine.SessionStore(key)
     store.get("name")
-    place = store._recognized.state.snapshot.key.storage_key  # type: ignore[union-attr]
+    state: Any = store._recognized.state
+    place = state.snapshot.key.storage_key
     left = engine.SessionStore()._recognized.site.tombstone(Reason.ENDED)
 
     def end() -> None:

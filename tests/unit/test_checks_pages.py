@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.urls import clear_url_caches, include, path
 
@@ -20,9 +20,9 @@ OURS = "django_multisession.engines."
 ADMIN = "django_multisession.session_admin"
 
 
-def include_pages(settings: Settings, included: object) -> None:
-    urls = types.ModuleType("urls_with_pages")
-    urls.urlpatterns = [path("account/sessions/", include(included))]  # type: ignore[attr-defined, arg-type]  # made here
+def include_pages(settings: Settings, included: Any) -> None:
+    urls: Any = types.ModuleType("urls_with_pages")
+    urls.urlpatterns = [path("account/sessions/", include(included))]
     settings.ROOT_URLCONF = urls
     clear_url_caches()
 

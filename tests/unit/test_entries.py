@@ -374,14 +374,14 @@ class CountsComparisons:
 
 
 def test_a_value_that_was_not_handed_out_is_not_compared() -> None:
-    mine, other = CountsComparisons(), CountsComparisons()
+    mine, other, stored_mine, stored_other = (CountsComparisons() for _ in range(4))
     entries = Entries({"mine": mine, "other": other, "name": "Ada"})
-    stored = {"mine": CountsComparisons(), "other": CountsComparisons(), "name": "Ada"}
+    stored = {"mine": stored_mine, "other": stored_other, "name": "Ada"}
     entries["mine"]
     entries["name"]
     assert not entries.has_nested_change(stored)
-    assert (other.compared, stored["other"].compared) == (0, 0)  # type: ignore[attr-defined]
-    assert mine.compared + stored["mine"].compared == 1  # type: ignore[attr-defined]
+    assert (other.compared, stored_other.compared) == (0, 0)
+    assert mine.compared + stored_mine.compared == 1
 
 
 @for_each(

@@ -123,7 +123,8 @@ class Client:
 
     @property
     def place(self) -> str:
-        verified: Verified = self.opened()._recognized.key  # type: ignore[assignment]
+        verified = self.opened()._recognized.key
+        assert isinstance(verified, Verified)
         return verified.storage_key
 
 

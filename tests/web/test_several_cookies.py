@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings as site_settings
@@ -302,14 +303,14 @@ class KeyFromHeader:
 
     sync_capable = async_capable = True
 
-    def __init__(self, get_response):  # type: ignore[no-untyped-def]
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
         self.get_response = get_response
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest):  # type: ignore[no-untyped-def]
+    def __call__(self, request: HttpRequest) -> Any:
         if "X-Session" in request.headers:
             request.COOKIES[site_settings.SESSION_COOKIE_NAME] = request.headers["X-Session"]
         return self.get_response(request)

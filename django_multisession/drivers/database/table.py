@@ -93,7 +93,7 @@ def purge(connection: BaseDatabaseWrapper, now: int, limit: int) -> int:
         keys = list(found.order_by("ends_ms").values_list("pk", flat=True)[:limit])
         removed = (sessions if skips else expired).filter(pk__in=keys)
         # No row is loaded.
-        return removed._raw_delete(connection.alias) if keys else 0  # noqa: SLF001
+        return removed._raw_delete(connection.alias) if keys else 0  # noqa: SLF001  (nothing public does it)
 
 
 def page(connection: BaseDatabaseWrapper, cursor: str, limit: int) -> Page:
