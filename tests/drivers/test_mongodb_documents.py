@@ -55,7 +55,11 @@ def driver(driving: Driving, mongodb_standalone: MongoServer) -> MongoDBDriver:
 @pytest.fixture
 def looking(driver: MongoDBDriver, mongodb_standalone: MongoServer) -> Iterator[Looking]:
     with Looking(mongodb_standalone.url, driver) as looking:
+        set_parameter = functools.partial(looking.client.admin.command, "setParameter", 1)
+        # Tests here date documents back, and the server would remove them once a minute.
+        set_parameter(ttlMonitorEnabled=False)
         yield looking
+        set_parameter(ttlMonitorEnabled=True)
 
 
 def as_bytes(looking: Looking, key: str = "key") -> bytes:
